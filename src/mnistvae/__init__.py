@@ -1,0 +1,93 @@
+"""Variational autoencoders for images of MNIST's kind.
+
+>>> import mnistvae as mv
+>>> model = mv.BetaVAE(latent_dim=10, beta=4.0)
+>>> model.sample(4).shape
+torch.Size([4, 1, 28, 28])
+
+The names here are found when they are first used, so that ``import mnistvae`` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from mnistvae._version import __version__
+
+if TYPE_CHECKING:
+    from mnistvae import (
+        data,
+        distributions,
+        images,
+        io,
+        likelihoods,
+        losses,
+        networks,
+        objectives,
+        plotting,
+        priors,
+        recipes,
+        runs,
+        training,
+    )
+    from mnistvae._errors import MnistvaeError
+    from mnistvae.data import ImageDataset, load_dataset
+    from mnistvae.io import load, save
+    from mnistvae.models import VAE, BetaVAE, ConditionalVAE
+    from mnistvae.training import History, Trainer
+
+__all__ = [
+    "VAE",
+    "BetaVAE",
+    "ConditionalVAE",
+    "History",
+    "ImageDataset",
+    "MnistvaeError",
+    "Trainer",
+    "__version__",
+    "data",
+    "distributions",
+    "images",
+    "io",
+    "likelihoods",
+    "load",
+    "load_dataset",
+    "losses",
+    "networks",
+    "objectives",
+    "plotting",
+    "priors",
+    "recipes",
+    "runs",
+    "save",
+    "training",
+]
+
+_HOMES = {
+    "BetaVAE": "models",
+    "ConditionalVAE": "models",
+    "History": "training",
+    "ImageDataset": "data",
+    "MnistvaeError": "_errors",
+    "Trainer": "training",
+    "VAE": "models",
+    "load": "io",
+    "load_dataset": "data",
+    "save": "io",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name in _HOMES:
+        value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    else:
+        value = import_module(f"{__name__}.{name}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

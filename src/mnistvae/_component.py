@@ -1,0 +1,212 @@
+"""Parts that remember how they were made: constructor arguments -> repr, JSON spec, clone.
+
+The one rule is scikit-learn's: *a constructor keeps every argument, unchanged, as an attribute of the
+same name*. It holds for mnistvae's own parts, for plain ``nn.Module`` classes of a user's, and (with
+the few exceptions handled below) for the modules of ``torch.nn``, so none of them needs a base class
+in order to be printed, copied or saved.
+"""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from mnistvae._errors import ComponentError, FileFormatError
+
+__all__ = ["Component", "arguments", "class_finder", "clone", "from_spec", "to_spec"]
+
+M = TypeVar("M", bound=nn.Module)
+#: Looks a class up by the name it has in a spec.
+ClassFinder = Callable[[str], type[nn.Module]]
+
+_BUILT_IN: dict[str, type[nn.Module]] = {}
+_PACKAGE = __name__.partition(".")[0]
+_TORCH = "torch.nn."
+_CONTAINERS = (nn.Sequential, nn.ModuleList)  # their only argument is their children
+
+
+class Component(nn.Module, ABC):
+    """Base of mnistvae's parts: an ``nn.Module`` whose repr is the call that makes it."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.__module__.partition(".")[0] == _PACKAGE:
+            _BUILT_IN[cls.__name__] = cls
+
+    def __repr__(self) -> str:
+        return _call(self)
+
+
+def arguments(module: nn.Module) -> dict[str, Any]:
+    """The constructor arguments of ``module``, read back from its attributes.
+
+    Raises:
+        ComponentError: an argument was not kept under its own name.
+    """
+    if type(module) in _CONTAINERS:
+        return {str(i): child for i, child in enumerate(module.children())}
+    from_torch = _is_torch(type(module))
+    found: dict[str, Any] = {}
+    for name, parameter in _parameters(type(module)).items():
+        if from_torch and name in {"device", "dtype"}:
+            continue
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            raise ComponentError(
+                f"{type(module).__name__} to have named constructor arguments",
+                f"*{name}",
+                "give each argument a name, or take them as one tuple",
+            )
+        try:
+            value = getattr(module, name)
+        except AttributeError:
+            raise ComponentError(
+                f"{type(module).__name__} to keep its constructor argument as self.{name}",
+                "no such attribute",
+                f"write self.{name} = {name} in its __init__, so that it can be saved, copied and printed",
+            ) from None
+        if from_torch and name == "bias" and not isinstance(value, bool):
+            value = value is not None  # torch keeps the tensor under the flag's name
+        found[name] = value
+    return found
+
+
+def to_spec(value: Any) -> Any:
+    """A constructor argument, or a whole part, as JSON-ready data.
+
+    A part is ``{"class": name, "args": {...}}``, a tuple ``{"tuple": [...]}`` and a dict
+    ``{"dict": {...}}``; numbers, strings, booleans, ``None`` and lists are themselves.
+
+    Raises:
+        ComponentError: a value that JSON cannot hold, such as a tensor or a function.
+    """
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, nn.Module):
+        args = {name: to_spec(argument) for name, argument in arguments(value).items()}
+        return {"class": _name(type(value)), "args": args}
+    if isinstance(value, tuple):
+        return {"tuple": [to_spec(item) for item in value]}
+    if isinstance(value, list):
+        return [to_spec(item) for item in value]
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return {"dict": {key: to_spec(item) for key, item in value.items()}}
+    raise ComponentError(
+        "constructor arguments made of numbers, strings, tuples, lists, dicts and modules",
+        f"a {type(value).__name__}",
+        "keep tensors as parameters or buffers, and name a function by a string",
+    )
+
+
+def from_spec(spec: Any, find: ClassFinder) -> Any:
+    """Rebuild what :func:`to_spec` described, with fresh weights; ``find`` names the classes allowed."""
+    if isinstance(spec, list):
+        return [from_spec(item, find) for item in spec]
+    if not isinstance(spec, dict):
+        return spec
+    if spec.keys() == {"tuple"}:
+        return tuple(from_spec(item, find) for item in spec["tuple"])
+    if spec.keys() == {"dict"}:
+        return {key: from_spec(item, find) for key, item in spec["dict"].items()}
+    if spec.keys() != {"class", "args"}:
+        raise FileFormatError(
+            "a part described by its class and args", f"the keys {sorted(spec)}", "the file is damaged"
+        )
+    cls = find(spec["class"])
+    args = {name: from_spec(value, find) for name, value in spec["args"].items()}
+    if cls is nn.Sequential:
+        return nn.Sequential(*args.values())
+    if cls is nn.ModuleList:
+        return nn.ModuleList(args.values())
+    return cls(**args)
+
+
+def class_finder(classes: Iterable[type[nn.Module]] = ()) -> ClassFinder:
+    """A lookup over mnistvae's parts, ``torch.nn`` and an allow-list of the caller's own classes."""
+    own: dict[str, type[nn.Module]] = {}
+    for cls in classes:
+        if not (isinstance(cls, type) and issubclass(cls, nn.Module)):
+            raise ComponentError(
+                "classes to hold subclasses of torch.nn.Module", repr(cls), "pass the class, not an instance"
+            )
+        if own.setdefault(cls.__qualname__, cls) is not cls:
+            raise ComponentError("classes with different names", f"two named {cls.__qualname__}", "rename one of them")
+
+    def find(name: str) -> type[nn.Module]:
+        module, _, short = name.rpartition(".") if ":" not in name else name.rpartition(":")
+        if module == _PACKAGE and short in _BUILT_IN:
+            return _BUILT_IN[short]
+        if f"{module}." == _TORCH:
+            candidate = getattr(nn, short, None)
+            if isinstance(candidate, type) and issubclass(candidate, nn.Module):
+                return candidate
+        if short in own:
+            return own[short]
+        raise FileFormatError(
+            f"the class {short!r} (defined in {module}) to be allowed",
+            f"classes=[{', '.join(own)}]",
+            f"import it and pass classes=[{short}]",
+        )
+
+    return find
+
+
+def clone(module: M) -> M:
+    """A new module made with the same constructor arguments, with fresh weights."""
+    classes = {type(part) for part in module.modules()}
+    rebuilt: M = from_spec(to_spec(module), class_finder(classes))
+    return rebuilt
+
+
+def _parameters(cls: type[nn.Module]) -> dict[str, inspect.Parameter]:
+    """The named constructor parameters; ``**kwargs`` stands for those of the next class in line."""
+    found: dict[str, inspect.Parameter] = {}
+    for base in cls.__mro__:
+        init = base.__dict__.get("__init__")
+        if init is None:
+            continue
+        if base is nn.Module or base is object:
+            break
+        passed_on = False
+        for parameter in list(inspect.signature(init).parameters.values())[1:]:
+            if parameter.kind is parameter.VAR_KEYWORD:
+                passed_on = True
+            else:
+                found.setdefault(parameter.name, parameter)
+        if not passed_on:
+            break
+    return found
+
+
+def _is_torch(cls: type[nn.Module]) -> bool:
+    return cls.__module__.startswith("torch.") and getattr(nn, cls.__name__, None) is cls
+
+
+def _name(cls: type[nn.Module]) -> str:
+    if _BUILT_IN.get(cls.__name__) is cls:
+        return f"{_PACKAGE}.{cls.__name__}"
+    if _is_torch(cls):
+        return f"{_TORCH}{cls.__name__}"
+    return f"{cls.__module__}:{cls.__qualname__}"
+
+
+def _call(value: Any, width: int = 100) -> str:
+    """``value`` as the Python call that makes it, folded where a line would get long."""
+    if isinstance(value, torch.Tensor) or not isinstance(value, nn.Module):
+        return repr(value)
+    try:
+        args = arguments(value)
+    except ComponentError:
+        return f"{type(value).__name__}(...)"  # a repr must never fail
+    positional = type(value) in _CONTAINERS
+    parts = [_call(a) if positional else f"{name}={_call(a)}" for name, a in args.items()]
+    line = f"{type(value).__name__}({', '.join(parts)})"
+    if len(line) <= width and "\n" not in line:
+        return line
+    body = "".join(f"{part},\n" for part in parts)
+    indented = "".join(f"    {row}\n" for row in body.splitlines())
+    return f"{type(value).__name__}(\n{indented})"

@@ -1,0 +1,69 @@
+"""One exception family; every message says what was expected, what came, and the likely fix."""
+
+from __future__ import annotations
+
+__all__ = [
+    "ComponentError",
+    "DataError",
+    "DatasetNotFoundError",
+    "FileFormatError",
+    "MnistvaeError",
+    "OutputError",
+    "SettingError",
+    "TrainingError",
+]
+
+
+class MnistvaeError(Exception):
+    """Base of every error that mnistvae raises on purpose.
+
+    Args:
+        expected: what the code needed, as a noun phrase (or, given alone, the whole message).
+        got: what came instead.
+        fix: the likely remedy.
+
+    Example:
+        >>> print(MnistvaeError("images in [0, 1]", "a maximum of 255.0", "divide by 255"))
+        expected images in [0, 1], got a maximum of 255.0: divide by 255
+    """
+
+    def __init__(self, expected: str, got: str | None = None, fix: str | None = None) -> None:
+        # Exception.args keeps all three, so the error survives pickling between processes.
+        super().__init__(expected, got, fix)
+        self.expected = expected
+        self.got = got
+        self.fix = fix
+
+    def __str__(self) -> str:
+        if self.got is None:
+            return self.expected if self.fix is None else f"{self.expected}: {self.fix}"
+        message = f"expected {self.expected}, got {self.got}"
+        return message if self.fix is None else f"{message}: {self.fix}"
+
+
+class SettingError(MnistvaeError, ValueError):
+    """An argument or option has a value that makes no sense."""
+
+
+class DataError(MnistvaeError, ValueError):
+    """Images or labels have a wrong shape, dtype, range or number."""
+
+
+class DatasetNotFoundError(MnistvaeError, LookupError):
+    """A data set is not known, or is neither on disk nor can be downloaded."""
+
+
+class ComponentError(MnistvaeError, TypeError):
+    """A part does not fit another, or does not keep to its contract."""
+
+
+class FileFormatError(MnistvaeError, ValueError):
+    """A file is not what it should be: not a model, damaged, or of a newer format."""
+
+
+class OutputError(MnistvaeError, RuntimeError):
+    """A file or folder cannot be written, or would overwrite another."""
+
+
+class TrainingError(MnistvaeError, RuntimeError):
+    """Training cannot go on, for instance because the loss is no longer finite."""

@@ -1,0 +1,99 @@
+"""Writing files so that what was on disk stays good until the new content is whole."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from pathlib import Path
+
+from mnistvae._errors import OutputError
+
+__all__ = ["make_folder", "new_folder", "write_atomically"]
+
+
+def write_atomically(path: str | os.PathLike[str], content: bytes) -> Path:
+    """Write under a temporary name, flush to the disk, then rename: never half a file.
+
+    Raises:
+        OutputError: the folder cannot be written, or the disk is full; an earlier file is untouched.
+    """
+    target = Path(path)
+    make_folder(target.parent)
+    temporary: Path | None = None
+    try:
+        descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
+        temporary = Path(name)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        _mirror_mode(temporary, target)
+        temporary.replace(target)
+        _sync_folder(target.parent)
+    except OSError as error:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        raise OutputError(
+            f"to write {target}", error.strerror or str(error), "free some space, or choose another folder"
+        ) from error
+    return target
+
+
+def make_folder(path: str | os.PathLike[str]) -> Path:
+    """The folder, made if it is not there, and known to be writable.
+
+    Raises:
+        OutputError: it is a file, or cannot be made or written.
+    """
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OutputError(
+            f"a folder to write at {folder}", error.strerror or str(error), "choose another folder, or its permissions"
+        ) from error
+    return folder
+
+
+def new_folder(parent: str | os.PathLike[str], name: str) -> Path:
+    """A folder that was not there before: ``parent/name-<local time>``, with a number if need be.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    stem = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    base = make_folder(parent)
+    for number in range(1, 1000):
+        folder = base / (stem if number == 1 else f"{stem}-{number}")
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise OutputError(f"to make the folder {folder}", error.strerror or str(error)) from error
+        return folder
+    raise OutputError(f"a free name like {stem} in {base}", "a thousand that are taken", "choose another folder")
+
+
+def _mirror_mode(temporary: Path, target: Path) -> None:
+    """Temporary files are private; give the new file the mode a plain ``open`` would have."""
+    if target.exists():
+        temporary.chmod(target.stat().st_mode & 0o777)
+        return
+    umask = os.umask(0)
+    os.umask(umask)
+    temporary.chmod(0o666 & ~umask)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename itself survive a power cut, where the system can (not on Windows)."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,107 @@
+"""Do the parts of a model fit each other? Asked once, when it is made, with one tiny forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from mnistvae._errors import ComponentError
+from mnistvae._modes import evaluating
+from mnistvae._random import seeded
+from mnistvae.likelihoods import Likelihood
+from mnistvae.networks import Decoder, Encoder
+from mnistvae.objectives import Objective
+from mnistvae.priors import Prior
+
+__all__ = ["check_parts"]
+
+_CONTRACTS: dict[str, type[nn.Module]] = {
+    "encoder": Encoder,
+    "decoder": Decoder,
+    "likelihood": Likelihood,
+    "prior": Prior,
+    "objective": Objective,
+}
+
+
+@torch.no_grad()
+def check_parts(model: Any) -> None:
+    """One black image through every part of a VAE, in evaluation mode and under a seed of its own.
+
+    Raises:
+        ComponentError: a part breaks its contract, or two do not fit each other.
+    """
+    for name, base in _CONTRACTS.items():
+        part = getattr(model, name)
+        if not isinstance(part, base):
+            fix = {
+                "encoder": "wrap a plain module: GaussianEncoder(module, latent_dim)",
+                "decoder": "wrap a plain module: TrunkDecoder(module, latent_dim, image_shape)",
+            }.get(name, f"pass an instance of a subclass of {base.__name__}")
+            raise ComponentError(f"{name} as a mnistvae {base.__name__}", f"a {type(part).__name__}", fix)
+    for name in ("encoder", "decoder", "prior"):
+        size = getattr(getattr(model, name), "latent_dim", model.latent_dim)
+        if size != model.latent_dim:
+            _misfit(f"a {name} with latent_dim={model.latent_dim}", f"latent_dim={size}", name, "latent_dim")
+    for name in ("encoder", "decoder"):
+        part = getattr(model, name)
+        shape = getattr(part, "image_shape", model.image_shape)
+        if shape != model.image_shape:
+            _misfit(f"a {name} for images of shape {model.image_shape}", f"{shape}", name, "image_shape")
+        classes = getattr(part, "num_classes", model.num_classes)
+        if classes != model.num_classes:
+            _misfit(f"a {name} with num_classes={model.num_classes}", f"num_classes={classes}", name, "num_classes")
+    channels, height, width = model.image_shape
+    with seeded(0), evaluating(model):
+        x = torch.zeros(1, *model.image_shape, device=model.device, dtype=model.dtype)
+        y = None if model.num_classes is None else torch.zeros(1, dtype=torch.long, device=model.device)
+        posterior = _try(model, "encoder", x, y)
+        _check_distribution("the encoder", posterior, (1,), (model.latent_dim,))
+        params = _try(model, "decoder", torch.zeros(1, model.latent_dim, device=x.device, dtype=x.dtype), y)
+        expected = (1, channels * model.likelihood.n_params, height, width)
+        got = tuple(params.shape) if isinstance(params, Tensor) else type(params).__name__
+        if got != expected:
+            raise ComponentError(
+                f"the decoder to return parameters (B, {', '.join(map(str, expected[1:]))}), "
+                f"{model.likelihood.n_params} for each pixel as {type(model.likelihood).__name__} asks",
+                str(got),
+                f"make it with n_params={model.likelihood.n_params} and image_shape={model.image_shape}",
+            )
+        _check_distribution("the likelihood", model.likelihood(params), (1,), model.image_shape)
+        _check_distribution("the prior", model.latent_prior(y), None, (model.latent_dim,))
+
+
+def _try(model: Any, name: str, *inputs: Tensor | None) -> object:
+    """The part's output; what it raises on a first image means that it does not fit."""
+    try:
+        out: object = getattr(model, name)(*inputs)
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        if isinstance(error, ComponentError):
+            raise
+        shape = f"images of shape {model.image_shape}" if name == "encoder" else f"codes of size {model.latent_dim}"
+        reason = (str(error).splitlines() or [""])[0]
+        raise ComponentError(
+            f"the {name} to take {shape} and labels or None",
+            f"{type(error).__name__}: {reason}",
+            f"try it alone: model.{name}(x, y)",
+        ) from error
+    return out
+
+
+def _check_distribution(what: str, got: object, batch: Sequence[int] | None, event: Sequence[int]) -> None:
+    if not isinstance(got, Distribution):
+        raise ComponentError(f"{what} to return a torch.distributions.Distribution", f"a {type(got).__name__}")
+    if got.event_shape != tuple(event) or (batch is not None and got.batch_shape != tuple(batch)):
+        raise ComponentError(
+            f"{what} to return a distribution with batch shape (B,) and event shape {tuple(event)}",
+            f"batch shape {tuple(got.batch_shape)} and event shape {tuple(got.event_shape)} for one image",
+            f"wrap it: torch.distributions.Independent(..., {len(event)})",
+        )
+
+
+def _misfit(expected: str, got: str, name: str, argument: str) -> None:
+    raise ComponentError(expected, got, f"give the model and its {name} the same {argument}")

@@ -1,0 +1,18 @@
+"""Images on their way to a model: data sets in uint8, bundled or from torchvision, and device-resident batches."""
+
+from mnistvae.data.batches import Batches, BatchSource, LoaderBatches, as_dataset, batch_source
+from mnistvae.data.dataset import Binarization, ImageDataset
+from mnistvae.data.sources import dataset_names, default_root, load_dataset
+
+__all__ = [
+    "BatchSource",
+    "Batches",
+    "Binarization",
+    "ImageDataset",
+    "LoaderBatches",
+    "as_dataset",
+    "batch_source",
+    "dataset_names",
+    "default_root",
+    "load_dataset",
+]

@@ -1,0 +1,157 @@
+"""ImageDataset: all the images in one uint8 tensor, checked once when it is made."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any, Literal, TypeAlias, overload
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from mnistvae._errors import DataError, SettingError
+from mnistvae._random import Stream, derive_seed
+from mnistvae.images import ArrayLike, ImageShape, as_labels, to_uint8
+
+__all__ = ["Binarization", "ImageDataset"]
+
+#: How grey pixels become black and white: not at all, one draw for good, a new draw at each use, or at 1/2.
+Binarization: TypeAlias = Literal["none", "static", "dynamic", "threshold"]
+_BINARIZATIONS = ("none", "static", "dynamic", "threshold")
+
+
+class ImageDataset(Dataset[Any]):
+    """Images as one uint8 tensor, with labels if there are any.
+
+    It is also a map-style torch ``Dataset``: an integer index gives ``(image, label)`` with the image
+    as float in [0, 1] (the image alone where there are no labels), so a ``DataLoader`` takes it. A
+    slice, a list, a mask or an index tensor gives a smaller ImageDataset.
+
+    Args:
+        images: (N, C, H, W) or (N, H, W), uint8, bool or float in [0, 1]; floats are rounded to the nearest of
+            256 levels.
+        labels: (N,) integers from 0, or None.
+        name: what the data set is called, for records and figures.
+        split: which part of it this is, for instance "train".
+        binarization: "dynamic" makes :class:`~mnistvae.data.Batches` draw each pixel anew; see
+            :meth:`binarized`, the usual way to set it.
+
+    Raises:
+        DataError: no images, another shape or dtype, values out of range, NaN, or labels that do not match.
+
+    Example:
+        >>> data = ImageDataset(torch.rand(100, 28, 28), torch.arange(100) % 10)
+        >>> data
+        ImageDataset(100 images of shape (1, 28, 28), 10 classes, name='images', split='all')
+        >>> len(data[:20]), data[0][0].shape, data[0][1]
+        (20, torch.Size([1, 28, 28]), 0)
+    """
+
+    def __init__(
+        self,
+        images: ArrayLike,
+        labels: ArrayLike | None = None,
+        *,
+        name: str = "images",
+        split: str = "all",
+        binarization: Binarization = "none",
+    ) -> None:
+        pixels = to_uint8(images)
+        if pixels.ndim == 3:
+            pixels = pixels[:, None]
+        if pixels.ndim != 4 or min(pixels.shape[1:]) < 1:
+            raise DataError(
+                "images of shape (N, C, H, W) or (N, H, W)",
+                f"shape {tuple(pixels.shape)}",
+                "reshape them, for instance x.reshape(-1, 1, 28, 28)",
+            )
+        if len(pixels) == 0:
+            raise DataError("at least one image", "an empty set", "check the file, or how the subset was selected")
+        if binarization not in _BINARIZATIONS:
+            raise SettingError(f"binarization as one of {', '.join(_BINARIZATIONS)}", repr(binarization))
+        self.images = pixels.contiguous()
+        self.labels = None if labels is None else as_labels(labels, len(pixels)).to(pixels.device).contiguous()
+        if self.labels is not None and int(self.labels.min()) < 0:
+            raise DataError("labels from 0", str(int(self.labels.min())), "number the classes from 0")
+        self.name = name
+        self.split = split
+        self.binarization: Binarization = binarization
+
+    @property
+    def image_shape(self) -> ImageShape:
+        """(C, H, W)."""
+        _, channels, height, width = self.images.shape
+        return (channels, height, width)
+
+    @property
+    def num_classes(self) -> int | None:
+        """The largest label plus one; None without labels."""
+        return None if self.labels is None else int(self.labels.max()) + 1
+
+    @property
+    def device(self) -> torch.device:
+        """Where the images are."""
+        return self.images.device
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @overload
+    def __getitem__(self, index: int) -> tuple[Tensor, int] | Tensor: ...
+
+    @overload
+    def __getitem__(self, index: slice | list[int] | Tensor | np.ndarray[Any, Any]) -> ImageDataset: ...
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice | list | np.ndarray) or (isinstance(index, Tensor) and index.ndim > 0):
+            return self._with(self.images[index], None if self.labels is None else self.labels[index])
+        image = self.images[operator.index(index)].float() / 255
+        return image if self.labels is None else (image, int(self.labels[index]))
+
+    def __repr__(self) -> str:
+        classes = "no labels" if self.labels is None else f"{self.num_classes} classes"
+        binarization = "" if self.binarization == "none" else f", binarization={self.binarization!r}"
+        return (
+            f"ImageDataset({len(self)} images of shape {self.image_shape}, {classes}, "
+            f"name={self.name!r}, split={self.split!r}{binarization})"
+        )
+
+    def to(self, device: torch.device | str) -> ImageDataset:
+        """The same data on another device (itself if it is there already)."""
+        if self.images.device == torch.device(device):
+            return self
+        return self._with(self.images.to(device), None if self.labels is None else self.labels.to(device))
+
+    def binarized(self, kind: Literal["static", "dynamic", "threshold"], *, seed: int = 0) -> ImageDataset:
+        """The same images in black and white.
+
+        Args:
+            kind: "static" draws every pixel once, white with a probability of its grey level; "dynamic"
+                leaves the images grey and has every batch draw anew (Salakhutdinov and Murray, 2008);
+                "threshold" makes a pixel white from 128 on.
+            seed: of the static draw.
+
+        Raises:
+            SettingError: another kind.
+            DataError: the images are binarized already.
+        """
+        if self.binarization != "none":
+            raise DataError("grey images", f"images with binarization {self.binarization!r}", "start from the original")
+        if kind == "dynamic":
+            images = self.images
+        elif kind == "static":
+            # Drawn on the CPU, so that a seed gives the same pixels on every device.
+            generator = torch.Generator().manual_seed(derive_seed(seed, Stream.BINARIZATION))
+            noise = torch.rand(self.images.shape, generator=generator).to(self.device)
+            images = (noise * 255 < self.images).to(torch.uint8) * 255
+        elif kind == "threshold":
+            images = (self.images >= 128).to(torch.uint8) * 255
+        else:
+            raise SettingError("binarized('static'), ('dynamic') or ('threshold')", repr(kind))
+        return self._with(images, self.labels, kind)
+
+    def _with(self, images: Tensor, labels: Tensor | None, binarization: Binarization | None = None) -> ImageDataset:
+        return ImageDataset(
+            images, labels, name=self.name, split=self.split, binarization=binarization or self.binarization
+        )

@@ -1,0 +1,223 @@
+"""Images as tensors: shapes, dtypes, ranges, and one picture made of many.
+
+Everywhere in mnistvae an image batch is ``(B, C, H, W)`` float in [0, 1]; the functions here bring
+what people have (``(B, H, W)``, ``(B, H * W)``, uint8, numpy) into that form, or say what is wrong.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mnistvae._errors import DataError, SettingError
+
+__all__ = ["ArrayLike", "ImageShape", "as_images", "as_labels", "check_range", "montage", "to_uint8"]
+
+#: (channels, height, width)
+ImageShape: TypeAlias = tuple[int, int, int]
+ArrayLike: TypeAlias = Tensor | NDArray[Any]
+
+
+def check_image_shape(shape: Any) -> ImageShape:
+    """``shape`` as a tuple of three positive integers (C, H, W).
+
+    Raises:
+        SettingError: it is anything else.
+    """
+    try:
+        sizes = tuple(int(size) for size in shape)
+    except TypeError:
+        sizes = ()
+    if len(sizes) != 3 or min(sizes) < 1:
+        raise SettingError(
+            "image_shape as three positive integers (channels, height, width)", repr(shape), "for MNIST: (1, 28, 28)"
+        )
+    return (sizes[0], sizes[1], sizes[2])
+
+
+def as_images(
+    x: ArrayLike,
+    image_shape: ImageShape,
+    *,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+) -> Tensor:
+    """A batch as a float tensor (B, C, H, W); uint8 is divided by 255, other values are kept.
+
+    Only shape and dtype are looked at, never the values: this sits in the training loop.
+
+    Args:
+        x: (B, C, H, W), (B, H, W) where C = 1, or (B, C * H * W); float or uint8.
+        image_shape: (C, H, W).
+        device: where to put it (default: where it is).
+        dtype: the floating dtype (default: float32 for uint8 and float64, else as it is).
+
+    Raises:
+        DataError: another shape or dtype.
+
+    Example:
+        >>> as_images(torch.zeros(5, 784, dtype=torch.uint8), (1, 28, 28)).shape
+        torch.Size([5, 1, 28, 28])
+    """
+    x = _tensor(x, "images")
+    if x.dtype is not torch.uint8 and not x.is_floating_point():
+        raise DataError(
+            "images as floats in [0, 1] or as uint8",
+            f"dtype {x.dtype}",
+            "convert: x.to(torch.uint8) for 0 to 255, x.float() for 0 to 1",
+        )
+    x = _with_image_shape(x, image_shape)
+    if dtype is None:
+        dtype = torch.float32 if x.dtype in {torch.uint8, torch.float64} else x.dtype
+    scale = x.dtype is torch.uint8
+    x = x.to(device=device, dtype=dtype)
+    return x / 255 if scale else x
+
+
+def check_range(x: Tensor) -> Tensor:
+    """``x`` itself, once its values are known to be finite and in [0, 1].
+
+    Raises:
+        DataError: NaN, an infinity, or a value outside [0, 1].
+    """
+    if x.numel() == 0:
+        raise DataError("at least one image", "an empty batch", "check how the batch was selected")
+    low, high = (float(value) for value in torch.aminmax(x.detach()))
+    if math.isnan(low) or math.isnan(high):
+        raise DataError("finite images", "NaN", "find the images with torch.isnan(x).flatten(1).any(1)")
+    if low < 0 or high > 1:
+        value = f"a minimum of {low:.6g}" if low < 0 else f"a maximum of {high:.6g}"
+        fix = (
+            "divide by 255, or pass the uint8 tensor"
+            if 1 < high <= 255 and low >= 0
+            else "undo the normalisation, for instance (x + 1) / 2 for images in [-1, 1]"
+        )
+        raise DataError("images in [0, 1]", value, fix)
+    return x
+
+
+def as_labels(y: ArrayLike | int, n: int, num_classes: int | None = None) -> Tensor:
+    """Labels as an int64 tensor (n,); one integer stands for all.
+
+    Raises:
+        DataError: not integers, not n of them, or outside [0, num_classes).
+
+    Example:
+        >>> as_labels(3, n=2)
+        tensor([3, 3])
+    """
+    if isinstance(y, bool) or not isinstance(y, int | np.integer | Tensor | np.ndarray | list | tuple):
+        raise DataError("labels as integers", f"a {type(y).__name__}", "pass an int, or one integer per image")
+    labels = torch.as_tensor(y)
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype is torch.bool:
+        raise DataError("labels as integers", f"dtype {labels.dtype}", "convert: y.long()")
+    if labels.ndim == 0:
+        labels = labels.expand(n)
+    if labels.shape != (n,):
+        raise DataError(
+            f"one label for each of {n} images, shape ({n},)",
+            f"shape {tuple(labels.shape)}",
+            "pass class numbers, not one-hot vectors" if labels.ndim > 1 else "pass as many labels as images",
+        )
+    # Reading the values would make a GPU wait; there they are checked once, when the data set is made.
+    if num_classes is not None and n > 0 and labels.device.type == "cpu" and not torch.compiler.is_compiling():
+        low, high = (int(value) for value in torch.aminmax(labels))
+        if low < 0 or high >= num_classes:
+            raise DataError(
+                f"labels from 0 to {num_classes - 1}",
+                str(low if low < 0 else high),
+                "number the classes from 0, or set num_classes",
+            )
+    return labels.long()
+
+
+def to_uint8(x: ArrayLike) -> Tensor:
+    """Images as uint8: floats in [0, 1] are rounded to the nearest of 256 levels.
+
+    Raises:
+        DataError: NaN, values outside [0, 1], or another dtype.
+    """
+    x = _tensor(x, "images")
+    if x.dtype is torch.uint8:
+        return x
+    if x.dtype is torch.bool:
+        return x.to(torch.uint8) * 255
+    if not x.is_floating_point():
+        raise DataError(
+            "images as floats in [0, 1] or as uint8", f"dtype {x.dtype}", "convert: x.to(torch.uint8) for 0 to 255"
+        )
+    return (check_range(x) * 255).round().to(torch.uint8)
+
+
+def montage(images: ArrayLike, columns: int | None = None, *, padding: int = 1, fill: float = 0.0) -> NDArray[np.uint8]:
+    """Many images as one, row by row: (H', W') for grey images, (H', W', 3) for colour.
+
+    Args:
+        images: (N, C, H, W) or (N, H, W), float in [0, 1] or uint8, C = 1 or 3.
+        columns: images in a row (default: a square, or the next larger).
+        padding: pixels between images and around them.
+        fill: grey level of the padding and of the places left over, 0 to 1.
+
+    Raises:
+        DataError: no images, or another shape.
+
+    Example:
+        >>> montage(torch.rand(6, 1, 28, 28), columns=3).shape
+        (59, 88)
+    """
+    import skimage.util
+
+    pixels = to_uint8(images).detach().cpu().numpy()
+    if pixels.ndim == 3:
+        pixels = pixels[:, None]
+    if pixels.ndim != 4 or pixels.shape[1] not in {1, 3}:
+        raise DataError(
+            "images of shape (N, 1, H, W), (N, 3, H, W) or (N, H, W)",
+            f"shape {tuple(pixels.shape)}",
+            "reshape them, for instance x.reshape(-1, 1, 28, 28)",
+        )
+    n, channels = pixels.shape[:2]
+    columns = columns or math.ceil(math.sqrt(n))
+    if columns < 1:
+        raise SettingError("columns of at least 1", str(columns))
+    picture: NDArray[np.uint8] = skimage.util.montage(
+        np.moveaxis(pixels, 1, -1),
+        fill=[round(255 * fill)] * channels,
+        grid_shape=(math.ceil(n / columns), columns),
+        padding_width=padding,
+        channel_axis=-1,
+    )
+    return picture[..., 0] if channels == 1 else picture
+
+
+def _tensor(x: Any, what: str) -> Tensor:
+    if isinstance(x, Tensor):
+        return x
+    if isinstance(x, np.ndarray):
+        if not x.flags.writeable:
+            x = x.copy()  # torch warns of a tensor over read-only memory
+        try:
+            return torch.from_numpy(x)
+        except TypeError:
+            raise DataError(f"{what} as numbers", f"a numpy array of dtype {x.dtype}", "convert to uint8") from None
+    raise DataError(f"{what} as a torch tensor or a numpy array", f"a {type(x).__name__}", "convert: np.asarray(x)")
+
+
+def _with_image_shape(x: Tensor, image_shape: ImageShape) -> Tensor:
+    channels, height, width = image_shape
+    if x.ndim == 4 and x.shape[1:] == image_shape:
+        return x
+    if (x.ndim == 2 and x.shape[1] == channels * height * width) or (
+        x.ndim == 3 and channels == 1 and x.shape[1:] == (height, width)
+    ):
+        return x.reshape(-1, *image_shape)
+    forms = [f"(B, {channels}, {height}, {width})", f"(B, {channels * height * width})"]
+    if channels == 1:
+        forms.insert(1, f"(B, {height}, {width})")
+    fix = "add the batch dimension: x[None]" if x.shape == image_shape else "reshape, or make the model for this shape"
+    raise DataError(f"images of shape {' or '.join(forms)}", f"shape {tuple(x.shape)}", fix)

@@ -1,0 +1,377 @@
+"""VAE: an encoder, a decoder with its likelihood, a prior and an objective, and the verbs a user wants."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from mnistvae._component import Component
+from mnistvae._errors import DataError, SettingError
+from mnistvae._modes import evaluating
+from mnistvae._parts import check_parts
+from mnistvae._random import seeded
+from mnistvae.images import ArrayLike, ImageShape, as_images, as_labels, check_image_shape, check_range
+from mnistvae.likelihoods import Bernoulli, Likelihood
+from mnistvae.networks import ConvDecoder, ConvEncoder, Decoder, Encoder, MLPDecoder, MLPEncoder
+from mnistvae.networks.blocks import SMALLEST_SIDE
+from mnistvae.objectives import ELBO, Objective, Terms
+from mnistvae.priors import Prior, StandardNormal
+
+__all__ = ["VAE", "BetaVAE", "ConditionalVAE", "VAEOutput"]
+
+
+@dataclass(frozen=True)
+class VAEOutput:
+    """One pass through a VAE."""
+
+    #: q(z | x), batch (B,), event (latent_dim,).
+    posterior: Distribution
+    #: One draw from it, (B, latent_dim).
+    z: Tensor
+    #: p(x | z), batch (B,), event (C, H, W).
+    likelihood: Distribution
+
+    @property
+    def reconstruction(self) -> Tensor:
+        """The mean of p(x | z), (B, C, H, W)."""
+        return self.likelihood.mean
+
+
+class VAE(Component):
+    r"""A variational autoencoder, made of parts.
+
+    .. math:: \log p(x) \ge \mathbb{E}_{q(z \mid x)}[\log p(x \mid z)] - D_{KL}(q(z \mid x) \| p(z))
+
+    Images are ``(B, C, H, W)`` float in [0, 1]; ``(B, H, W)``, ``(B, C * H * W)``, uint8 and numpy
+    arrays are taken too. :meth:`encode`, :meth:`decode`, :meth:`loss` and :meth:`forward` are for
+    training loops: they look at shapes, not at values, and keep gradients. :meth:`reconstruct`,
+    :meth:`sample` and :meth:`interpolate` check their input, run in evaluation mode and give images.
+
+    Args:
+        latent_dim: size of z.
+        image_shape: (C, H, W).
+        encoder: q(z | x) (default: :class:`~mnistvae.networks.ConvEncoder`, or
+            :class:`~mnistvae.networks.MLPEncoder` for images under 8 x 8).
+        decoder: parameters of p(x | z) (default: the encoder default's mirror).
+        likelihood: (default: :class:`~mnistvae.likelihoods.Bernoulli`).
+        prior: (default: :class:`~mnistvae.priors.StandardNormal`).
+        objective: (default: :class:`~mnistvae.objectives.ELBO`).
+        num_classes: number of classes, for a model that is told the label of each image.
+
+    Raises:
+        SettingError: a size that makes no sense.
+        ComponentError: two parts that do not fit each other.
+
+    Example:
+        >>> vae = VAE(latent_dim=16)
+        >>> x = torch.rand(5, 1, 28, 28)
+        >>> vae.encode(x).mean.shape, vae.loss(x).loss.shape, vae.sample(3).shape
+        (torch.Size([5, 16]), torch.Size([5]), torch.Size([3, 1, 28, 28]))
+    """
+
+    def __init__(
+        self,
+        latent_dim: int,
+        image_shape: ImageShape = (1, 28, 28),
+        *,
+        encoder: Encoder | None = None,
+        decoder: Decoder | None = None,
+        likelihood: Likelihood | None = None,
+        prior: Prior | None = None,
+        objective: Objective | None = None,
+        num_classes: int | None = None,
+    ) -> None:
+        super().__init__()
+        if num_classes is not None and num_classes < 1:
+            raise SettingError("num_classes of at least 1, or None", str(num_classes))
+        self.latent_dim = latent_dim
+        self.image_shape = check_image_shape(image_shape)
+        self.num_classes = num_classes
+        self.likelihood = likelihood if likelihood is not None else Bernoulli()
+        n_params = self.likelihood.n_params
+        small = min(self.image_shape[1:]) < SMALLEST_SIDE
+        if encoder is None:
+            encoder_class = MLPEncoder if small else ConvEncoder
+            encoder = encoder_class(latent_dim, self.image_shape, num_classes=num_classes)
+        if decoder is None:
+            decoder_class = MLPDecoder if small else ConvDecoder
+            decoder = decoder_class(latent_dim, self.image_shape, num_classes=num_classes, n_params=n_params)
+        self.encoder = encoder
+        self.decoder = decoder
+        self.prior = prior if prior is not None else StandardNormal(latent_dim)
+        self.objective = objective if objective is not None else ELBO()
+        check_parts(self)
+
+    def encode(self, x: ArrayLike, y: ArrayLike | int | None = None) -> Distribution:
+        """q(z | x, y): batch shape (B,), event shape (latent_dim,)."""
+        images = self._images(x)
+        posterior: Distribution = self.encoder(images, self._labels(y, len(images)))
+        return posterior
+
+    def decode(self, z: Tensor, y: ArrayLike | int | None = None) -> Distribution:
+        """p(x | z, y) for codes (B, latent_dim): batch shape (B,), event shape (C, H, W).
+
+        Raises:
+            DataError: codes of another shape.
+        """
+        if z.ndim != 2 or z.shape[1] != self.latent_dim:
+            raise DataError(
+                f"codes of shape (B, {self.latent_dim})", f"shape {tuple(z.shape)}", "add the batch dimension: z[None]"
+            )
+        likelihood: Distribution = self.likelihood(self.decoder(z, self._labels(y, len(z))))
+        return likelihood
+
+    def latent_prior(self, y: ArrayLike | int | None = None) -> Distribution:
+        """p(z | y): batch shape () or (B,), event shape (latent_dim,)."""
+        labels = None if y is None else torch.as_tensor(y, device=self.device)
+        prior: Distribution = self.prior(labels, encode=self.encode)
+        return prior
+
+    def loss(self, x: ArrayLike, y: ArrayLike | int | None = None) -> Terms:
+        """The objective's terms, one value an image, in nats: the one method a subclass overrides.
+
+        Example:
+            >>> terms = VAE(latent_dim=2).loss(torch.rand(5, 1, 28, 28))
+            >>> torch.equal(terms.loss, terms.reconstruction + terms.kl)
+            True
+        """
+        images = self._images(x)
+        terms: Terms = self.objective(self, images, self._labels(y, len(images)))
+        return terms
+
+    def forward(self, x: ArrayLike, y: ArrayLike | int | None = None) -> VAEOutput:
+        """Encode, draw one code, decode."""
+        posterior = self.encode(x, y)
+        z = posterior.rsample()
+        return VAEOutput(posterior, z, self.decode(z, y))
+
+    @torch.no_grad()
+    def reconstruct(
+        self,
+        x: ArrayLike,
+        y: ArrayLike | int | None = None,
+        *,
+        sample: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Images after a pass through the code: (B, C, H, W) in [0, 1], on the model's device.
+
+        Args:
+            x: images, (B, C, H, W).
+            y: labels, for a conditional model.
+            sample: decode a draw from the posterior rather than its mean.
+            generator: of that draw.
+
+        Raises:
+            DataError: images outside [0, 1], NaN, another shape or dtype, or labels that do not fit.
+        """
+        with evaluating(self):
+            images = check_range(self._images(x))
+            posterior = self.encode(images, y)
+            with seeded(generator, self.device):
+                z = posterior.sample() if sample else posterior.mean
+            return self.decode(z, y).mean
+
+    @torch.no_grad()
+    def sample(
+        self,
+        n: int,
+        y: ArrayLike | int | None = None,
+        *,
+        temperature: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """New images: codes from the prior, decoded to the mean of p(x | z).
+
+        Args:
+            n: how many.
+            y: for a conditional model, one label for all or one for each; None draws them evenly.
+            temperature: scales the codes about the prior's mean; below 1 gives more typical images.
+            generator: makes the draw repeatable.
+
+        Returns:
+            (n, C, H, W) in [0, 1], on the model's device.
+
+        Raises:
+            SettingError: n below 1 or a negative temperature.
+            DataError: labels that do not fit.
+
+        Example:
+            >>> cvae = ConditionalVAE(latent_dim=2, num_classes=10)
+            >>> cvae.sample(8, y=3, generator=torch.Generator().manual_seed(0)).shape
+            torch.Size([8, 1, 28, 28])
+        """
+        if n < 1:
+            raise SettingError("at least one image to sample", str(n))
+        if not 0 <= temperature < float("inf"):
+            raise SettingError("a finite temperature of at least 0", str(temperature))
+        if y is None and self.num_classes is not None:
+            y = torch.arange(n) % self.num_classes
+        with evaluating(self), seeded(generator, self.device):
+            labels = self._labels(y, n)
+            prior = self.latent_prior(labels)
+            z = prior.sample() if prior.batch_shape == (n,) else prior.sample(torch.Size([n]))
+            if temperature != 1.0:
+                z = prior.mean + temperature * (z - prior.mean)
+            return self.decode(z, labels).mean
+
+    @torch.no_grad()
+    def interpolate(self, a: ArrayLike, b: ArrayLike, steps: int = 8, y: ArrayLike | int | None = None) -> Tensor:
+        """Images along the straight line between the codes of two images, both ends included.
+
+        Args:
+            a: image (C, H, W) or images (B, C, H, W) to start from.
+            b: the same shape, to end at.
+            steps: images on the way, at least 2.
+            y: for a conditional model, the label under which all are seen.
+
+        Returns:
+            (steps, C, H, W) for two images, (B, steps, C, H, W) for two batches; in [0, 1].
+
+        Raises:
+            SettingError: fewer than two steps.
+            DataError: images that do not fit the model or each other.
+        """
+        if steps < 2:
+            raise SettingError("at least 2 steps", str(steps), "the ends count as two")
+        single = tuple(a.shape) == self.image_shape
+        if tuple(a.shape) != tuple(b.shape):
+            raise DataError(f"two images of one shape, {tuple(a.shape)}", f"shape {tuple(b.shape)}")
+        with evaluating(self):
+            starts, ends = (check_range(self._images(x[None] if single else x)) for x in (a, b))
+            start, end = self.encode(starts, y).mean, self.encode(ends, y).mean
+            weight = torch.linspace(0, 1, steps, device=start.device, dtype=start.dtype)[:, None]
+            z = torch.lerp(start[:, None], end[:, None], weight).flatten(0, 1)
+            labels = self._labels(y, len(starts))
+            images = self.decode(z, None if labels is None else labels.repeat_interleave(steps)).mean
+        return images if single else images.unflatten(0, (-1, steps))
+
+    @property
+    def uses_labels(self) -> bool:
+        """Whether training hands :meth:`loss` the labels; a subclass with a supervised term says True."""
+        return self.num_classes is not None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(iter(self.parameters()), torch.empty(0)).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype it computes in."""
+        return next(iter(self.parameters()), torch.empty(0)).dtype
+
+    def _images(self, x: ArrayLike) -> Tensor:
+        parameter = next(iter(self.parameters()), None)
+        if parameter is None:
+            return as_images(x, self.image_shape)
+        return as_images(x, self.image_shape, device=parameter.device, dtype=parameter.dtype)
+
+    def _labels(self, y: ArrayLike | int | None, n: int) -> Tensor | None:
+        if self.num_classes is None:
+            if y is None:
+                return None
+            raise DataError("no labels for an unconditional model", "labels", "use ConditionalVAE, or leave y out")
+        if y is None:
+            raise DataError(
+                f"labels for a model conditioned on {self.num_classes} classes",
+                "none",
+                "pass y: an integer, or one for each image",
+            )
+        return as_labels(y, n, self.num_classes).to(self.device)
+
+
+class BetaVAE(VAE):
+    r"""A VAE whose KL term has the weight beta: a preset for ``VAE(objective=ELBO(beta=beta))``.
+
+    Higgins et al. (2017), "beta-VAE: Learning Basic Visual Concepts with a Constrained Variational Framework".
+
+    Args:
+        latent_dim: size of z.
+        beta: weight of the KL term; pixels and latents are summed, so beta = 1 is the ELBO.
+        image_shape: (C, H, W).
+        encoder: as in :class:`VAE`.
+        decoder: as in :class:`VAE`.
+        likelihood: as in :class:`VAE`.
+        prior: as in :class:`VAE`.
+        num_classes: as in :class:`VAE`.
+    """
+
+    def __init__(
+        self,
+        latent_dim: int,
+        beta: float = 4.0,
+        image_shape: ImageShape = (1, 28, 28),
+        *,
+        encoder: Encoder | None = None,
+        decoder: Decoder | None = None,
+        likelihood: Likelihood | None = None,
+        prior: Prior | None = None,
+        num_classes: int | None = None,
+    ) -> None:
+        super().__init__(
+            latent_dim,
+            image_shape,
+            encoder=encoder,
+            decoder=decoder,
+            likelihood=likelihood,
+            prior=prior,
+            objective=ELBO(beta),
+            num_classes=num_classes,
+        )
+
+    @property
+    def beta(self) -> float:
+        """Weight of the KL term."""
+        beta: float = self.objective.beta
+        return beta
+
+
+class ConditionalVAE(VAE):
+    r"""A VAE that is told each image's label: a preset for ``VAE(num_classes=...)``.
+
+    .. math:: \log p(x \mid y) \ge \mathbb{E}_{q(z \mid x, y)}[\log p(x \mid z, y)] - D_{KL}(q(z \mid x, y) \| p(z))
+
+    Sohn, Lee and Yan (2015), "Learning Structured Output Representation using Deep Conditional Generative Models".
+
+    Args:
+        latent_dim: size of z.
+        num_classes: number of classes.
+        image_shape: (C, H, W).
+        encoder: as in :class:`VAE`; made with the same ``num_classes``.
+        decoder: as in :class:`VAE`; made with the same ``num_classes``.
+        likelihood: as in :class:`VAE`.
+        prior: as in :class:`VAE`.
+        objective: as in :class:`VAE`.
+
+    Example:
+        >>> cvae = ConditionalVAE(latent_dim=16, num_classes=10)
+        >>> cvae.sample(8, y=3).shape
+        torch.Size([8, 1, 28, 28])
+    """
+
+    def __init__(
+        self,
+        latent_dim: int,
+        num_classes: int = 10,
+        image_shape: ImageShape = (1, 28, 28),
+        *,
+        encoder: Encoder | None = None,
+        decoder: Decoder | None = None,
+        likelihood: Likelihood | None = None,
+        prior: Prior | None = None,
+        objective: Objective | None = None,
+    ) -> None:
+        super().__init__(
+            latent_dim,
+            image_shape,
+            encoder=encoder,
+            decoder=decoder,
+            likelihood=likelihood,
+            prior=prior,
+            objective=objective,
+            num_classes=num_classes,
+        )

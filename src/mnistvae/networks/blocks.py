@@ -1,0 +1,130 @@
+"""What encoders and decoders are built of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from mnistvae._errors import ComponentError, SettingError
+from mnistvae.images import ImageShape
+
+__all__ = ["MLP", "Conditioned", "activation_or_relu", "halvings"]
+
+#: Below this a side is too short to be halved three times and still say something.
+SMALLEST_SIDE = 8
+
+
+class Conditioned(nn.Module):
+    """A layer that may see a label: the layer's output plus a learned vector for the class.
+
+    For a linear layer (and, away from the border, for a convolution) this is the same function as
+    feeding it the label one-hot beside its input, at the price of an addition.
+
+    Args:
+        layer: maps (B, ...) to (B, width, ...).
+        width: features, or channels, of its output.
+        num_classes: number of classes; None for a layer that sees no label.
+    """
+
+    def __init__(self, layer: nn.Module, width: int, num_classes: int | None = None) -> None:
+        super().__init__()
+        self.layer = layer
+        self.width = width
+        self.num_classes = num_classes
+        self.classes: nn.Embedding | None = None
+        if num_classes is not None:
+            if num_classes < 1:
+                raise SettingError("num_classes of at least 1, or None", str(num_classes))
+            self.classes = nn.Embedding(num_classes, width)
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        features: Tensor = self.layer(x)
+        if self.classes is None:
+            if y is not None:
+                raise ComponentError("no labels for an unconditional network", "labels", "make it with num_classes=...")
+            return features
+        if y is None:
+            raise ComponentError(
+                f"labels for a network conditioned on {self.num_classes} classes", "none", "pass y: (B,) integers"
+            )
+        bias: Tensor = self.classes(y)
+        return features + bias.reshape(*bias.shape, *[1] * (features.ndim - 2))
+
+
+class MLP(nn.Module):
+    """Linear layers with an activation between them; the first one may see a label.
+
+    Args:
+        in_features: size of the input, (B, in_features).
+        hidden: sizes of the hidden layers; none gives one linear map.
+        out_features: size of the output, (B, out_features).
+        activation: a module without parameters (default: ReLU).
+        num_classes: number of classes of the label, or None.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        hidden: Sequence[int],
+        out_features: int,
+        activation: nn.Module | None = None,
+        num_classes: int | None = None,
+    ) -> None:
+        super().__init__()
+        if any(width < 1 for width in hidden):
+            raise SettingError("hidden widths of at least 1", str(tuple(hidden)))
+        self.in_features = in_features
+        self.hidden = tuple(hidden)
+        self.out_features = out_features
+        self.activation = activation
+        self.num_classes = num_classes
+        sizes = [in_features, *hidden, out_features]
+        self.first = Conditioned(nn.Linear(sizes[0], sizes[1]), sizes[1], num_classes)
+        rest: list[nn.Module] = []
+        for before, after in zip(sizes[1:-1], sizes[2:], strict=True):
+            rest += [activation_or_relu(activation), nn.Linear(before, after)]
+        self.rest = nn.Sequential(*rest)
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        out: Tensor = self.rest(self.first(x, y))
+        return out
+
+
+def activation_or_relu(activation: nn.Module | None) -> nn.Module:
+    """``activation``, which several layers may share, or a ReLU.
+
+    Raises:
+        ComponentError: it has parameters of its own, which sharing would tie together.
+    """
+    if activation is None:
+        return nn.ReLU()
+    if not isinstance(activation, nn.Module):
+        raise ComponentError(
+            "activation as a module", repr(activation), "pass an instance, such as torch.nn.LeakyReLU(0.2)"
+        )
+    if next(activation.parameters(), None) is not None:
+        raise ComponentError(
+            "an activation without parameters", repr(activation), "write the layers as a plain nn.Module trunk"
+        )
+    return activation
+
+
+def halvings(image_shape: ImageShape, times: int) -> list[tuple[int, int]]:
+    """(height, width) of an image and after each of ``times`` halvings, rounded up.
+
+    Raises:
+        SettingError: a side under 8 pixels.
+    """
+    _, height, width = image_shape
+    if min(height, width) < SMALLEST_SIDE:
+        raise SettingError(
+            f"images of at least {SMALLEST_SIDE} x {SMALLEST_SIDE} pixels for a convolutional network",
+            f"{height} x {width}",
+            "use MLPEncoder and MLPDecoder",
+        )
+    sides = [(height, width)]
+    for _ in range(times):
+        height, width = -(-height // 2), -(-width // 2)
+        sides.append((height, width))
+    return sides

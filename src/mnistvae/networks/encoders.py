@@ -1,0 +1,172 @@
+"""Encoders: the approximate posterior q(z | x), or q(z | x, y) where there is a label."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from abc import abstractmethod
+from collections.abc import Sequence
+from itertools import pairwise
+
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from mnistvae._component import Component
+from mnistvae._errors import ComponentError, SettingError
+from mnistvae.distributions import DiagonalNormal
+from mnistvae.images import ImageShape, check_image_shape
+from mnistvae.networks.blocks import MLP, Conditioned, activation_or_relu, halvings
+
+__all__ = ["ConvEncoder", "Encoder", "GaussianEncoder", "MLPEncoder"]
+
+
+class Encoder(Component):
+    """Contract of an encoder: images to a distribution over codes.
+
+    A subclass sets ``latent_dim``, keeps its constructor arguments as attributes of the same names,
+    and implements :meth:`forward`.
+    """
+
+    latent_dim: int
+
+    @abstractmethod
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Distribution:
+        """q(z | x, y) for images (B, C, H, W) and labels (B,): batch shape (B,), event shape (latent_dim,)."""
+
+
+class GaussianEncoder(Encoder):
+    r"""A diagonal normal on the features of any module.
+
+    .. math:: q(z \mid x) = \mathcal{N}(\mu(h), \operatorname{diag} \sigma^2(h)), \qquad h = \text{trunk}(x)
+
+    Args:
+        trunk: maps images (B, C, H, W) to features (B, ...), which are flattened.
+        latent_dim: size of z.
+        num_classes: number of classes, where the encoder is to see a label; a learned vector for
+            the class is then added to the mean and log-variance.
+
+    The first forward pass (:class:`~mnistvae.VAE` makes one) finds out how many features there are.
+
+    Example:
+        >>> encoder = GaussianEncoder(nn.Sequential(nn.Flatten(), nn.Linear(784, 64), nn.ReLU()), latent_dim=2)
+        >>> encoder(torch.rand(5, 1, 28, 28)).mean.shape
+        torch.Size([5, 2])
+    """
+
+    def __init__(self, trunk: nn.Module, latent_dim: int, num_classes: int | None = None) -> None:
+        super().__init__()
+        if not isinstance(trunk, nn.Module):
+            raise ComponentError("trunk as a torch.nn.Module", f"a {type(trunk).__name__}", "pass an instance")
+        self.trunk = trunk
+        self.latent_dim = check_latent_dim(latent_dim)
+        self.num_classes = num_classes
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Lazy modules", category=UserWarning)
+            linear = nn.LazyLinear(2 * latent_dim)
+        self.head = Conditioned(linear, 2 * latent_dim, num_classes)
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> DiagonalNormal:
+        features = self.trunk(x)
+        if not isinstance(features, Tensor) or features.shape[:1] != x.shape[:1]:
+            got = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
+            raise ComponentError(f"the trunk to return features ({len(x)}, ...)", str(got), "keep the batch first")
+        return normal_from(self.head(features.flatten(1), y))
+
+
+class MLPEncoder(Encoder):
+    r"""A diagonal normal from a fully connected network.
+
+    Args:
+        latent_dim: size of z.
+        image_shape: (C, H, W).
+        hidden: widths of the hidden layers.
+        activation: a module without parameters (default: ReLU).
+        num_classes: number of classes, where the encoder is to see a label.
+
+    Example:
+        >>> MLPEncoder(20)(torch.rand(5, 1, 28, 28)).mean.shape
+        torch.Size([5, 20])
+    """
+
+    def __init__(
+        self,
+        latent_dim: int,
+        image_shape: ImageShape = (1, 28, 28),
+        hidden: Sequence[int] = (400,),
+        activation: nn.Module | None = None,
+        num_classes: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.latent_dim = check_latent_dim(latent_dim)
+        self.image_shape = check_image_shape(image_shape)
+        self.hidden = tuple(hidden)
+        self.activation = activation
+        self.num_classes = num_classes
+        self.network = MLP(math.prod(self.image_shape), hidden, 2 * latent_dim, activation, num_classes)
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> DiagonalNormal:
+        return normal_from(self.network(x.flatten(1), y))
+
+
+class ConvEncoder(Encoder):
+    r"""A diagonal normal from convolutions, each of which halves height and width.
+
+    Args:
+        latent_dim: size of z.
+        image_shape: (C, H, W), at least 8 x 8.
+        channels: output channels of the convolutions.
+        activation: a module without parameters (default: ReLU).
+        num_classes: number of classes, where the encoder is to see a label.
+
+    Example:
+        >>> ConvEncoder(16, image_shape=(3, 32, 32))(torch.rand(5, 3, 32, 32)).mean.shape
+        torch.Size([5, 16])
+    """
+
+    def __init__(
+        self,
+        latent_dim: int,
+        image_shape: ImageShape = (1, 28, 28),
+        channels: Sequence[int] = (32, 64, 128),
+        activation: nn.Module | None = None,
+        num_classes: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.latent_dim = check_latent_dim(latent_dim)
+        self.image_shape = check_image_shape(image_shape)
+        self.channels = check_channels(channels)
+        self.activation = activation
+        self.num_classes = num_classes
+        height, width = halvings(self.image_shape, len(self.channels))[-1]
+        first, *others = [
+            nn.Conv2d(before, after, kernel_size=3, stride=2, padding=1)
+            for before, after in pairwise((self.image_shape[0], *self.channels))
+        ]
+        self.first = Conditioned(first, self.channels[0], num_classes)
+        rest: list[nn.Module] = [activation_or_relu(activation)]
+        for convolution in others:
+            rest += [convolution, activation_or_relu(activation)]
+        self.rest = nn.Sequential(*rest, nn.Flatten(), nn.Linear(self.channels[-1] * height * width, 2 * latent_dim))
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> DiagonalNormal:
+        return normal_from(self.rest(self.first(x, y)))
+
+
+def normal_from(parameters: Tensor) -> DiagonalNormal:
+    """(B, 2 * latent_dim), means then log-variances, as a distribution."""
+    mu, logvar = parameters.chunk(2, dim=-1)
+    return DiagonalNormal(mu, logvar)
+
+
+def check_latent_dim(latent_dim: int) -> int:
+    """``latent_dim`` itself, if it is a positive integer."""
+    if not isinstance(latent_dim, int) or isinstance(latent_dim, bool) or latent_dim < 1:
+        raise SettingError("latent_dim as an integer of at least 1", repr(latent_dim))
+    return latent_dim
+
+
+def check_channels(channels: Sequence[int]) -> tuple[int, ...]:
+    """``channels`` as a tuple, if there are any and all are positive."""
+    if len(channels) == 0 or min(channels) < 1:
+        raise SettingError("channels as one or more positive integers", repr(channels), "for instance (32, 64, 128)")
+    return tuple(channels)

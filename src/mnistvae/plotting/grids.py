@@ -1,0 +1,105 @@
+"""Many images in one picture; each grid is a single montage, not an axes an image."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mnistvae._errors import DataError
+from mnistvae.images import ArrayLike, montage, to_uint8
+from mnistvae.plotting._figure import figure_or_new
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
+
+__all__ = ["reconstruction_grid", "sample_grid"]
+
+_INCHES = 0.6  # an image's width in a figure
+_FILL = 0.35  # grey between images: seen against black digits' ground and white paper
+
+
+def sample_grid(
+    images: ArrayLike,
+    *,
+    columns: int | None = None,
+    title: str | None = None,
+    figure: Figure | SubFigure | None = None,
+) -> Figure | SubFigure:
+    """Images in a grid, row by row.
+
+    Args:
+        images: (N, C, H, W) or (N, H, W), float in [0, 1] or uint8.
+        columns: images in a row (default: a square).
+        title: above the grid.
+        figure: a figure to draw into (default: a new one).
+
+    Returns:
+        The figure.
+
+    Raises:
+        DataError: no images, or values outside [0, 1].
+
+    Example:
+        >>> figure = sample_grid(torch.rand(64, 1, 28, 28))
+        >>> [ax.images[0].get_array().shape for ax in figure.axes]
+        [(233, 233)]
+    """
+    columns = columns or math.ceil(math.sqrt(len(images)))
+    rows = math.ceil(len(images) / columns)
+    fig = figure_or_new(figure, _INCHES * columns + 0.1, _INCHES * rows + (0.4 if title else 0.1))
+    ax = fig.subplots()
+    _show(ax, montage(images, columns, fill=_FILL))
+    ax.set_axis_off()
+    if title:
+        ax.set_title(title, fontsize=10)
+    return fig
+
+
+def reconstruction_grid(
+    originals: ArrayLike, reconstructions: ArrayLike, *, figure: Figure | SubFigure | None = None
+) -> Figure | SubFigure:
+    """Originals in the top row, their reconstructions under them.
+
+    Args:
+        originals: (N, C, H, W) or (N, H, W), float in [0, 1] or uint8.
+        reconstructions: the same number of images, of the same size.
+        figure: a figure to draw into (default: a new one).
+
+    Returns:
+        The figure.
+
+    Raises:
+        DataError: different numbers or sizes, no images, or values outside [0, 1].
+    """
+    rows = [_pixels(originals), _pixels(reconstructions)]
+    if rows[0].shape != rows[1].shape:
+        raise DataError(
+            f"as many reconstructions as originals, of one size: {rows[0].shape}",
+            str(rows[1].shape),
+            "pass the images that were reconstructed",
+        )
+    n, _, height, _ = rows[0].shape
+    fig = figure_or_new(figure, _INCHES * n + 1.2, 2 * _INCHES + 0.1)
+    ax = fig.subplots()
+    _show(ax, montage(np.concatenate(rows), n, fill=_FILL))
+    ax.set_xticks([])
+    ax.set_yticks([1 + height / 2, 2 + 1.5 * height], ["original", "reconstruction"], fontsize=9)
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    return fig
+
+
+def _show(ax: Axes, picture: NDArray[np.uint8]) -> None:
+    """A picture with its pixels as they are: grey levels fixed, edges sharp."""
+    ax.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+
+
+def _pixels(images: ArrayLike) -> NDArray[Any]:
+    pixels: Tensor = to_uint8(images)
+    array: NDArray[Any] = pixels.detach().cpu().numpy()
+    return array[:, None] if array.ndim == 3 else array

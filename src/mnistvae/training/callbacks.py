@@ -1,0 +1,138 @@
+"""What may listen to a training run: a no-op base, the progress bar, and the CSV log."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from mnistvae.training.history import History
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+    from mnistvae.models import VAE
+
+__all__ = ["CSVLog", "Callback", "Progress", "State"]
+
+
+@dataclass
+class State:
+    """Where a run stands; callbacks read it."""
+
+    model: VAE
+    epochs: int
+    batches: int
+    history: History
+    #: Number of the epoch under way, from 1.
+    epoch: int = 0
+    #: Images seen in this epoch.
+    images: int = 0
+    #: Sums over this epoch's images of loss, reconstruction and KL, (3,), on the device: reading them waits for it.
+    sums: Tensor | None = field(default=None, repr=False)
+
+
+class Callback:
+    """Base of what listens to a run: override what is needed, everything does nothing here."""
+
+    def on_fit_start(self, state: State) -> None:
+        """Before the first epoch."""
+
+    def on_epoch_start(self, state: State) -> None:
+        """Before an epoch's first batch."""
+
+    def on_batch_end(self, state: State, n: int) -> None:
+        """After a step on ``n`` images. This is the hot path: do not read tensors here."""
+
+    def on_epoch_end(self, state: State) -> None:
+        """After an epoch; its record is ``state.history[-1]``."""
+
+    def on_fit_end(self, state: State) -> None:
+        """After the last epoch, or when the run stops for whatever reason."""
+
+
+class Progress(Callback):
+    """A bar for each epoch in a terminal or notebook, a line for each elsewhere.
+
+    Args:
+        every: seconds between two readings of the running loss, so that a GPU is not kept waiting.
+    """
+
+    def __init__(self, every: float = 0.5) -> None:
+        self.every = every
+        self._bar: tqdm[Any] | None = None
+        self._read = 0.0
+
+    def on_epoch_start(self, state: State) -> None:
+        if not _interactive():
+            return
+        from tqdm.auto import tqdm
+
+        width = len(str(state.epochs))
+        self._bar = tqdm(
+            total=state.batches,
+            desc=f"epoch {state.epoch:>{width}}/{state.epochs}",
+            bar_format="{desc} {bar:12} {percentage:3.0f}%{postfix}",
+            file=sys.stderr,
+            dynamic_ncols=True,
+        )
+        self._started = self._read = time.perf_counter()
+
+    def on_batch_end(self, state: State, n: int) -> None:
+        if self._bar is None:
+            return
+        self._bar.update()
+        now = time.perf_counter()
+        if now - self._read > self.every and state.sums is not None:
+            self._read = now
+            loss, reconstruction, kl = (state.sums / state.images).tolist()
+            self._bar.set_postfix_str(_figures(loss, reconstruction, kl, state.images / (now - self._started)))
+
+    def on_epoch_end(self, state: State) -> None:
+        record = state.history[-1]
+        line = _figures(record["loss"], record["reconstruction"], record["kl"], record["images_per_second"])
+        if "validation_loss" in record:
+            line += f"  validation {record['validation_loss']:.2f}"
+        if self._bar is None:
+            print(f"epoch {state.epoch}/{state.epochs}  {line}", file=sys.stderr, flush=True)
+            return
+        self._bar.set_postfix_str(line)
+        self._bar.close()
+        self._bar = None
+
+    def on_fit_end(self, state: State) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+class CSVLog(Callback):
+    """A CSV file that grows by a line each epoch, so that a run can be watched.
+
+    Args:
+        path: the file; an earlier one is replaced when the run starts.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+
+    def on_fit_start(self, state: State) -> None:
+        state.history.to_csv(self.path)
+
+    def on_epoch_end(self, state: State) -> None:
+        # Rewritten whole and renamed into place: a reader never sees half a line.
+        state.history.to_csv(self.path)
+
+
+def _figures(loss: float, reconstruction: float, kl: float, speed: float) -> str:
+    return f"loss {loss:.2f}  reconstruction {reconstruction:.2f}  KL {kl:.2f}  {speed:,.0f} images/s"
+
+
+def _interactive() -> bool:
+    """Whether a bar that moves can be seen: a terminal, or a notebook."""
+    return sys.stderr.isatty() or "ipykernel" in sys.modules

@@ -1,0 +1,28 @@
+"""Where to compute."""
+
+from __future__ import annotations
+
+import torch
+
+from mnistvae._errors import SettingError
+
+__all__ = ["resolve_device"]
+
+
+def resolve_device(device: str | torch.device = "auto") -> torch.device:
+    """A device by name; "auto" is the first of cuda, mps and cpu that is there.
+
+    Raises:
+        SettingError: an unknown device, or one that this machine does not have.
+    """
+    if str(device) == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda", torch.cuda.current_device())
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+        torch.empty(1, device=resolved)
+    except (RuntimeError, AssertionError) as error:  # torch raises AssertionError where CUDA was not compiled in
+        reason = (str(error).splitlines() or [""])[0]
+        raise SettingError("a device of this machine", f"{str(device)!r} ({reason})", "use auto or cpu") from error
+    return resolved

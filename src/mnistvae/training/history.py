@@ -1,0 +1,125 @@
+"""The record of a training run: a list of plain dicts, one for each epoch."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TypeAlias, overload
+
+from mnistvae._errors import FileFormatError, SettingError
+from mnistvae._files import write_atomically
+
+__all__ = ["COLUMNS", "History", "Record"]
+
+#: One epoch: figures by name. Losses are means over the images, in nats an image.
+Record: TypeAlias = dict[str, float]
+
+COLUMNS = (
+    "epoch",
+    "loss",
+    "reconstruction",
+    "kl",
+    "validation_loss",
+    "validation_reconstruction",
+    "validation_kl",
+    "seconds",
+    "images_per_second",
+)
+
+
+class History(Sequence[Record]):
+    """What a training run did, epoch by epoch.
+
+    A sequence of records (plain dicts); ``history[-1]["loss"]`` is the last loss, and
+    ``history.column("loss")`` all of them.
+
+    Args:
+        records: one dict an epoch.
+        tag: what the likelihood's figures are called, see :meth:`mnistvae.likelihoods.Likelihood.tag`.
+
+    Example:
+        >>> history = History([{"epoch": 1, "loss": 200.0}, {"epoch": 2, "loss": 150.0}])
+        >>> len(history), history[-1]["loss"], history.column("loss")
+        (2, 150.0, [200.0, 150.0])
+    """
+
+    def __init__(self, records: Sequence[Record] = (), tag: str = "") -> None:
+        self.records = [dict(record) for record in records]
+        self.tag = tag
+
+    @overload
+    def __getitem__(self, index: int) -> Record: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Record]: ...
+
+    def __getitem__(self, index: int | slice) -> Record | list[Record]:
+        return self.records[index]
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(self.records)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, History) and (self.records, self.tag) == (other.records, other.tag)
+
+    __hash__ = None  # type: ignore[assignment]  # it grows
+
+    def __repr__(self) -> str:
+        if not self.records:
+            return "History(no epochs)"
+        last = ", ".join(f"{name}={self[-1][name]:.2f}" for name in ("loss", "validation_loss") if name in self[-1])
+        return f"History({len(self)} epochs{', last ' + last if last else ''})"
+
+    def append(self, record: Record) -> None:
+        """Add an epoch."""
+        self.records.append(record)
+
+    def column(self, name: str) -> list[float]:
+        """One figure over the epochs.
+
+        Raises:
+            SettingError: no epoch has it.
+        """
+        if not any(name in record for record in self.records):
+            known = sorted({key for record in self.records for key in record})
+            raise SettingError(f"one of {', '.join(known) or 'no columns (no epoch is done)'}", repr(name))
+        return [record.get(name, float("nan")) for record in self.records]
+
+    def to_csv(self, path: str | os.PathLike[str]) -> Path:
+        """Write one line an epoch, under a line of names.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        names = [name for name in COLUMNS if any(name in record for record in self.records)] or list(COLUMNS[:4])
+        extra = sorted({name for record in self.records for name in record} - set(COLUMNS))
+        stream = io.StringIO()
+        writer = csv.DictWriter(stream, [*names, *extra], restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.records)
+        return write_atomically(path, stream.getvalue().encode())
+
+    @classmethod
+    def from_csv(cls, path: str | os.PathLike[str]) -> History:
+        """Read what :meth:`to_csv`, or a run, wrote.
+
+        Raises:
+            FileFormatError: not such a file.
+        """
+        try:
+            with Path(path).open(newline="", encoding="utf-8") as stream:
+                rows = list(csv.DictReader(stream))
+            records = [{name: _number(text) for name, text in row.items() if text} for row in rows]
+        except (OSError, ValueError, TypeError, AttributeError, csv.Error) as error:
+            raise FileFormatError(f"{path} to be a history of numbers", str(error), "pass a run's history.csv") from error
+        return cls(records)
+
+
+def _number(text: str) -> float:
+    return int(text) if text.isdecimal() else float(text)

@@ -1,0 +1,244 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from mnistvae._errors import ComponentError, DataError, SettingError, TrainingError
+from mnistvae._modes import evaluating
+from mnistvae._random import Stream, derive_seed, seeded
+from mnistvae.data import BatchSource, ImageDataset, batch_source
+from mnistvae.images import ArrayLike
+from mnistvae.models import VAE
+from mnistvae.objectives import Terms
+from mnistvae.training.callbacks import Callback, Progress, State
+from mnistvae.training.devices import resolve_device
+from mnistvae.training.history import History, Record
+
+__all__ = ["Data", "Trainer"]
+
+#: What can be trained on.
+Data: TypeAlias = ImageDataset | ArrayLike | Dataset[Any] | DataLoader[Any]
+
+
+class Trainer:
+    """Fits a model to images with Adam.
+
+    The same seed, data, model and machine give the same weights: the order of the images is a
+    function of (seed, epoch), the noise of (seed, epoch), and torch's global generators are left as
+    they were found.
+
+    Args:
+        epochs: passes over the data.
+        batch_size: images a step.
+        learning_rate: of Adam.
+        seed: of order and noise.
+        device: "auto" (cuda, mps or cpu), or a name; the model is moved there.
+        progress: show a bar for each epoch.
+        callbacks: listeners, see :class:`~mnistvae.training.Callback`.
+
+    Raises:
+        SettingError: a setting that makes no sense.
+
+    Example:
+        >>> model = mv.VAE(latent_dim=2)
+        >>> data = mv.load_dataset("mnist-mini", "test")[:256]
+        >>> history = Trainer(epochs=2, seed=0, progress=False).fit(model, data)
+        >>> history[1]["loss"] < history[0]["loss"]
+        True
+    """
+
+    def __init__(
+        self,
+        epochs: int = 10,
+        batch_size: int = 128,
+        learning_rate: float = 1e-3,
+        *,
+        seed: int = 0,
+        device: str | torch.device = "auto",
+        progress: bool = True,
+        callbacks: Sequence[Callback] = (),
+    ) -> None:
+        for name, value in (("epochs", epochs), ("batch_size", batch_size)):
+            if not isinstance(value, int) or value < 1:
+                raise SettingError(f"{name} as an integer of at least 1", repr(value))
+        if not 0 < learning_rate < math.inf:
+            raise SettingError("a finite learning_rate above 0", str(learning_rate), "1e-3 is the usual start")
+        if not isinstance(seed, int) or seed < 0:
+            raise SettingError("seed as an integer of at least 0", repr(seed))
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.seed = seed
+        self.device = device
+        self.progress = progress
+        self.callbacks = tuple(callbacks)
+
+    def fit(self, model: VAE, data: Data, validation: Data | None = None) -> History:
+        """Train ``model`` in place and leave it in evaluation mode.
+
+        Args:
+            model: what to train.
+            data: an ImageDataset, a tensor or array of images (N, C, H, W), a torch ``Dataset``, or a
+                ``DataLoader`` (which keeps its own batch size and order).
+            validation: the same kinds; evaluated after each epoch, always with the same noise.
+
+        Returns:
+            The losses of each epoch, means in nats an image.
+
+        Raises:
+            DataError: data that do not fit the model, or that are not images in [0, 1].
+            ComponentError: a model whose loss is not one value an image.
+            TrainingError: a loss that is no longer finite.
+        """
+        device = resolve_device(self.device)
+        with seeded(self.seed, device):
+            source = batch_source(data, self.batch_size, seed=self.seed, device=device)
+            held_out = None
+            if validation is not None:
+                held_out = batch_source(validation, max(self.batch_size, 512), shuffle=False, seed=self.seed, device=device)
+        model.to(device)
+        for batches in (source, held_out):
+            if batches is not None:
+                _check_data(model, batches)
+        _check_batch_norm(model, source)
+        optimizer = torch.optim.Adam(
+            [parameter for parameter in model.parameters() if parameter.requires_grad],
+            lr=self.learning_rate,
+            fused=device.type in {"cpu", "cuda", "mps"},
+        )
+        binarization = data.binarization if isinstance(data, ImageDataset) else "none"
+        history = History(tag=model.likelihood.tag(binarization))
+        state = State(model, self.epochs, len(source), history)
+        listeners = [*([Progress()] if self.progress else []), *self.callbacks]
+        try:
+            for listener in listeners:
+                listener.on_fit_start(state)
+            for epoch in range(self.epochs):
+                state.epoch = epoch + 1
+                for listener in listeners:
+                    listener.on_epoch_start(state)
+                record = self._train_epoch(model, source, optimizer, state, listeners)
+                if held_out is not None:
+                    record |= self._validate(model, held_out, device)
+                history.append(record)
+                for listener in listeners:
+                    listener.on_epoch_end(state)
+        finally:
+            model.eval()
+            for listener in listeners:
+                listener.on_fit_end(state)
+        return history
+
+    def _train_epoch(
+        self,
+        model: VAE,
+        source: BatchSource,
+        optimizer: torch.optim.Optimizer,
+        state: State,
+        listeners: Sequence[Callback],
+    ) -> Record:
+        model.train()
+        started = time.perf_counter()
+        state.images = 0
+        state.sums = sums = torch.zeros(3, device=model.device)
+        with seeded(derive_seed(self.seed, Stream.TRAINING, state.epoch), model.device):
+            for x, y in source.epoch(state.epoch):
+                terms = model.loss(x, y if model.uses_labels else None)
+                if state.images == 0:
+                    _check_terms(terms, len(x))
+                optimizer.zero_grad(set_to_none=True)
+                terms.loss.mean().backward()
+                optimizer.step()
+                sums += _sum(terms)
+                state.images += len(x)
+                for listener in listeners:
+                    listener.on_batch_end(state, len(x))
+        loss, reconstruction, kl = (sums / state.images).tolist()  # the one reading of the device in an epoch
+        seconds = time.perf_counter() - started
+        if not math.isfinite(loss):
+            raise TrainingError(
+                "a finite loss", f"{loss} in epoch {state.epoch}", "lower learning_rate, or look for log(0) in the model"
+            )
+        return {
+            "epoch": state.epoch,
+            "loss": loss,
+            "reconstruction": reconstruction,
+            "kl": kl,
+            "seconds": seconds,
+            "images_per_second": state.images / seconds,
+        }
+
+    @torch.no_grad()
+    def _validate(self, model: VAE, source: BatchSource, device: torch.device) -> Record:
+        sums = torch.zeros(3, device=device)
+        images = 0
+        # The same noise after every epoch, so that the curve shows the model and not the draw.
+        with evaluating(model), seeded(derive_seed(self.seed, Stream.VALIDATION), device):
+            for x, y in source.epoch(0):
+                sums += _sum(model.loss(x, y if model.uses_labels else None))
+                images += len(x)
+        names = ("validation_loss", "validation_reconstruction", "validation_kl")
+        return dict(zip(names, (sums / images).tolist(), strict=True))
+
+
+def _sum(terms: Terms) -> Tensor:
+    """(3,): loss, reconstruction and KL, summed over the batch."""
+    return torch.stack([terms.loss, terms.reconstruction, terms.kl]).detach().sum(1)
+
+
+def _check_data(model: VAE, batches: BatchSource) -> None:
+    if batches.image_shape != model.image_shape:
+        raise DataError(
+            f"images of shape {model.image_shape}, as the model has it",
+            f"{batches.image_shape} in {batches.name}",
+            f"make the model with image_shape={batches.image_shape}",
+        )
+    if not model.uses_labels:
+        return
+    if batches.num_classes is None:
+        raise DataError(
+            "labels for a model that uses them",
+            f"{batches.name} without labels",
+            "pass an ImageDataset(images, labels), or train an unconditional VAE",
+        )
+    if model.num_classes is not None and batches.num_classes > model.num_classes:
+        raise DataError(
+            f"labels from 0 to {model.num_classes - 1}",
+            f"{batches.num_classes - 1} in {batches.name}",
+            f"make the model with num_classes={batches.num_classes}",
+        )
+
+
+def _check_batch_norm(model: VAE, batches: BatchSource) -> None:
+    """Batch normalisation has no variance over a batch of one; say so before the epoch's last batch does."""
+    normalised = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
+    batch_size = batches.batch_size
+    if normalised and (batch_size == 1 or batches.num_images % batch_size == 1):
+        raise DataError(
+            "at least two images in every batch for a model with batch normalisation",
+            f"{batches.num_images} images in batches of {batch_size}, which leaves a batch of one",
+            f"try batch_size={batch_size + 1}",
+        )
+
+
+def _check_terms(terms: Terms, n: int) -> None:
+    if not isinstance(terms, Terms):
+        raise ComponentError(
+            "loss to return mnistvae.objectives.Terms", f"a {type(terms).__name__}", "return Terms(loss, reconstruction, kl)"
+        )
+    for name, value in terms._asdict().items():
+        if not isinstance(value, Tensor) or value.shape != (n,):
+            got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+            raise ComponentError(
+                f"one {name} for each of {n} images, shape ({n},)",
+                got,
+                "sum over pixels and latents, and leave the mean over images to the Trainer",
+            )
