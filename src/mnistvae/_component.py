@@ -9,16 +9,16 @@ in order to be printed, copied or saved.
 from __future__ import annotations
 
 import inspect
+import re
 from abc import ABC
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
-import torch
 from torch import nn
 
 from mnistvae._errors import ComponentError, FileFormatError
 
-__all__ = ["Component", "arguments", "class_finder", "clone", "from_spec", "to_spec"]
+__all__ = ["Component", "arguments", "class_finder", "clone", "from_spec", "spec_text", "to_spec"]
 
 M = TypeVar("M", bound=nn.Module)
 #: Looks a class up by the name it has in a spec.
@@ -39,7 +39,10 @@ class Component(nn.Module, ABC):
             _BUILT_IN[cls.__name__] = cls
 
     def __repr__(self) -> str:
-        return _call(self)
+        try:
+            return spec_text(to_spec(self))
+        except ComponentError:
+            return f"{type(self).__name__}(...)"  # a repr must never fail
 
 
 def arguments(module: nn.Module) -> dict[str, Any]:
@@ -116,8 +119,11 @@ def from_spec(spec: Any, find: ClassFinder) -> Any:
         raise FileFormatError(
             "a part described by its class and args", f"the keys {sorted(spec)}", "the file is damaged"
         )
-    cls = find(spec["class"])
     args = {name: from_spec(value, find) for name, value in spec["args"].items()}
+    return _make(find(spec["class"]), args)
+
+
+def _make(cls: type[nn.Module], args: dict[str, Any]) -> nn.Module:
     if cls is nn.Sequential:
         return nn.Sequential(*args.values())
     if cls is nn.ModuleList:
@@ -129,7 +135,7 @@ def class_finder(classes: Iterable[type[nn.Module]] = ()) -> ClassFinder:
     """A lookup over mnistvae's parts, ``torch.nn`` and an allow-list of the caller's own classes."""
     own: dict[str, type[nn.Module]] = {}
     for cls in classes:
-        if not (isinstance(cls, type) and issubclass(cls, nn.Module)):
+        if not inspect.isclass(cls) or not issubclass(cls, nn.Module):
             raise ComponentError(
                 "classes to hold subclasses of torch.nn.Module", repr(cls), "pass the class, not an instance"
             )
@@ -194,19 +200,22 @@ def _name(cls: type[nn.Module]) -> str:
     return f"{cls.__module__}:{cls.__qualname__}"
 
 
-def _call(value: Any, width: int = 100) -> str:
-    """``value`` as the Python call that makes it, folded where a line would get long."""
-    if isinstance(value, torch.Tensor) or not isinstance(value, nn.Module):
-        return repr(value)
-    try:
-        args = arguments(value)
-    except ComponentError:
-        return f"{type(value).__name__}(...)"  # a repr must never fail
-    positional = type(value) in _CONTAINERS
-    parts = [_call(a) if positional else f"{name}={_call(a)}" for name, a in args.items()]
-    line = f"{type(value).__name__}({', '.join(parts)})"
+def spec_text(spec: Any, width: int = 100) -> str:
+    """A spec as the Python call that makes the part, folded where a line would get long."""
+    if isinstance(spec, list):
+        return f"[{', '.join(spec_text(item) for item in spec)}]"
+    if not isinstance(spec, dict):
+        return repr(spec)
+    if spec.keys() == {"tuple"}:
+        items = [spec_text(item) for item in spec["tuple"]]
+        return f"({', '.join(items)}{',' if len(items) == 1 else ''})"
+    if spec.keys() == {"dict"}:
+        return f"{{{', '.join(f'{key!r}: {spec_text(item)}' for key, item in spec['dict'].items())}}}"
+    name = re.split(r"[.:]", spec["class"])[-1]
+    positional = spec["class"] in {_name(container) for container in _CONTAINERS}
+    parts = [spec_text(a) if positional else f"{key}={spec_text(a)}" for key, a in spec["args"].items()]
+    line = f"{name}({', '.join(parts)})"
     if len(line) <= width and "\n" not in line:
         return line
-    body = "".join(f"{part},\n" for part in parts)
-    indented = "".join(f"    {row}\n" for row in body.splitlines())
-    return f"{type(value).__name__}(\n{indented})"
+    indented = "".join(f"    {row}\n" for part in parts for row in f"{part},".splitlines())
+    return f"{name}(\n{indented})"

@@ -17,10 +17,8 @@ from mnistvae.losses import bernoulli_cross_entropy, gaussian_kl
 
 __all__ = ["DiagonalNormal", "PixelBernoulli"]
 
-Size = torch.Size
 
-
-class DiagonalNormal(td.Independent):
+class DiagonalNormal(td.Independent[td.Normal]):
     r"""A normal with diagonal covariance, kept by the logarithm of its variance.
 
     .. math:: \mathcal{N}(z; \mu, \operatorname{diag} e^{\text{logvar}})
@@ -45,13 +43,13 @@ class DiagonalNormal(td.Independent):
         shape = (*batch_shape, *self.event_shape)
         return DiagonalNormal(self.mu.expand(shape), self.logvar.expand(shape))
 
-    def rsample(self, sample_shape: Any = Size()) -> Tensor:
-        shape = self._extended_shape(Size(sample_shape))
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
+        shape = self._extended_shape(torch.Size(sample_shape))
         noise = torch.randn(shape, dtype=self.mu.dtype, device=self.mu.device)
         return torch.addcmul(self.mu, self.base_dist.stddev, noise)
 
 
-class PixelBernoulli(td.Independent):
+class PixelBernoulli(td.Independent[td.Bernoulli]):
     r"""Independent Bernoulli pixels, given by their logits, that also take grey values in [0, 1].
 
     ``log_prob`` of a grey image is minus the cross-entropy (see
@@ -78,10 +76,11 @@ class PixelBernoulli(td.Independent):
         return (self.logits >= 0).to(self.logits.dtype)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        logits, value = torch.broadcast_tensors(self.logits, value)
-        return -bernoulli_cross_entropy(logits, value)
+        return -bernoulli_cross_entropy(self.logits, value)
 
 
-@register_kl(DiagonalNormal, DiagonalNormal)
 def _kl_diagonal_normals(q: DiagonalNormal, p: DiagonalNormal) -> Tensor:
     return gaussian_kl(q.mu, q.logvar, p.mu, p.logvar)
+
+
+register_kl(DiagonalNormal, DiagonalNormal)(_kl_diagonal_normals)  # type: ignore[no-untyped-call]

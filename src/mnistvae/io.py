@@ -26,6 +26,7 @@ __all__ = ["FORMAT_VERSION", "ModelFile", "load", "read", "save"]
 #: Grows when an older mnistvae could no longer read the file.
 FORMAT_VERSION = 1
 
+
 class ModelFile(NamedTuple):
     """What a model file holds, before any class is built."""
 
@@ -63,7 +64,9 @@ def save(model: VAE, path: str | os.PathLike[str], metadata: Mapping[str, Any] |
         True
     """
     if not isinstance(model, VAE):
-        raise ComponentError("a mnistvae model to save", f"a {type(model).__name__}", "pass a VAE, not one of its parts")
+        raise ComponentError(
+            "a mnistvae model to save", f"a {type(model).__name__}", "pass a VAE, not one of its parts"
+        )
     # Each tensor is copied: safetensors refuses tensors that share memory, and tied weights do.
     tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in model.state_dict().items()}
     spec = json.dumps(to_spec(model), allow_nan=False)

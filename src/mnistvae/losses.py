@@ -7,8 +7,7 @@ beta = 1 is the evidence lower bound and every figure is in nats per image.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Distribution, kl_divergence
 
 __all__ = ["bernoulli_cross_entropy", "gaussian_kl", "kl_or_estimate", "negative_elbo"]
@@ -24,7 +23,7 @@ def bernoulli_cross_entropy(logits: Tensor, x: Tensor) -> Tensor:
 
     Args:
         logits: (..., C, H, W).
-        x: the same shape, values in [0, 1].
+        x: values in [0, 1], broadcast against ``logits``.
 
     Returns:
         (...), nats.
@@ -33,7 +32,9 @@ def bernoulli_cross_entropy(logits: Tensor, x: Tensor) -> Tensor:
         >>> bernoulli_cross_entropy(torch.zeros(2, 1, 2, 2), torch.ones(2, 1, 2, 2))  # 4 log 2
         tensor([2.7726, 2.7726])
     """
-    return F.binary_cross_entropy_with_logits(logits, x, reduction="none").flatten(-3).sum(-1)
+    if logits.shape != x.shape:
+        logits, x = torch.broadcast_tensors(logits, x)  # type: ignore[no-untyped-call]
+    return nn.functional.binary_cross_entropy_with_logits(logits, x, reduction="none").flatten(-3).sum(-1)
 
 
 def gaussian_kl(

@@ -17,6 +17,7 @@ from mnistvae.images import ArrayLike, ImageShape, as_images, as_labels, check_i
 from mnistvae.likelihoods import Bernoulli, Likelihood
 from mnistvae.networks import ConvDecoder, ConvEncoder, Decoder, Encoder, MLPDecoder, MLPEncoder
 from mnistvae.networks.blocks import SMALLEST_SIDE
+from mnistvae.networks.encoders import check_latent_dim
 from mnistvae.objectives import ELBO, Objective, Terms
 from mnistvae.priors import Prior, StandardNormal
 
@@ -85,6 +86,7 @@ class VAE(Component):
         num_classes: int | None = None,
     ) -> None:
         super().__init__()
+        check_latent_dim(latent_dim)
         if num_classes is not None and num_classes < 1:
             raise SettingError("num_classes of at least 1, or None", str(num_classes))
         self.latent_dim = latent_dim
@@ -247,7 +249,7 @@ class VAE(Component):
             z = torch.lerp(start[:, None], end[:, None], weight).flatten(0, 1)
             labels = self._labels(y, len(starts))
             images = self.decode(z, None if labels is None else labels.repeat_interleave(steps)).mean
-        return images if single else images.unflatten(0, (-1, steps))
+        return images if single else images.reshape(-1, steps, *self.image_shape)
 
     @property
     def uses_labels(self) -> bool:
@@ -326,8 +328,9 @@ class BetaVAE(VAE):
     @property
     def beta(self) -> float:
         """Weight of the KL term."""
-        beta: float = self.objective.beta
-        return beta
+        if not isinstance(self.objective, ELBO):
+            raise AttributeError("beta")  # noqa: TRY004 (a property that is not there: the objective was replaced)
+        return self.objective.beta
 
 
 class ConditionalVAE(VAE):

@@ -63,7 +63,7 @@ class Recipe:
         """
         from mnistvae._random import seeded
 
-        self._check(changes, self.settings, "model")
+        self.check(changes)
         with seeded(seed):
             return self.build(
                 image_shape=image_shape,
@@ -77,11 +77,12 @@ class Recipe:
 
         return Trainer(**{**self.training, **changes})
 
-    def _check(self, changes: Mapping[str, Any], known: Mapping[str, Any], what: str) -> None:
-        unknown = sorted(changes.keys() - known.keys())
+    def check(self, changes: Mapping[str, Any]) -> None:
+        """Raise SettingError if ``changes`` name a setting that the recipe's model does not have."""
+        unknown = sorted(changes.keys() - self.settings.keys())
         if unknown:
             raise SettingError(
-                f"{what} settings of the recipe {self.name!r}: {', '.join(known)}",
+                f"settings of the recipe {self.name!r}: {', '.join(self.settings)}",
                 ", ".join(unknown),
                 "leave it out, or choose a recipe that has it",
             )
@@ -157,10 +158,10 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
         for recipe in (
             Recipe(
                 "conv",
-                "three convolutions and three transposed ones, 16 latent dimensions",
+                "three convolutions and three transposed ones, 10 latent dimensions",
                 _conv,
-                {"latent_dim": 16, "beta": 1.0, "channels": (32, 64, 128)},
-                {"epochs": 15, "batch_size": 128, "learning_rate": 1e-3},
+                {"latent_dim": 10, "beta": 1.0, "channels": (32, 64, 128)},
+                {"epochs": 20, "batch_size": 64, "learning_rate": 2e-3},
             ),
             Recipe(
                 "beta-conv",

@@ -5,6 +5,7 @@ The order of an epoch is a function of ``(seed, epoch)``, not a state, so that i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any, Protocol, TypeAlias
 
@@ -71,7 +72,7 @@ class Batches:
         self.num_classes = dataset.num_classes
 
     def __len__(self) -> int:
-        return -(-self.num_images // self.batch_size)
+        return math.ceil(self.num_images / self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
         return self.epoch(0)
@@ -89,7 +90,7 @@ class Batches:
         noise = None
         if self.dataset.binarization == "dynamic":
             noise = torch.Generator(images.device).manual_seed(derive_seed(self.seed, Stream.BINARIZATION, epoch))
-        for index in self.order(epoch).to(images.device).split(self.batch_size):
+        for index in torch.split(self.order(epoch).to(images.device), self.batch_size):
             x = images.index_select(0, index).to(torch.float32).div_(255)
             if noise is not None:
                 x = torch.bernoulli(x, generator=noise)

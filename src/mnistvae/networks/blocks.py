@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from torch import Tensor, nn
 
@@ -82,7 +83,7 @@ class MLP(nn.Module):
         sizes = [in_features, *hidden, out_features]
         self.first = Conditioned(nn.Linear(sizes[0], sizes[1]), sizes[1], num_classes)
         rest: list[nn.Module] = []
-        for before, after in zip(sizes[1:-1], sizes[2:], strict=True):
+        for before, after in pairwise(sizes[1:]):
             rest += [activation_or_relu(activation), nn.Linear(before, after)]
         self.rest = nn.Sequential(*rest)
 

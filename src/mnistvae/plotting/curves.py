@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -45,7 +46,7 @@ def loss_curves(
             ("validation_", "validation", COLOURS[1], "s--"),
         ):
             values = [record.get(prefix + name, float("nan")) for record in history]
-            if any(value == value for value in values):  # not all NaN
+            if not all(math.isnan(value) for value in values):
                 ax.plot(epochs, values, style, color=colour, label=label, markersize=3.5, linewidth=1.5)
         ax.set_title(title, fontsize=10)
         ax.set_xlabel("epoch")

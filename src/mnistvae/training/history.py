@@ -117,7 +117,9 @@ class History(Sequence[Record]):
                 rows = list(csv.DictReader(stream))
             records = [{name: _number(text) for name, text in row.items() if text} for row in rows]
         except (OSError, ValueError, TypeError, AttributeError, csv.Error) as error:
-            raise FileFormatError(f"{path} to be a history of numbers", str(error), "pass a run's history.csv") from error
+            raise FileFormatError(
+                f"{path} to be a history of numbers", str(error), "pass a run's history.csv"
+            ) from error
         return cls(records)
 
 

@@ -27,6 +27,8 @@ __all__ = ["Data", "Trainer"]
 #: What can be trained on.
 Data: TypeAlias = ImageDataset | ArrayLike | Dataset[Any] | DataLoader[Any]
 
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+
 
 class Trainer:
     """Fits a model to images with Adam.
@@ -103,7 +105,9 @@ class Trainer:
             source = batch_source(data, self.batch_size, seed=self.seed, device=device)
             held_out = None
             if validation is not None:
-                held_out = batch_source(validation, max(self.batch_size, 512), shuffle=False, seed=self.seed, device=device)
+                held_out = batch_source(
+                    validation, max(self.batch_size, 512), shuffle=False, seed=self.seed, device=device
+                )
         model.to(device)
         for batches in (source, held_out):
             if batches is not None:
@@ -155,7 +159,7 @@ class Trainer:
                 if state.images == 0:
                     _check_terms(terms, len(x))
                 optimizer.zero_grad(set_to_none=True)
-                terms.loss.mean().backward()
+                torch.autograd.backward(terms.loss.mean())
                 optimizer.step()
                 sums += _sum(terms)
                 state.images += len(x)
@@ -165,7 +169,9 @@ class Trainer:
         seconds = time.perf_counter() - started
         if not math.isfinite(loss):
             raise TrainingError(
-                "a finite loss", f"{loss} in epoch {state.epoch}", "lower learning_rate, or look for log(0) in the model"
+                "a finite loss",
+                f"{loss} in epoch {state.epoch}",
+                "lower learning_rate, or look for log(0) in the model",
             )
         return {
             "epoch": state.epoch,
@@ -219,7 +225,7 @@ def _check_data(model: VAE, batches: BatchSource) -> None:
 
 def _check_batch_norm(model: VAE, batches: BatchSource) -> None:
     """Batch normalisation has no variance over a batch of one; say so before the epoch's last batch does."""
-    normalised = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
+    normalised = any(isinstance(module, _BATCH_NORMS) for module in model.modules())
     batch_size = batches.batch_size
     if normalised and (batch_size == 1 or batches.num_images % batch_size == 1):
         raise DataError(
@@ -232,7 +238,9 @@ def _check_batch_norm(model: VAE, batches: BatchSource) -> None:
 def _check_terms(terms: Terms, n: int) -> None:
     if not isinstance(terms, Terms):
         raise ComponentError(
-            "loss to return mnistvae.objectives.Terms", f"a {type(terms).__name__}", "return Terms(loss, reconstruction, kl)"
+            "loss to return mnistvae.objectives.Terms",
+            f"a {type(terms).__name__}",
+            "return Terms(loss, reconstruction, kl)",
         )
     for name, value in terms._asdict().items():
         if not isinstance(value, Tensor) or value.shape != (n,):

@@ -1,0 +1,52 @@
+"""The group of commands, and how an error ends one."""
+
+from __future__ import annotations
+
+from typing import IO, Any
+
+import click
+
+from mnistvae._errors import MnistvaeError
+from mnistvae._version import __version__
+from mnistvae.cli.generate import generate
+from mnistvae.cli.info import info
+from mnistvae.cli.recipes import recipes
+from mnistvae.cli.reconstruct import reconstruct
+from mnistvae.cli.train import train
+
+__all__ = ["cli", "main"]
+
+
+class _Failure(click.ClickException):
+    """One of mnistvae's errors, on one line, with exit code 2."""
+
+    exit_code = 2
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        click.echo(f"error: {' '.join(self.message.split())}", file=file, err=file is None)
+
+
+class _Group(click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except MnistvaeError as error:
+            raise _Failure(str(error)) from error
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="mnistvae")
+def cli() -> None:
+    """Variational autoencoders for images of MNIST's kind.
+
+    Start with `mnistvae train`: it needs no data and no options.
+    """
+
+
+for command in (train, generate, reconstruct, info, recipes):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """The command ``mnistvae``."""
+    cli(prog_name="mnistvae")

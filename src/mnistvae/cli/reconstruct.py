@@ -1,0 +1,35 @@
+"""``mnistvae reconstruct``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from mnistvae.cli.options import data_options, device_option, model_argument, out_option
+
+__all__ = ["reconstruct"]
+
+
+@click.command()
+@model_argument
+@data_options("the one it was trained on")
+@click.option("--split", type=click.Choice(["train", "test"]), default="test", show_default=True)
+@click.option("-n", type=int, default=10, show_default=True, help="How many images.")
+@out_option("Where the picture goes.  [default: reconstructed-TIME beside the model]")
+@device_option
+def reconstruct(
+    model: Path, dataset: str | None, data_root: Path | None, split: str, n: int, out: Path | None, device: str
+) -> None:
+    """Draw images over their reconstructions by MODEL, as reconstructions.png."""
+    from mnistvae import runs
+    from mnistvae._files import new_folder
+    from mnistvae.data import load_dataset
+    from mnistvae.io import build, read
+    from mnistvae.training import resolve_device
+
+    file = read(model)
+    vae = build(file, device=resolve_device(device), source=str(model))
+    data = load_dataset(dataset or file.metadata.get("dataset", "mnist-mini"), split, data_root)  # type: ignore[arg-type]
+    path = runs.reconstruct(vae, data, out or new_folder(model.parent, "reconstructed"), n)
+    click.echo(f"wrote {path}")

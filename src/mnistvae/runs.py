@@ -1,0 +1,207 @@
+"""What the commands do, as functions: a training run as a folder, and pictures from a saved model.
+
+Every function refuses to write over what is there; a model is on disk before its pictures are drawn.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from mnistvae._errors import DataError, OutputError, SettingError
+from mnistvae._files import make_folder, write_atomically
+from mnistvae._modes import evaluating
+from mnistvae.data import ImageDataset
+from mnistvae.images import to_uint8
+from mnistvae.io import save
+from mnistvae.models import VAE
+from mnistvae.plotting import loss_curves, reconstruction_grid, sample_grid
+from mnistvae.recipes import Recipe
+from mnistvae.training import CSVLog, History
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure, SubFigure
+
+__all__ = ["RUN_FILES", "Run", "generate", "reconstruct", "train"]
+
+#: What a training run leaves in its folder.
+RUN_FILES = ("model.safetensors", "history.csv", "loss.png", "reconstructions.png", "samples.png")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished training run."""
+
+    folder: Path
+    model: VAE
+    history: History
+
+
+def train(
+    recipe: Recipe,
+    data: ImageDataset,
+    validation: ImageDataset | None,
+    folder: str | os.PathLike[str],
+    *,
+    settings: Mapping[str, Any] | None = None,
+    training: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    progress: bool = True,
+) -> Run:
+    """Train a recipe's model and leave model, history and pictures in a folder.
+
+    Args:
+        recipe: see :mod:`mnistvae.recipes`.
+        data: images to train on; a conditional recipe takes its number of classes from them.
+        validation: images to evaluate after each epoch, and to reconstruct.
+        folder: the run's own; made if need be.
+        settings: changes to the recipe's model.
+        training: changes to the recipe's Trainer.
+        seed: of weights, order and noise.
+        device: "auto", or a name.
+        progress: show a bar for each epoch.
+
+    Raises:
+        OutputError: the folder holds a run already, or cannot be written.
+        MnistvaeError: what model, Trainer and data raise.
+    """
+    folder = _target(folder, RUN_FILES)
+    model = recipe.model(image_shape=data.image_shape, num_classes=data.num_classes or 1, seed=seed, **(settings or {}))
+    trainer = recipe.trainer(
+        **{**(training or {}), "seed": seed, "device": device, "progress": progress},
+        callbacks=[CSVLog(folder / "history.csv")],
+    )
+    history = trainer.fit(model, data, validation)
+    metadata = {
+        "recipe": recipe.name,
+        "dataset": data.name,
+        "images": len(data),
+        "binarization": data.binarization,
+        "epochs": len(history),
+        "batch_size": trainer.batch_size,
+        "learning_rate": trainer.learning_rate,
+        "seed": seed,
+        "tag": history.tag,
+        "last_epoch": history[-1],
+    }
+    save(model, folder / "model.safetensors", metadata)
+    write_figure(loss_curves(history), folder / "loss.png")
+    shown = one_of_each(validation or data)
+    write_figure(_reconstructions(model, shown), folder / "reconstructions.png")
+    generator = torch.Generator().manual_seed(seed)
+    write_figure(sample_grid(model.sample(64, generator=generator)), folder / "samples.png")
+    return Run(folder, model, history)
+
+
+def generate(
+    model: VAE,
+    folder: str | os.PathLike[str],
+    n: int = 64,
+    *,
+    label: int | None = None,
+    at: Sequence[Sequence[float]] = (),
+    temperature: float = 1.0,
+    seed: int = 0,
+) -> Tensor:
+    """Write new images to a folder: ``000.png``, ``001.png``, ... and all of them as ``samples.png``.
+
+    Args:
+        model: the model.
+        folder: made if need be.
+        n: how many, drawn from the prior.
+        label: for a conditional model, the class of all of them.
+        at: points of the latent space to decode, instead of drawing.
+        temperature: see :meth:`mnistvae.VAE.sample`.
+        seed: of the draw.
+
+    Returns:
+        The images, (n, C, H, W) in [0, 1].
+
+    Raises:
+        OutputError: the folder holds such files already, or cannot be written.
+        MnistvaeError: what the model raises.
+    """
+    if at:
+        images = _decode_at(model, at, label)
+    else:
+        images = model.sample(n, label, temperature=temperature, generator=torch.Generator().manual_seed(seed))
+    digits = max(3, len(str(len(images) - 1)))
+    names = [f"{number:0{digits}d}.png" for number in range(len(images))]
+    folder = _target(folder, ["samples.png", *names])
+    for name, image in zip(names, to_uint8(images).movedim(1, -1).cpu().numpy(), strict=True):
+        stream = io.BytesIO()
+        Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(stream, format="png")
+        write_atomically(folder / name, stream.getvalue())
+    write_figure(sample_grid(images), folder / "samples.png")
+    return images
+
+
+def reconstruct(model: VAE, data: ImageDataset, folder: str | os.PathLike[str], n: int = 10) -> Path:
+    """Write ``reconstructions.png``: n images, of all classes in turn, over their reconstructions.
+
+    Raises:
+        OutputError: the folder holds such a file already, or cannot be written.
+        MnistvaeError: what the model raises.
+    """
+    if n < 1:
+        raise SettingError("at least one image to reconstruct", str(n))
+    picture = _reconstructions(model, one_of_each(data, n))
+    return write_figure(picture, _target(folder, ["reconstructions.png"]) / "reconstructions.png")
+
+
+def one_of_each(data: ImageDataset, n: int = 10) -> ImageDataset:
+    """The first ``n`` images, going round the classes in order where there are labels."""
+    if data.labels is None:
+        return data[:n]
+    # The k-th image of its class comes after all the (k-1)-th ones; a stable sort keeps the classes in order.
+    order = torch.argsort(data.labels, stable=True)
+    labels = data.labels[order]
+    rank = torch.arange(len(labels)) - torch.searchsorted(labels, labels)
+    return data[order[torch.argsort(rank, stable=True)][:n]]
+
+
+def write_figure(figure: Figure | SubFigure, path: Path) -> Path:
+    """A figure as PNG, atomically."""
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png")  # type: ignore[union-attr]
+    return write_atomically(path, stream.getvalue())
+
+
+def _reconstructions(model: VAE, data: ImageDataset) -> Figure | SubFigure:
+    labels = data.labels if model.num_classes is not None else None
+    return reconstruction_grid(data.images, model.reconstruct(data.images, labels))
+
+
+def _decode_at(model: VAE, at: Sequence[Sequence[float]], label: int | None) -> Tensor:
+    for point in at:
+        if len(point) != model.latent_dim:
+            raise DataError(
+                f"{model.latent_dim} coordinates, one for each latent dimension",
+                f"{len(point)} in {','.join(f'{value:g}' for value in point)}",
+                "a plane needs a model with two latent dimensions, such as the recipe mlp-2d",
+            )
+    z = torch.tensor(at, dtype=model.dtype, device=model.device)
+    if not z.isfinite().all():
+        raise DataError("finite coordinates", str(tuple(at[0])))
+    with torch.no_grad(), evaluating(model):
+        return model.decode(z, label).mean
+
+
+def _target(folder: str | os.PathLike[str], names: Iterable[str]) -> Path:
+    """The folder, writable, with none of the files that are about to be written."""
+    target = make_folder(folder)
+    there = [name for name in names if (target / name).exists()]
+    if there:
+        raise OutputError(
+            f"a folder without {there[0]}", f"{target}, which has one", "choose another --out, or move it away"
+        )
+    return target

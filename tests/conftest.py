@@ -1,0 +1,33 @@
+"""What all tests share: a seed, and the names that the doctests use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "mnistvae",
+    deadline=None,
+    max_examples=30,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("mnistvae")
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def mnist_root() -> Path:
+    """The whole MNIST, where the machine has it."""
+    root = os.environ.get("MNISTVAE_DATA")
+    if not root or not (Path(root) / "MNIST" / "raw" / "train-images-idx3-ubyte").exists():
+        pytest.skip("the whole MNIST is not here: set MNISTVAE_DATA to a folder in torchvision's layout")
+    return Path(root)
