@@ -28,7 +28,7 @@ from mnistvae.recipes import Recipe
 from mnistvae.training import CSVLog, History
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure, SubFigure
+    from matplotlib.figure import Figure
 
 __all__ = ["RUN_FILES", "Run", "generate", "reconstruct", "train"]
 
@@ -169,14 +169,14 @@ def one_of_each(data: ImageDataset, n: int = 10) -> ImageDataset:
     return data[order[torch.argsort(rank, stable=True)][:n]]
 
 
-def write_figure(figure: Figure | SubFigure, path: Path) -> Path:
+def write_figure(figure: Figure, path: Path) -> Path:
     """A figure as PNG, atomically."""
     stream = io.BytesIO()
-    figure.savefig(stream, format="png")  # type: ignore[union-attr]
+    figure.savefig(stream, format="png")
     return write_atomically(path, stream.getvalue())
 
 
-def _reconstructions(model: VAE, data: ImageDataset) -> Figure | SubFigure:
+def _reconstructions(model: VAE, data: ImageDataset) -> Figure:
     labels = data.labels if model.num_classes is not None else None
     return reconstruction_grid(data.images, model.reconstruct(data.images, labels))
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
-from typing import Any
 
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure, FigureBase
 
-__all__ = ["COLOURS", "ReturnedFigure", "figure_or_new"]
+from mnistvae._errors import SettingError
+
+__all__ = ["COLOURS", "ReturnedFigure", "figure_or_new", "whole"]
 
 #: Okabe and Ito's colours, told apart by all kinds of colour vision; the darker ones come first.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
@@ -22,8 +23,18 @@ class ReturnedFigure(Figure):
         return stream.getvalue()
 
 
-def figure_or_new(figure: Figure | SubFigure | None, width: float, height: float, **kwargs: Any) -> Figure | SubFigure:
-    """``figure`` to draw into, or a new one of that size in inches."""
+def figure_or_new(figure: FigureBase | None, width: float, height: float) -> FigureBase:
+    """``figure`` (or a subfigure) to draw into, or a new one of that size in inches."""
     if figure is not None:
         return figure
-    return ReturnedFigure(figsize=(width, height), layout="constrained", dpi=150, facecolor="white", **kwargs)
+    return ReturnedFigure(figsize=(width, height), layout="constrained", dpi=150, facecolor="white")
+
+
+def whole(figure: FigureBase) -> Figure:
+    """The figure that a subfigure is part of; a figure itself."""
+    root = figure.get_figure(root=True)
+    if root is None:
+        raise SettingError(
+            "a subfigure of a figure", "one that was removed from it", "make it with figure.subfigures()"
+        )
+    return root

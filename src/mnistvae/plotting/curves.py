@@ -9,27 +9,25 @@ from typing import TYPE_CHECKING
 from matplotlib.ticker import MaxNLocator
 
 from mnistvae._errors import SettingError
-from mnistvae.plotting._figure import COLOURS, figure_or_new
+from mnistvae.plotting._figure import COLOURS, figure_or_new, whole
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure, SubFigure
+    from matplotlib.figure import Figure, FigureBase
 
 __all__ = ["loss_curves"]
 
 _PANELS = (("loss", "Loss"), ("reconstruction", "Reconstruction"), ("kl", "KL divergence"))
 
 
-def loss_curves(
-    history: Sequence[Mapping[str, float]], *, figure: Figure | SubFigure | None = None
-) -> Figure | SubFigure:
+def loss_curves(history: Sequence[Mapping[str, float]], *, figure: FigureBase | None = None) -> Figure:
     """Loss, reconstruction and KL over the epochs, of training and, where there is one, of validation.
 
     Args:
         history: a :class:`~mnistvae.training.History`, or records with its columns.
-        figure: a figure to draw into (default: a new one).
+        figure: a figure or subfigure to draw into (default: a new one).
 
     Returns:
-        The figure.
+        The whole figure.
 
     Raises:
         SettingError: no epochs.
@@ -55,4 +53,4 @@ def loss_curves(
         ax.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylabel(f"nats per image{f' ({tag})' if tag else ''}")
     axes[0].legend(frameon=False)
-    return fig
+    return whole(fig)

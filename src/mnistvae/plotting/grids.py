@@ -11,11 +11,11 @@ from torch import Tensor
 
 from mnistvae._errors import DataError
 from mnistvae.images import ArrayLike, montage, to_uint8
-from mnistvae.plotting._figure import figure_or_new
+from mnistvae.plotting._figure import figure_or_new, whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure, SubFigure
+    from matplotlib.figure import Figure, FigureBase
 
 __all__ = ["reconstruction_grid", "sample_grid"]
 
@@ -28,18 +28,18 @@ def sample_grid(
     *,
     columns: int | None = None,
     title: str | None = None,
-    figure: Figure | SubFigure | None = None,
-) -> Figure | SubFigure:
+    figure: FigureBase | None = None,
+) -> Figure:
     """Images in a grid, row by row.
 
     Args:
         images: (N, C, H, W) or (N, H, W), float in [0, 1] or uint8.
         columns: images in a row (default: a square).
         title: above the grid.
-        figure: a figure to draw into (default: a new one).
+        figure: a figure or subfigure to draw into (default: a new one).
 
     Returns:
-        The figure.
+        The whole figure.
 
     Raises:
         DataError: no images, or values outside [0, 1].
@@ -57,21 +57,21 @@ def sample_grid(
     ax.set_axis_off()
     if title:
         ax.set_title(title, fontsize=10)
-    return fig
+    return whole(fig)
 
 
 def reconstruction_grid(
-    originals: ArrayLike, reconstructions: ArrayLike, *, figure: Figure | SubFigure | None = None
-) -> Figure | SubFigure:
+    originals: ArrayLike, reconstructions: ArrayLike, *, figure: FigureBase | None = None
+) -> Figure:
     """Originals in the top row, their reconstructions under them.
 
     Args:
         originals: (N, C, H, W) or (N, H, W), float in [0, 1] or uint8.
         reconstructions: the same number of images, of the same size.
-        figure: a figure to draw into (default: a new one).
+        figure: a figure or subfigure to draw into (default: a new one).
 
     Returns:
-        The figure.
+        The whole figure.
 
     Raises:
         DataError: different numbers or sizes, no images, or values outside [0, 1].
@@ -91,7 +91,7 @@ def reconstruction_grid(
     ax.set_yticks([1 + height / 2, 2 + 1.5 * height], ["original", "reconstruction"], fontsize=9)
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
-    return fig
+    return whole(fig)
 
 
 def _show(ax: Axes, picture: NDArray[np.uint8]) -> None:

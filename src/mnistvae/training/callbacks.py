@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from mnistvae._errors import OutputError
+from mnistvae._files import write_atomically
 from mnistvae.training.history import History
 
 if TYPE_CHECKING:
@@ -73,35 +75,36 @@ class Progress(Callback):
             return
         from tqdm.auto import tqdm
 
-        width = len(str(state.epochs))
+        # The figures come first and the bar takes what room is left, so that 80 columns are enough.
         self._bar = tqdm(
-            total=state.batches,
-            desc=f"epoch {state.epoch:>{width}}/{state.epochs}",
-            bar_format="{desc} {bar:12} {percentage:3.0f}%{postfix}",
-            file=sys.stderr,
-            dynamic_ncols=True,
+            total=state.batches, desc=_epoch(state), bar_format="{desc} {bar}", file=sys.stderr, dynamic_ncols=True
         )
         self._started = self._read = time.perf_counter()
 
     def on_batch_end(self, state: State, n: int) -> None:
         if self._bar is None:
             return
-        self._bar.update()
         now = time.perf_counter()
         if now - self._read > self.every and state.sums is not None:
             self._read = now
             loss, reconstruction, kl = (state.sums / state.images).tolist()
-            self._bar.set_postfix_str(_figures(loss, reconstruction, kl, state.images / (now - self._started)))
+            speed = state.images / (now - self._started)
+            self._bar.set_description_str(f"{_epoch(state)} {_figures(loss, reconstruction, kl, speed)}", refresh=False)
+        self._bar.update()
 
     def on_epoch_end(self, state: State) -> None:
         record = state.history[-1]
-        line = _figures(record["loss"], record["reconstruction"], record["kl"], record["images_per_second"])
-        if "validation_loss" in record:
-            line += f"  validation {record['validation_loss']:.2f}"
+        figures = _figures(
+            record["loss"],
+            record["reconstruction"],
+            record["kl"],
+            record["images_per_second"],
+            record.get("validation_loss"),
+        )
         if self._bar is None:
-            print(f"epoch {state.epoch}/{state.epochs}  {line}", file=sys.stderr, flush=True)
+            print(f"{_epoch(state)} {figures}", file=sys.stderr, flush=True)
             return
-        self._bar.set_postfix_str(line)
+        self._bar.set_description_str(f"{_epoch(state)} {figures}")
         self._bar.close()
         self._bar = None
 
@@ -122,15 +125,28 @@ class CSVLog(Callback):
         self.path = Path(path)
 
     def on_fit_start(self, state: State) -> None:
-        state.history.to_csv(self.path)
+        write_atomically(self.path, b"")  # before the first epoch, so that a bad folder costs no training
 
     def on_epoch_end(self, state: State) -> None:
-        # Rewritten whole and renamed into place: a reader never sees half a line.
-        state.history.to_csv(self.path)
+        lines = state.history.to_text().splitlines(keepends=True)
+        try:
+            with self.path.open("a", encoding="utf-8", newline="") as stream:
+                stream.write("".join(lines if len(state.history) == 1 else lines[-1:]))
+        except OSError as error:
+            raise OutputError(
+                f"to add a line to {self.path}",
+                error.strerror or str(error),
+                "free some space, or choose another folder",
+            ) from error
 
 
-def _figures(loss: float, reconstruction: float, kl: float, speed: float) -> str:
-    return f"loss {loss:.2f}  reconstruction {reconstruction:.2f}  KL {kl:.2f}  {speed:,.0f} images/s"
+def _epoch(state: State) -> str:
+    return f"epoch {state.epoch:>{len(str(state.epochs))}}/{state.epochs} "
+
+
+def _figures(loss: float, reconstruction: float, kl: float, speed: float, validation: float | None = None) -> str:
+    held_out = "" if validation is None else f" val {validation:.2f}"
+    return f"loss {loss:.2f} reconstruction {reconstruction:.2f} KL {kl:.2f}{held_out} {speed:,.0f} images/s"
 
 
 def _interactive() -> bool:

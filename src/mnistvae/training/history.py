@@ -91,19 +91,25 @@ class History(Sequence[Record]):
             raise SettingError(f"one of {', '.join(known) or 'no columns (no epoch is done)'}", repr(name))
         return [record.get(name, float("nan")) for record in self.records]
 
+    def to_text(self) -> str:
+        """The records as CSV: a line of names, then one line an epoch; empty without epochs."""
+        if not self.records:
+            return ""
+        known = {name for record in self.records for name in record}
+        names = [name for name in COLUMNS if name in known] + sorted(known - set(COLUMNS))
+        stream = io.StringIO()
+        writer = csv.DictWriter(stream, names, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.records)
+        return stream.getvalue()
+
     def to_csv(self, path: str | os.PathLike[str]) -> Path:
-        """Write one line an epoch, under a line of names.
+        """Write :meth:`to_text` to a file, atomically.
 
         Raises:
             OutputError: the file cannot be written.
         """
-        names = [name for name in COLUMNS if any(name in record for record in self.records)] or list(COLUMNS[:4])
-        extra = sorted({name for record in self.records for name in record} - set(COLUMNS))
-        stream = io.StringIO()
-        writer = csv.DictWriter(stream, [*names, *extra], restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.records)
-        return write_atomically(path, stream.getvalue().encode())
+        return write_atomically(path, self.to_text().encode())
 
     @classmethod
     def from_csv(cls, path: str | os.PathLike[str]) -> History:
