@@ -11,6 +11,7 @@ from __future__ import annotations
 import inspect
 import re
 from abc import ABC
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -52,12 +53,12 @@ def arguments(module: nn.Module) -> dict[str, Any]:
         ComponentError: an argument was not kept under its own name.
     """
     if type(module) in _CONTAINERS:
-        return {str(i): child for i, child in enumerate(module.children())}
-    from_torch = _is_torch(type(module))
+        return dict(module._modules)  # noqa: SLF001 (children() leaves out a module's second place)
     found: dict[str, Any] = {}
-    for name, parameter in _parameters(type(module)).items():
-        if from_torch and name in {"device", "dtype"}:
-            continue
+    for name, (parameter, owner) in _parameters(type(module)).items():
+        from_torch = owner.__module__.startswith(_TORCH)
+        if from_torch and (name in {"device", "dtype"} or parameter.kind is parameter.VAR_POSITIONAL):
+            continue  # torch keeps neither; nn.Identity takes any arguments and drops them
         if parameter.kind is parameter.VAR_POSITIONAL:
             raise ComponentError(
                 f"{type(module).__name__} to have named constructor arguments",
@@ -125,7 +126,7 @@ def from_spec(spec: Any, find: ClassFinder) -> Any:
 
 def _make(cls: type[nn.Module], args: dict[str, Any]) -> nn.Module:
     if cls is nn.Sequential:
-        return nn.Sequential(*args.values())
+        return nn.Sequential(OrderedDict(args))
     if cls is nn.ModuleList:
         return nn.ModuleList(args.values())
     return cls(**args)
@@ -163,14 +164,14 @@ def class_finder(classes: Iterable[type[nn.Module]] = ()) -> ClassFinder:
 
 def clone(module: M) -> M:
     """A new module made with the same constructor arguments, with fresh weights."""
-    classes = {type(part) for part in module.modules()}
-    rebuilt: M = from_spec(to_spec(module), class_finder(classes))
+    classes = {_name(type(part)): type(part) for part in module.modules()}
+    rebuilt: M = from_spec(to_spec(module), classes.__getitem__)
     return rebuilt
 
 
-def _parameters(cls: type[nn.Module]) -> dict[str, inspect.Parameter]:
-    """The named constructor parameters; ``**kwargs`` stands for those of the next class in line."""
-    found: dict[str, inspect.Parameter] = {}
+def _parameters(cls: type[nn.Module]) -> dict[str, tuple[inspect.Parameter, type]]:
+    """The named constructor parameters and the class of each; ``**kwargs`` stands for those of the next in line."""
+    found: dict[str, tuple[inspect.Parameter, type]] = {}
     for base in cls.__mro__:
         init = base.__dict__.get("__init__")
         if init is None:
@@ -182,7 +183,7 @@ def _parameters(cls: type[nn.Module]) -> dict[str, inspect.Parameter]:
             if parameter.kind is parameter.VAR_KEYWORD:
                 passed_on = True
             else:
-                found.setdefault(parameter.name, parameter)
+                found.setdefault(parameter.name, (parameter, base))
         if not passed_on:
             break
     return found

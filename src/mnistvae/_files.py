@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mnistvae._errors import OutputError
 
-__all__ = ["make_folder", "new_folder", "write_atomically"]
+__all__ = ["make_folder", "output_folder", "write_atomically"]
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> Path:
@@ -32,11 +34,12 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> Path:
         temporary.replace(target)
         _sync_folder(target.parent)
     except OSError as error:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
         raise OutputError(
             f"to write {target}", error.strerror or str(error), "free some space, or choose another folder"
         ) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)  # there only where the rename did not happen
     return target
 
 
@@ -58,12 +61,28 @@ def make_folder(path: str | os.PathLike[str]) -> Path:
     return folder
 
 
-def new_folder(parent: str | os.PathLike[str], name: str) -> Path:
-    """A folder that was not there before: ``parent/name-<local time>``, with a number if need be.
+@contextmanager
+def output_folder(chosen: str | os.PathLike[str] | None, parent: str | os.PathLike[str], name: str) -> Iterator[Path]:
+    """The folder that was chosen, or a new one ``parent/name-<local time>``, for a block that writes into it.
+
+    A folder made here is removed again where the block fails and left it empty.
 
     Raises:
-        OutputError: it cannot be made.
+        OutputError: it cannot be made or written.
     """
+    made = chosen is None or not Path(chosen).exists()
+    folder = _new_folder(parent, name) if chosen is None else make_folder(chosen)
+    try:
+        yield folder
+    except BaseException:
+        if made:
+            with suppress(OSError):  # rmdir refuses a folder that is not empty
+                folder.rmdir()
+        raise
+
+
+def _new_folder(parent: str | os.PathLike[str], name: str) -> Path:
+    """A folder that was not there before; two that are asked for in one second get a number."""
     stem = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
     base = make_folder(parent)
     for number in range(1, 1000):

@@ -17,7 +17,7 @@ from mnistvae.networks import Decoder, Encoder
 from mnistvae.objectives import Objective
 from mnistvae.priors import Prior
 
-__all__ = ["check_parts"]
+__all__ = ["check_contract", "check_parts"]
 
 _CONTRACTS: dict[str, type[nn.Module]] = {
     "encoder": Encoder,
@@ -28,21 +28,26 @@ _CONTRACTS: dict[str, type[nn.Module]] = {
 }
 
 
+def check_contract(name: str, part: object) -> None:
+    """Raise ComponentError unless ``part`` is what a VAE's part of that name has to be."""
+    base = _CONTRACTS[name]
+    if not isinstance(part, base):
+        fix = {
+            "encoder": "wrap a plain module: GaussianEncoder(module, latent_dim)",
+            "decoder": "wrap a plain module: TrunkDecoder(module, latent_dim, image_shape)",
+        }.get(name, f"pass an instance of a subclass of {base.__name__}")
+        raise ComponentError(f"{name} as a mnistvae {base.__name__}", f"a {type(part).__name__}", fix)
+
+
 @torch.no_grad()
 def check_parts(model: Any) -> None:
-    """One black image through every part of a VAE, in evaluation mode and under a seed of its own.
+    """One black image through every part of a VAE, in evaluation mode.
 
     Raises:
         ComponentError: a part breaks its contract, or two do not fit each other.
     """
-    for name, base in _CONTRACTS.items():
-        part = getattr(model, name)
-        if not isinstance(part, base):
-            fix = {
-                "encoder": "wrap a plain module: GaussianEncoder(module, latent_dim)",
-                "decoder": "wrap a plain module: TrunkDecoder(module, latent_dim, image_shape)",
-            }.get(name, f"pass an instance of a subclass of {base.__name__}")
-            raise ComponentError(f"{name} as a mnistvae {base.__name__}", f"a {type(part).__name__}", fix)
+    for name in _CONTRACTS:
+        check_contract(name, getattr(model, name))
     for name in ("encoder", "decoder", "prior"):
         size = getattr(getattr(model, name), "latent_dim", model.latent_dim)
         if size != model.latent_dim:
@@ -56,7 +61,8 @@ def check_parts(model: Any) -> None:
         if classes != model.num_classes:
             _misfit(f"a {name} with num_classes={model.num_classes}", f"num_classes={classes}", name, "num_classes")
     channels, height, width = model.image_shape
-    with seeded(0), evaluating(model):
+    # A branch of the global generator: lazy layers draw their weights here, and nothing is used up.
+    with evaluating(model), seeded(torch.default_generator.clone_state(), model.device):
         x = torch.zeros(1, *model.image_shape, device=model.device, dtype=model.dtype)
         y = None if model.num_classes is None else torch.zeros(1, dtype=torch.long, device=model.device)
         posterior = _try(model, "encoder", x, y)

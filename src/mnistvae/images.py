@@ -7,6 +7,7 @@ what people have (``(B, H, W)``, ``(B, H * W)``, uint8, numpy) into that form, o
 from __future__ import annotations
 
 import math
+import operator
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -20,6 +21,7 @@ __all__ = ["ArrayLike", "ImageShape", "as_images", "as_labels", "check_range", "
 
 #: (channels, height, width)
 ImageShape: TypeAlias = tuple[int, int, int]
+#: Pixels or labels: a torch tensor or a numpy array.
 ArrayLike: TypeAlias = Tensor | NDArray[Any]
 
 
@@ -30,7 +32,7 @@ def check_image_shape(shape: Any) -> ImageShape:
         SettingError: it is anything else.
     """
     try:
-        sizes = tuple(int(size) for size in shape)
+        sizes = tuple(operator.index(size) for size in shape)
     except TypeError:
         sizes = ()
     if len(sizes) != 3 or min(sizes) < 1:
@@ -64,7 +66,7 @@ def as_images(
         >>> as_images(torch.zeros(5, 784, dtype=torch.uint8), (1, 28, 28)).shape
         torch.Size([5, 1, 28, 28])
     """
-    x = _tensor(x, "images")
+    x = _images(x)
     if x.dtype is not torch.uint8 and not x.is_floating_point():
         raise DataError(
             "images as floats in [0, 1] or as uint8",
@@ -101,8 +103,13 @@ def check_range(x: Tensor) -> Tensor:
     return x
 
 
-def as_labels(y: ArrayLike | int, n: int, num_classes: int | None = None) -> Tensor:
+def as_labels(y: Any, n: int, num_classes: int | None = None) -> Tensor:
     """Labels as an int64 tensor (n,); one integer stands for all.
+
+    Args:
+        y: a tensor, an array, a sequence of integers, or one integer.
+        n: how many images there are.
+        num_classes: number of classes, where it is known.
 
     Raises:
         DataError: not integers, not n of them, or outside [0, num_classes).
@@ -113,7 +120,7 @@ def as_labels(y: ArrayLike | int, n: int, num_classes: int | None = None) -> Ten
     """
     if isinstance(y, bool) or not isinstance(y, int | np.integer | Tensor | np.ndarray | list | tuple):
         raise DataError("labels as integers", f"a {type(y).__name__}", "pass an int, or one integer per image")
-    labels = torch.as_tensor(y)
+    labels = _as_tensor(y, "labels as integers")
     if labels.is_floating_point() or labels.is_complex() or labels.dtype is torch.bool:
         raise DataError("labels as integers", f"dtype {labels.dtype}", "convert: y.long()")
     if labels.ndim == 0:
@@ -142,7 +149,7 @@ def to_uint8(x: ArrayLike) -> Tensor:
     Raises:
         DataError: NaN, values outside [0, 1], or another dtype.
     """
-    x = _tensor(x, "images")
+    x = _images(x)
     if x.dtype is torch.uint8:
         return x
     if x.dtype is torch.bool:
@@ -172,19 +179,13 @@ def montage(images: ArrayLike, columns: int | None = None, *, padding: int = 1, 
     """
     import skimage.util
 
-    pixels = to_uint8(images).detach().cpu().numpy()
-    if pixels.ndim == 3:
-        pixels = pixels[:, None]
-    if pixels.ndim != 4 or pixels.shape[1] not in {1, 3}:
-        raise DataError(
-            "images of shape (N, 1, H, W), (N, 3, H, W) or (N, H, W)",
-            f"shape {tuple(pixels.shape)}",
-            "reshape them, for instance x.reshape(-1, 1, 28, 28)",
-        )
+    pixels = as_pixels(images)
     n, channels = pixels.shape[:2]
-    columns = columns or math.ceil(math.sqrt(n))
-    if columns < 1:
-        raise SettingError("columns of at least 1", str(columns))
+    columns = grid_columns(n, columns)
+    if not isinstance(padding, int) or padding < 0:
+        raise SettingError("padding of at least 0 pixels", repr(padding))
+    if not 0 <= fill <= 1:
+        raise SettingError("fill as a grey level from 0 to 1", repr(fill))
     picture: NDArray[np.uint8] = skimage.util.montage(
         np.moveaxis(pixels, 1, -1),
         fill=[round(255 * fill)] * channels,
@@ -195,17 +196,58 @@ def montage(images: ArrayLike, columns: int | None = None, *, padding: int = 1, 
     return picture[..., 0] if channels == 1 else picture
 
 
-def _tensor(x: Any, what: str) -> Tensor:
+def as_pixels(images: ArrayLike) -> NDArray[np.uint8]:
+    """Images that can be shown, as uint8 (N, 1 or 3, H, W).
+
+    Raises:
+        DataError: no images, another shape, or values outside [0, 1].
+    """
+    pixels: NDArray[np.uint8] = to_uint8(images).detach().cpu().numpy()
+    if pixels.ndim == 3:
+        pixels = pixels[:, None]
+    if pixels.ndim != 4 or pixels.shape[1] not in {1, 3}:
+        raise DataError(
+            "images of shape (N, 1, H, W), (N, 3, H, W) or (N, H, W)",
+            f"shape {tuple(pixels.shape)}",
+            "reshape them, for instance x.reshape(-1, 1, 28, 28)",
+        )
+    if len(pixels) == 0:
+        raise DataError("at least one image", "an empty batch", "check how the images were selected")
+    return pixels
+
+
+def grid_columns(n: int, columns: int | None) -> int:
+    """Images in a row of a grid of n: ``columns``, or as many as make a square.
+
+    Raises:
+        SettingError: fewer than one.
+    """
+    if columns is None:
+        return math.ceil(math.sqrt(n))
+    if columns < 1:
+        raise SettingError("columns of at least 1", str(columns))
+    return columns
+
+
+def _as_tensor(x: Any, expected: str) -> Tensor:
+    """Whatever holds numbers as a tensor; ``expected`` is what the error says was wanted."""
     if isinstance(x, Tensor):
         return x
-    if isinstance(x, np.ndarray):
-        if not x.flags.writeable:
-            x = x.copy()  # torch warns of a tensor over read-only memory
-        try:
-            return torch.from_numpy(x)
-        except TypeError:
-            raise DataError(f"{what} as numbers", f"a numpy array of dtype {x.dtype}", "convert to uint8") from None
-    raise DataError(f"{what} as a torch tensor or a numpy array", f"a {type(x).__name__}", "convert: np.asarray(x)")
+    try:
+        array = np.asarray(x)
+    except ValueError:  # lists of several lengths
+        raise DataError(expected, f"a {type(x).__name__} of uneven length", "give every row the same length") from None
+    if array.dtype.kind not in "biuf":
+        raise DataError(expected, f"a numpy array of dtype {array.dtype}", "convert it to numbers")
+    if not array.flags.writeable or any(stride < 0 for stride in array.strides):
+        array = array.copy()  # torch warns of the one and refuses the other
+    return torch.from_numpy(array) if array.ndim else torch.as_tensor(array.item())
+
+
+def _images(x: Any) -> Tensor:
+    if not isinstance(x, Tensor | np.ndarray):
+        raise DataError("images as a torch tensor or a numpy array", f"a {type(x).__name__}", "convert: np.asarray(x)")
+    return _as_tensor(x, "images as numbers")
 
 
 def _with_image_shape(x: Tensor, image_shape: ImageShape) -> Tensor:

@@ -15,7 +15,7 @@ from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
 from mnistvae._component import class_finder, from_spec, to_spec
-from mnistvae._errors import ComponentError, FileFormatError, MnistvaeError
+from mnistvae._errors import ComponentError, FileFormatError
 from mnistvae._files import write_atomically
 from mnistvae._random import seeded
 from mnistvae._version import __version__
@@ -30,7 +30,7 @@ FORMAT_VERSION = 1
 class ModelFile(NamedTuple):
     """What a model file holds, before any class is built."""
 
-    #: The tree of parts, see :func:`mnistvae._component.to_spec`.
+    #: The tree of parts, each as its class and its constructor arguments.
     spec: dict[str, Any]
     #: Tensors by their names in ``state_dict``.
     tensors: dict[str, Tensor]
@@ -53,7 +53,7 @@ def save(model: VAE, path: str | os.PathLike[str], metadata: Mapping[str, Any] |
         The path.
 
     Raises:
-        ComponentError: a part whose constructor arguments cannot be read back or put in JSON.
+        ComponentError: a part whose constructor arguments cannot be read back, or what JSON cannot hold.
         OutputError: the file cannot be written.
 
     Example:
@@ -69,17 +69,14 @@ def save(model: VAE, path: str | os.PathLike[str], metadata: Mapping[str, Any] |
         )
     # Each tensor is copied: safetensors refuses tensors that share memory, and tied weights do.
     tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in model.state_dict().items()}
-    spec = json.dumps(to_spec(model), allow_nan=False)
-    extra = json.dumps(dict(metadata or {}), allow_nan=False)
     header = {
         "format": "mnistvae",
         "format_version": str(FORMAT_VERSION),
         "mnistvae_version": __version__,
-        "spec": spec,
-        "metadata": extra,
-        "sha256": _digest(tensors, spec, extra),
+        "spec": _json(to_spec(model), "constructor arguments"),
+        "metadata": _json(dict(metadata or {}), "metadata"),
     }
-    return write_atomically(path, serialize(tensors, header))
+    return write_atomically(path, serialize(tensors, header | {"sha256": _digest(tensors, header)}))
 
 
 def read(path: str | os.PathLike[str]) -> ModelFile:
@@ -113,12 +110,16 @@ def read(path: str | os.PathLike[str]) -> ModelFile:
             f"version {version}, written by mnistvae {header.get('mnistvae_version', '?')}",
             "upgrade: pip install -U mnistvae",
         )
-    spec, extra = header.get("spec", ""), header.get("metadata", "")
-    if version < 1 or header.get("sha256") != _digest(tensors, spec, extra):
+    content = {key: value for key, value in header.items() if key != "sha256"}
+    if version < 1 or header.get("sha256") != _digest(tensors, content):
         raise FileFormatError(
             f"the content of {source} to match its SHA-256", "other content", "the file is damaged: restore a copy"
         )
-    return ModelFile(json.loads(spec), tensors, json.loads(extra), header.get("mnistvae_version", "?"))
+    try:
+        spec, extra = json.loads(content["spec"]), json.loads(content["metadata"])
+    except (KeyError, ValueError, RecursionError) as error:
+        raise FileFormatError(f"the header of {source} to hold JSON", str(error), "write it with mnistvae") from error
+    return ModelFile(spec, tensors, extra, content.get("mnistvae_version", "?"))
 
 
 def load(
@@ -151,32 +152,49 @@ def build(
     try:
         with seeded(0):  # the weights that constructors draw are about to be replaced
             model = from_spec(file.spec, find)
-        if not isinstance(model, VAE):
-            raise FileFormatError(f"{source} to hold a VAE", f"a {type(model).__name__}")
+        _check_model(model, source)
+        _match_dtypes(model, file.tensors)
         model.load_state_dict(file.tensors)
-    except MnistvaeError as error:
-        if isinstance(error, FileFormatError):
-            raise
-        raise _unfit(source, error) from error
-    except (RuntimeError, TypeError, ValueError, KeyError, AttributeError, RecursionError) as error:
-        raise _unfit(source, error) from error
-    return model.eval().to(device)
+    except FileFormatError:
+        raise
+    except Exception as error:  # a constructor may raise anything
+        raise FileFormatError(
+            f"the parts named in {source} to be built as they were saved",
+            " ".join(str(error).split()) or type(error).__name__,
+            "did a class change since the model was saved?",
+        ) from error
+    vae: VAE = model.eval().to(device)
+    return vae
 
 
-def _unfit(source: str, error: Exception) -> FileFormatError:
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
-    return FileFormatError(
-        f"the parts named in {source} to be built as they were saved",
-        reason,
-        "did a class change since the model was saved?",
-    )
+def _check_model(model: object, source: str) -> None:
+    if not isinstance(model, VAE):
+        raise FileFormatError(f"{source} to hold a VAE", f"a {type(model).__name__}", "pass a file written by save")
 
 
-def _digest(tensors: Mapping[str, Tensor], *texts: str) -> str:
-    """SHA-256 of the tensors (names, dtypes, shapes, bytes) and texts."""
-    digest = hashlib.sha256()
-    for text in texts:
-        digest.update(f"{len(text)}:{text}".encode())
+def _match_dtypes(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Give the model the dtypes that were saved: a model in bfloat16 comes back as one."""
+    floating = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
+    if len(floating) == 1:
+        model.to(floating.pop())  # with the buffers that are not saved
+        return
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        if name in tensors:
+            tensor.data = tensor.data.to(tensors[name].dtype)
+
+
+def _json(value: Any, what: str) -> str:
+    try:
+        return json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ComponentError(
+            f"{what} that JSON can hold", str(error), "use finite numbers, strings, lists and dicts"
+        ) from error
+
+
+def _digest(tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> str:
+    """SHA-256 of the tensors (names, dtypes, shapes, bytes) and of the rest of the header."""
+    digest = hashlib.sha256(json.dumps(dict(sorted(header.items()))).encode())
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())

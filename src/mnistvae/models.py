@@ -11,7 +11,7 @@ from torch.distributions import Distribution
 from mnistvae._component import Component
 from mnistvae._errors import DataError, SettingError
 from mnistvae._modes import evaluating
-from mnistvae._parts import check_parts
+from mnistvae._parts import check_contract, check_parts
 from mnistvae._random import seeded
 from mnistvae.images import ArrayLike, ImageShape, as_images, as_labels, check_image_shape, check_range
 from mnistvae.likelihoods import Bernoulli, Likelihood
@@ -93,6 +93,7 @@ class VAE(Component):
         self.image_shape = check_image_shape(image_shape)
         self.num_classes = num_classes
         self.likelihood = likelihood if likelihood is not None else Bernoulli()
+        check_contract("likelihood", self.likelihood)
         n_params = self.likelihood.n_params
         small = min(self.image_shape[1:]) < SMALLEST_SIDE
         if encoder is None:

@@ -6,6 +6,7 @@ Every function refuses to write over what is there; a model is on disk before it
 from __future__ import annotations
 
 import io
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -189,9 +190,9 @@ def _decode_at(model: VAE, at: Sequence[Sequence[float]], label: int | None) -> 
                 f"{len(point)} in {','.join(f'{value:g}' for value in point)}",
                 "a plane needs a model with two latent dimensions, such as the recipe mlp-2d",
             )
+        if not all(math.isfinite(value) for value in point):
+            raise DataError("finite coordinates", str(tuple(point)))
     z = torch.tensor(at, dtype=model.dtype, device=model.device)
-    if not z.isfinite().all():
-        raise DataError("finite coordinates", str(tuple(at[0])))
     with torch.no_grad(), evaluating(model):
         return model.decode(z, label).mean
 

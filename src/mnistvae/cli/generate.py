@@ -37,19 +37,19 @@ def generate(
     if at and (n is not None or temperature is not None):
         raise click.UsageError("--at decodes the points given: leave -n and --temperature out")
     from mnistvae import runs
-    from mnistvae._files import new_folder
+    from mnistvae._files import output_folder
     from mnistvae.io import load
     from mnistvae.training import resolve_device
 
     vae = load(model, device=resolve_device(device))
-    folder = out or new_folder(model.parent, "generated")
-    images = runs.generate(
-        vae,
-        folder,
-        64 if n is None else n,
-        label=label,
-        at=at,
-        temperature=1.0 if temperature is None else temperature,
-        seed=seed,
-    )
+    with output_folder(out, model.parent, "generated") as folder:
+        images = runs.generate(
+            vae,
+            folder,
+            64 if n is None else n,
+            label=label,
+            at=at,
+            temperature=1.0 if temperature is None else temperature,
+            seed=seed,
+        )
     click.echo(f"wrote {len(images)} image{'s' if len(images) > 1 else ''} and {folder / 'samples.png'}")

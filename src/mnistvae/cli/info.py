@@ -26,7 +26,11 @@ def info(model: Path) -> None:
     click.echo(f"{model}: {numbers:,} numbers in {len(file.tensors)} tensors, written by mnistvae {file.version}")
     for key, value in file.metadata.items():
         if isinstance(value, dict):
-            click.echo(f"{key}: " + ", ".join(f"{name}={number:.6g}" for name, number in value.items()))
+            click.echo(f"{key}: " + ", ".join(f"{name}={_short(part)}" for name, part in value.items()))
         else:
             click.echo(f"{key}: {value}")
     click.echo(spec_text(file.spec))
+
+
+def _short(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -14,7 +14,7 @@ __all__ = ["reconstruct"]
 @click.command()
 @model_argument
 @data_options("the one it was trained on")
-@click.option("--split", type=click.Choice(["train", "test"]), default="test", show_default=True)
+@click.option("--split", type=click.Choice(["train", "test"]), default="test", show_default=True, help="Part of it.")
 @click.option("-n", type=int, default=10, show_default=True, help="How many images.")
 @out_option("Where the picture goes.  [default: reconstructed-TIME beside the model]")
 @device_option
@@ -23,7 +23,7 @@ def reconstruct(
 ) -> None:
     """Draw images over their reconstructions by MODEL, as reconstructions.png."""
     from mnistvae import runs
-    from mnistvae._files import new_folder
+    from mnistvae._files import output_folder
     from mnistvae.data import load_dataset
     from mnistvae.io import build, read
     from mnistvae.training import resolve_device
@@ -31,5 +31,6 @@ def reconstruct(
     file = read(model)
     vae = build(file, device=resolve_device(device), source=str(model))
     data = load_dataset(dataset or file.metadata.get("dataset", "mnist-mini"), split, data_root)  # type: ignore[arg-type]
-    path = runs.reconstruct(vae, data, out or new_folder(model.parent, "reconstructed"), n)
+    with output_folder(out, model.parent, "reconstructed") as folder:
+        path = runs.reconstruct(vae, data, folder, n)
     click.echo(f"wrote {path}")

@@ -48,7 +48,7 @@ def train(
     """
     chosen = recipes.get(recipe)
     from mnistvae import runs
-    from mnistvae._files import new_folder
+    from mnistvae._files import output_folder
     from mnistvae.data import load_dataset
 
     name = dataset or "mnist-mini"
@@ -61,17 +61,18 @@ def train(
     click.echo(f"recipe {chosen.name}: {chosen.summary}")
     click.echo(f"data {name}: {len(data):,} images to train on, {len(validation):,} to validate")
     click.echo("settings " + ", ".join(f"{key}={value}" for key, value in effective.items()))
-    run = runs.train(
-        chosen,
-        data,
-        validation,
-        out or new_folder("runs", chosen.name),
-        settings=settings,
-        training=training,
-        seed=seed,
-        device=device,
-        progress=progress,
-    )
+    with output_folder(out, "runs", chosen.name) as folder:
+        run = runs.train(
+            chosen,
+            data,
+            validation,
+            folder,
+            settings=settings,
+            training=training,
+            seed=seed,
+            device=device,
+            progress=progress,
+        )
     model = run.folder / "model.safetensors"
     click.echo(f"\nwrote to {run.folder}:")
     for file in runs.RUN_FILES:

@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from mnistvae._errors import DataError, SettingError
 from mnistvae._random import Stream, derive_seed
@@ -29,12 +29,21 @@ class BatchSource(Protocol):
 
     name: str
     image_shape: ImageShape
-    num_images: int
     batch_size: int
     num_classes: int | None
 
-    def __len__(self) -> int:
+    # Each is None where only reading would tell.
+    @property
+    def num_images(self) -> int | None:
+        """Images in an epoch."""
+
+    @property
+    def num_batches(self) -> int | None:
         """Batches in an epoch."""
+
+    @property
+    def smallest_batch(self) -> int | None:
+        """Images in the smallest batch."""
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """The batches of one epoch, the same each time for the same number."""
@@ -68,11 +77,13 @@ class Batches:
         self.seed = seed
         self.name = dataset.name
         self.image_shape = dataset.image_shape
-        self.num_images = len(dataset)
         self.num_classes = dataset.num_classes
+        self.num_images = len(dataset)
+        self.num_batches = math.ceil(len(dataset) / batch_size)
+        self.smallest_batch = len(dataset) - (self.num_batches - 1) * batch_size
 
     def __len__(self) -> int:
-        return math.ceil(self.num_images / self.batch_size)
+        return self.num_batches
 
     def __iter__(self) -> Iterator[Batch]:
         return self.epoch(0)
@@ -115,29 +126,33 @@ class LoaderBatches:
         self.loader = loader
         self.device = torch.device(device)
         self.name = type(loader.dataset).__name__
-        first = next(iter(loader), None)
+        first = next(_read(loader), None)
         if first is None:
             raise DataError("at least one batch", "an empty DataLoader", "check its data set, batch_size and drop_last")
-        images, labels = _split(first)
+        images, labels = first
         if images.ndim != 4:
             raise DataError(
                 "a DataLoader of images (B, C, H, W)", f"shape {tuple(images.shape)}", "add the channel dimension"
             )
         self.image_shape: ImageShape = (images.shape[1], images.shape[2], images.shape[3])
-        self.num_images = len(loader.dataset)  # type: ignore[arg-type]
         self.batch_size = loader.batch_size or len(images)
         self.num_classes = None if labels is None else int(labels.max()) + 1
-
-    def __len__(self) -> int:
-        return len(self.loader)
+        self.num_images: int | None = None
+        self.num_batches: int | None = None
+        self.smallest_batch: int | None = None
+        if not isinstance(loader.dataset, IterableDataset):
+            self.num_images = len(loader.dataset)  # type: ignore[arg-type]
+            self.num_batches = len(loader)
+            if loader.batch_size is not None:
+                leftover = 0 if loader.drop_last else self.num_images % loader.batch_size
+                self.smallest_batch = leftover or loader.batch_size
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """The batches of one pass over the loader; ``epoch`` goes to its sampler if that has ``set_epoch``."""
         set_epoch = getattr(self.loader.sampler, "set_epoch", None)
         if set_epoch is not None:
             set_epoch(epoch)
-        for item in self.loader:
-            images, labels = _split(item)
+        for images, labels in _read(self.loader):
             x = check_range(as_images(images, self.image_shape)).to(self.device)
             yield x, None if labels is None else as_labels(labels, len(x)).to(self.device)
 
@@ -161,7 +176,7 @@ def as_dataset(data: ImageDataset | ArrayLike | Dataset[Any]) -> ImageDataset:
             raise DataError("a data set with a length", type(data).__name__, "wrap it in a DataLoader") from None
         if n == 0:
             raise DataError("at least one image", "an empty data set")
-        pairs = [_split(item) for item in DataLoader(data, batch_size=min(n, 256))]
+        pairs = list(_read(DataLoader(data, batch_size=min(n, 256))))
         images = torch.cat([images for images, _ in pairs])
         labels = [y for _, y in pairs if y is not None]
         return ImageDataset(images, torch.cat(labels) if labels else None, name=type(data).__name__)
@@ -182,15 +197,17 @@ def batch_source(
     return Batches(as_dataset(data).to(device), batch_size, shuffle=shuffle, seed=seed)
 
 
-def _split(item: Any) -> tuple[Tensor, Tensor | None]:
-    """A collated batch as (images, labels)."""
-    if isinstance(item, Tensor):
-        return item, None
-    if isinstance(item, list | tuple) and 1 <= len(item) <= 2 and all(isinstance(part, Tensor) for part in item):
-        return item[0], item[1] if len(item) == 2 else None
-    kinds = [type(part).__name__ for part in item] if isinstance(item, list | tuple) else type(item).__name__
-    raise DataError(
-        "items that are images or (images, labels) as tensors",
-        f"{kinds}",
-        "give the data set transform=torchvision.transforms.ToTensor()",
-    )
+def _read(loader: DataLoader[Any]) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """The loader's batches as (images, labels), or one clear error."""
+    fix = "give the data set transform=torchvision.transforms.ToTensor()"
+    expected = "items that are images or (images, labels) as tensors"
+    try:
+        for item in loader:
+            parts = [item] if isinstance(item, Tensor) else item
+            if not isinstance(parts, list | tuple) or not all(isinstance(part, Tensor) for part in parts):
+                raise DataError(expected, type(item).__name__, fix)
+            if len(parts) not in {1, 2}:
+                raise DataError(expected, f"{len(parts)} parts", "drop the others")
+            yield parts[0], parts[1] if len(parts) == 2 else None
+    except TypeError as error:  # torch's default_collate does not know the items' type
+        raise DataError(expected, str(error), fix) from error

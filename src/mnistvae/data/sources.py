@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zlib
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
@@ -79,7 +80,8 @@ def load_dataset(
     folder = default_root() if root is None else Path(root)
     try:
         images, labels = _from_torchvision(name, split, folder, download)
-    except (OSError, RuntimeError) as error:  # torchvision raises either for a missing file or a failed download
+    except (OSError, RuntimeError, ValueError, AssertionError, EOFError, zlib.error) as error:
+        # torchvision raises the first two for a missing file or a failed download, the others for one of something else
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DatasetNotFoundError(
             f"the data set {name!r} under {folder}",
@@ -98,7 +100,7 @@ def _from_torchvision(name: str, split: str, root: Path, download: bool) -> tupl
         kind = name.removeprefix("emnist-")
         emnist: Any = datasets.EMNIST(str(root), split=kind, train=train, download=download)
         # The files hold each image transposed, and count letters from 1.
-        return emnist.data.transpose(1, 2), emnist.targets - (kind == "letters")
+        return emnist.data.transpose(1, 2), emnist.targets - int(kind == "letters")
     source: Any = getattr(datasets, _TORCHVISION[name])(str(root), train=train, download=download)
     targets = source.targets
     return source.data, targets[:, 0] if targets.ndim == 2 else targets  # QMNIST adds writer and origin

@@ -7,16 +7,17 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
+from mnistvae._component import Component
 from mnistvae._errors import ComponentError, SettingError
 from mnistvae.images import ImageShape
 
-__all__ = ["MLP", "Conditioned", "activation_or_relu", "halvings"]
+__all__ = ["MLP", "Conditioned", "activation_or_relu", "check_widths", "halvings"]
 
 #: Below this a side is too short to be halved three times and still say something.
 SMALLEST_SIDE = 8
 
 
-class Conditioned(nn.Module):
+class Conditioned(Component):
     """A layer that may see a label: the layer's output plus a learned vector for the class.
 
     For a linear layer (and, away from the border, for a convolution) this is the same function as
@@ -53,7 +54,7 @@ class Conditioned(nn.Module):
         return features + bias.reshape(*bias.shape, *[1] * (features.ndim - 2))
 
 
-class MLP(nn.Module):
+class MLP(Component):
     """Linear layers with an activation between them; the first one may see a label.
 
     Args:
@@ -73,14 +74,12 @@ class MLP(nn.Module):
         num_classes: int | None = None,
     ) -> None:
         super().__init__()
-        if any(width < 1 for width in hidden):
-            raise SettingError("hidden widths of at least 1", str(tuple(hidden)))
         self.in_features = in_features
-        self.hidden = tuple(hidden)
+        self.hidden = check_widths("hidden", hidden)
         self.out_features = out_features
         self.activation = activation
         self.num_classes = num_classes
-        sizes = [in_features, *hidden, out_features]
+        sizes = [in_features, *self.hidden, out_features]
         self.first = Conditioned(nn.Linear(sizes[0], sizes[1]), sizes[1], num_classes)
         rest: list[nn.Module] = []
         for before, after in pairwise(sizes[1:]):
@@ -109,6 +108,21 @@ def activation_or_relu(activation: nn.Module | None) -> nn.Module:
             "an activation without parameters", repr(activation), "write the layers as a plain nn.Module trunk"
         )
     return activation
+
+
+def check_widths(name: str, widths: Sequence[int], least: int = 0) -> tuple[int, ...]:
+    """``widths`` as a tuple of positive integers, at least so many of them.
+
+    Raises:
+        SettingError: anything else.
+    """
+    if isinstance(widths, Sequence) and len(widths) >= least and all(type(w) is int and w > 0 for w in widths):
+        return tuple(widths)
+    raise SettingError(
+        f"{name} as {'one or more ' if least else ''}positive integers",
+        repr(widths),
+        f"one width is written ({widths},)" if isinstance(widths, int) else "for instance (64, 32)",
+    )
 
 
 def halvings(image_shape: ImageShape, times: int) -> list[tuple[int, int]]:

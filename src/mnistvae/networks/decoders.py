@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from mnistvae._component import Component
 from mnistvae._errors import ComponentError, SettingError
 from mnistvae.images import ImageShape, check_image_shape
-from mnistvae.networks.blocks import MLP, Conditioned, activation_or_relu, halvings
-from mnistvae.networks.encoders import check_channels, check_latent_dim
+from mnistvae.networks.blocks import MLP, Conditioned, activation_or_relu, check_widths, halvings
+from mnistvae.networks.encoders import check_latent_dim
 
 __all__ = ["ConvDecoder", "Decoder", "MLPDecoder", "TrunkDecoder"]
 
@@ -109,12 +109,12 @@ class MLPDecoder(Decoder):
         super().__init__()
         self.latent_dim = check_latent_dim(latent_dim)
         self.image_shape = check_image_shape(image_shape)
-        self.hidden = tuple(hidden)
+        self.hidden = check_widths("hidden", hidden)
         self.activation = activation
         self.num_classes = num_classes
         self.n_params = check_n_params(n_params)
         channels, height, width = self.image_shape
-        self.network = MLP(latent_dim, hidden, channels * n_params * height * width, activation, num_classes)
+        self.network = MLP(latent_dim, self.hidden, channels * n_params * height * width, activation, num_classes)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         channels, height, width = self.image_shape
@@ -150,7 +150,7 @@ class ConvDecoder(Decoder):
         super().__init__()
         self.latent_dim = check_latent_dim(latent_dim)
         self.image_shape = check_image_shape(image_shape)
-        self.channels = check_channels(channels)
+        self.channels = check_widths("channels", channels, least=1)
         self.activation = activation
         self.num_classes = num_classes
         self.n_params = check_n_params(n_params)

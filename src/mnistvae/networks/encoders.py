@@ -15,7 +15,7 @@ from mnistvae._component import Component
 from mnistvae._errors import ComponentError, SettingError
 from mnistvae.distributions import DiagonalNormal
 from mnistvae.images import ImageShape, check_image_shape
-from mnistvae.networks.blocks import MLP, Conditioned, activation_or_relu, halvings
+from mnistvae.networks.blocks import MLP, Conditioned, activation_or_relu, check_widths, halvings
 
 __all__ = ["ConvEncoder", "Encoder", "GaussianEncoder", "MLPEncoder"]
 
@@ -99,10 +99,10 @@ class MLPEncoder(Encoder):
         super().__init__()
         self.latent_dim = check_latent_dim(latent_dim)
         self.image_shape = check_image_shape(image_shape)
-        self.hidden = tuple(hidden)
+        self.hidden = check_widths("hidden", hidden)
         self.activation = activation
         self.num_classes = num_classes
-        self.network = MLP(math.prod(self.image_shape), hidden, 2 * latent_dim, activation, num_classes)
+        self.network = MLP(math.prod(self.image_shape), self.hidden, 2 * latent_dim, activation, num_classes)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> DiagonalNormal:
         return normal_from(self.network(x.flatten(1), y))
@@ -134,7 +134,7 @@ class ConvEncoder(Encoder):
         super().__init__()
         self.latent_dim = check_latent_dim(latent_dim)
         self.image_shape = check_image_shape(image_shape)
-        self.channels = check_channels(channels)
+        self.channels = check_widths("channels", channels, least=1)
         self.activation = activation
         self.num_classes = num_classes
         height, width = halvings(self.image_shape, len(self.channels))[-1]
@@ -163,10 +163,3 @@ def check_latent_dim(latent_dim: int) -> int:
     if not isinstance(latent_dim, int) or isinstance(latent_dim, bool) or latent_dim < 1:
         raise SettingError("latent_dim as an integer of at least 1", repr(latent_dim))
     return latent_dim
-
-
-def check_channels(channels: Sequence[int]) -> tuple[int, ...]:
-    """``channels`` as a tuple, if there are any and all are positive."""
-    if len(channels) == 0 or min(channels) < 1:
-        raise SettingError("channels as one or more positive integers", repr(channels), "for instance (32, 64, 128)")
-    return tuple(channels)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from mnistvae._errors import DataError
-from mnistvae.images import ArrayLike, montage, to_uint8
+from mnistvae.images import ArrayLike, as_pixels, grid_columns, montage
 from mnistvae.plotting._figure import figure_or_new, whole
 
 if TYPE_CHECKING:
@@ -49,11 +48,12 @@ def sample_grid(
         >>> [ax.images[0].get_array().shape for ax in figure.axes]
         [(233, 233)]
     """
-    columns = columns or math.ceil(math.sqrt(len(images)))
+    picture = montage(images, columns, fill=_FILL)
+    columns = grid_columns(len(images), columns)
     rows = math.ceil(len(images) / columns)
     fig = figure_or_new(figure, _INCHES * columns + 0.1, _INCHES * rows + (0.4 if title else 0.1))
     ax = fig.subplots()
-    _show(ax, montage(images, columns, fill=_FILL))
+    _show(ax, picture)
     ax.set_axis_off()
     if title:
         ax.set_title(title, fontsize=10)
@@ -76,17 +76,18 @@ def reconstruction_grid(
     Raises:
         DataError: different numbers or sizes, no images, or values outside [0, 1].
     """
-    rows = [_pixels(originals), _pixels(reconstructions)]
+    rows = [as_pixels(originals), as_pixels(reconstructions)]
     if rows[0].shape != rows[1].shape:
         raise DataError(
             f"as many reconstructions as originals, of one size: {rows[0].shape}",
             str(rows[1].shape),
             "pass the images that were reconstructed",
         )
-    n, _, height, _ = rows[0].shape
+    n, height = len(rows[0]), rows[0].shape[-2]
+    picture = montage(np.concatenate(rows), n, fill=_FILL)
     fig = figure_or_new(figure, _INCHES * n + 1.2, 2 * _INCHES + 0.1)
     ax = fig.subplots()
-    _show(ax, montage(np.concatenate(rows), n, fill=_FILL))
+    _show(ax, picture)
     ax.set_xticks([])
     ax.set_yticks([1 + height / 2, 2 + 1.5 * height], ["original", "reconstruction"], fontsize=9)
     ax.tick_params(length=0)
@@ -97,9 +98,3 @@ def reconstruction_grid(
 def _show(ax: Axes, picture: NDArray[np.uint8]) -> None:
     """A picture with its pixels as they are: grey levels fixed, edges sharp."""
     ax.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-
-
-def _pixels(images: ArrayLike) -> NDArray[Any]:
-    pixels: Tensor = to_uint8(images)
-    array: NDArray[Any] = pixels.detach().cpu().numpy()
-    return array[:, None] if array.ndim == 3 else array

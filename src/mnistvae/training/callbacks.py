@@ -29,7 +29,8 @@ class State:
 
     model: VAE
     epochs: int
-    batches: int
+    #: Batches in an epoch, where that is known.
+    batches: int | None
     history: History
     #: Number of the epoch under way, from 1.
     epoch: int = 0
@@ -141,12 +142,12 @@ class CSVLog(Callback):
 
 
 def _epoch(state: State) -> str:
-    return f"epoch {state.epoch:>{len(str(state.epochs))}}/{state.epochs} "
+    return f"epoch {state.epoch:>{len(str(state.epochs))}}/{state.epochs}"
 
 
 def _figures(loss: float, reconstruction: float, kl: float, speed: float, validation: float | None = None) -> str:
-    held_out = "" if validation is None else f" val {validation:.2f}"
-    return f"loss {loss:.2f} reconstruction {reconstruction:.2f} KL {kl:.2f}{held_out} {speed:,.0f} images/s"
+    held_out = "" if validation is None else f" val {validation:.1f}"
+    return f"loss {loss:.1f} reconstruction {reconstruction:.1f} KL {kl:.1f}{held_out} {speed:,.0f} images/s"
 
 
 def _interactive() -> bool:

@@ -21,8 +21,8 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         resolved = torch.device(device)
-        torch.empty(1, device=resolved)
-    except (RuntimeError, AssertionError) as error:  # torch raises AssertionError where CUDA was not compiled in
+        torch.zeros(1, device=resolved).item()  # the device "meta" fails here
+    except (RuntimeError, AssertionError, ImportError) as error:  # AssertionError: torch without CUDA
         reason = (str(error).splitlines() or [""])[0]
         raise SettingError("a device of this machine", f"{str(device)!r} ({reason})", "use auto or cpu") from error
     return resolved

@@ -69,11 +69,11 @@ class Trainer:
         callbacks: Sequence[Callback] = (),
     ) -> None:
         for name, value in (("epochs", epochs), ("batch_size", batch_size)):
-            if not isinstance(value, int) or value < 1:
+            if type(value) is not int or value < 1:
                 raise SettingError(f"{name} as an integer of at least 1", repr(value))
         if not 0 < learning_rate < math.inf:
             raise SettingError("a finite learning_rate above 0", str(learning_rate), "1e-3 is the usual start")
-        if not isinstance(seed, int) or seed < 0:
+        if type(seed) is not int or seed < 0:
             raise SettingError("seed as an integer of at least 0", repr(seed))
         self.epochs = epochs
         self.batch_size = batch_size
@@ -120,7 +120,7 @@ class Trainer:
         )
         binarization = data.binarization if isinstance(data, ImageDataset) else "none"
         history = History(tag=model.likelihood.tag(binarization))
-        state = State(model, self.epochs, len(source), history)
+        state = State(model, self.epochs, source.num_batches, history)
         listeners = [*([Progress()] if self.progress else []), *self.callbacks]
         try:
             for listener in listeners:
@@ -132,6 +132,7 @@ class Trainer:
                 record = self._train_epoch(model, source, optimizer, state, listeners)
                 if held_out is not None:
                     record |= self._validate(model, held_out, device)
+                    _check_finite("validation loss", record["validation_loss"], state.epoch)
                 history.append(record)
                 for listener in listeners:
                     listener.on_epoch_end(state)
@@ -167,12 +168,7 @@ class Trainer:
                     listener.on_batch_end(state, len(x))
         loss, reconstruction, kl = (sums / state.images).tolist()  # the one reading of the device in an epoch
         seconds = time.perf_counter() - started
-        if not math.isfinite(loss):
-            raise TrainingError(
-                "a finite loss",
-                f"{loss} in epoch {state.epoch}",
-                "lower learning_rate, or look for log(0) in the model",
-            )
+        _check_finite("loss", loss, state.epoch)
         return {
             "epoch": state.epoch,
             "loss": loss,
@@ -223,15 +219,23 @@ def _check_data(model: VAE, batches: BatchSource) -> None:
         )
 
 
+def _check_finite(what: str, value: float, epoch: int) -> None:
+    if not math.isfinite(value):
+        raise TrainingError(
+            f"a finite {what}", f"{value} in epoch {epoch}", "lower learning_rate, or look for log(0) in the model"
+        )
+
+
 def _check_batch_norm(model: VAE, batches: BatchSource) -> None:
     """Batch normalisation has no variance over a batch of one; say so before the epoch's last batch does."""
     normalised = any(isinstance(module, _BATCH_NORMS) for module in model.modules())
-    batch_size = batches.batch_size
-    if normalised and (batch_size == 1 or batches.num_images % batch_size == 1):
+    if normalised and batches.smallest_batch == 1:
+        n, size = batches.num_images or 1, batches.batch_size
+        better = next((larger for larger in range(size + 1, n + 1) if n % larger != 1), None)
         raise DataError(
             "at least two images in every batch for a model with batch normalisation",
-            f"{batches.num_images} images in batches of {batch_size}, which leaves a batch of one",
-            f"try batch_size={batch_size + 1}",
+            f"{n} images in batches of {size}, which leaves a batch of one",
+            "train on more images" if better is None else f"try batch_size={better}",
         )
 
 
