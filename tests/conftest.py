@@ -18,6 +18,9 @@ settings.register_profile(
 )
 settings.load_profile("mnistvae")
 
+# The tensors of tests are tiny: handing them from thread to thread would take most of the time.
+torch.set_num_threads(1)
+
 
 @pytest.fixture(autouse=True)
 def _seeded() -> None:

@@ -65,7 +65,8 @@ def gaussian_kl(
         prior_logvar = torch.as_tensor(prior_logvar, dtype=logvar.dtype, device=logvar.device)
     log_ratio = logvar - prior_logvar
     distance = (mu - prior_mu).square() * (-prior_logvar).exp()
-    return 0.5 * (log_ratio.exp() + distance - log_ratio - 1).sum(-1)
+    # expm1 keeps the divergence of two nearly equal normals from rounding below zero.
+    return 0.5 * (log_ratio.expm1() - log_ratio + distance).sum(-1)
 
 
 def kl_or_estimate(q: Distribution, p: Distribution, z: Tensor) -> Tensor:

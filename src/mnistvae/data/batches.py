@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from mnistvae._errors import DataError, SettingError
 from mnistvae._random import Stream, derive_seed
-from mnistvae.data.dataset import ImageDataset
+from mnistvae.data.dataset import Binarization, ImageDataset
 from mnistvae.images import ArrayLike, ImageShape, as_images, as_labels, check_range
 
 __all__ = ["BatchSource", "Batches", "LoaderBatches", "as_dataset", "batch_source"]
@@ -31,6 +31,7 @@ class BatchSource(Protocol):
     image_shape: ImageShape
     batch_size: int
     num_classes: int | None
+    binarization: Binarization
 
     # Each is None where only reading would tell.
     @property
@@ -78,6 +79,7 @@ class Batches:
         self.name = dataset.name
         self.image_shape = dataset.image_shape
         self.num_classes = dataset.num_classes
+        self.binarization = dataset.binarization
         self.num_images = len(dataset)
         self.num_batches = math.ceil(len(dataset) / batch_size)
         self.smallest_batch = len(dataset) - (self.num_batches - 1) * batch_size
@@ -99,7 +101,7 @@ class Batches:
         """The batches of epoch number ``epoch``: images (B, C, H, W) float in [0, 1], labels (B,) or None."""
         images, labels = self.dataset.images, self.dataset.labels
         noise = None
-        if self.dataset.binarization == "dynamic":
+        if self.binarization == "dynamic":
             noise = torch.Generator(images.device).manual_seed(derive_seed(self.seed, Stream.BINARIZATION, epoch))
         for index in torch.split(self.order(epoch).to(images.device), self.batch_size):
             x = images.index_select(0, index).to(torch.float32).div_(255)
@@ -137,11 +139,12 @@ class LoaderBatches:
         self.image_shape: ImageShape = (images.shape[1], images.shape[2], images.shape[3])
         self.batch_size = loader.batch_size or len(images)
         self.num_classes = None if labels is None else int(labels.max()) + 1
+        self.binarization: Binarization = getattr(loader.dataset, "binarization", "none")
         self.num_images: int | None = None
         self.num_batches: int | None = None
         self.smallest_batch: int | None = None
         if not isinstance(loader.dataset, IterableDataset):
-            self.num_images = len(loader.dataset)  # type: ignore[arg-type]
+            self.num_images = len(loader.sampler)  # type: ignore[arg-type]  # which may read a part of the data set
             self.num_batches = len(loader)
             if loader.batch_size is not None:
                 leftover = 0 if loader.drop_last else self.num_images % loader.batch_size

@@ -25,7 +25,8 @@ class ImageDataset(Dataset[Any]):
     """Images as one uint8 tensor, with labels if there are any.
 
     It is also a map-style torch ``Dataset``: an integer index gives ``(image, label)`` with the image
-    as float in [0, 1] (the image alone where there are no labels), so a ``DataLoader`` takes it. A
+    as float in [0, 1] (the image alone where there are no labels; drawn anew where binarization is
+    "dynamic"), so a ``DataLoader`` takes it. A
     slice, a list, a mask or an index tensor gives a smaller ImageDataset.
 
     Args:
@@ -107,6 +108,8 @@ class ImageDataset(Dataset[Any]):
         if isinstance(index, slice | list | np.ndarray) or (isinstance(index, Tensor) and index.ndim > 0):
             return self._with(self.images[index], None if self.labels is None else self.labels[index])
         image = self.images[operator.index(index)].float() / 255
+        if self.binarization == "dynamic":
+            image = torch.bernoulli(image)
         return image if self.labels is None else (image, int(self.labels[index]))
 
     def __repr__(self) -> str:

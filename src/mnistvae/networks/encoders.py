@@ -70,7 +70,7 @@ class GaussianEncoder(Encoder):
         if not isinstance(features, Tensor) or features.shape[:1] != x.shape[:1]:
             got = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
             raise ComponentError(f"the trunk to return features ({len(x)}, ...)", str(got), "keep the batch first")
-        return normal_from(self.head(features.flatten(1), y))
+        return normal_from(self.head(features.reshape(len(x), -1), y))
 
 
 class MLPEncoder(Encoder):

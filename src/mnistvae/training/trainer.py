@@ -101,38 +101,28 @@ class Trainer:
             TrainingError: a loss that is no longer finite.
         """
         device = resolve_device(self.device)
-        with seeded(self.seed, device):
+        with seeded(self.seed, device):  # reading a DataLoader may draw from the global generators
             source = batch_source(data, self.batch_size, seed=self.seed, device=device)
             held_out = None
             if validation is not None:
-                held_out = batch_source(
-                    validation, max(self.batch_size, 512), shuffle=False, seed=self.seed, device=device
-                )
+                size = max(self.batch_size, 512)
+                held_out = batch_source(validation, size, shuffle=False, seed=self.seed, device=device)
         model.to(device)
-        for batches in (source, held_out):
-            if batches is not None:
-                _check_data(model, batches)
-        _check_batch_norm(model, source)
-        optimizer = torch.optim.Adam(
-            [parameter for parameter in model.parameters() if parameter.requires_grad],
-            lr=self.learning_rate,
-            fused=device.type in {"cpu", "cuda", "mps"},
-        )
-        binarization = data.binarization if isinstance(data, ImageDataset) else "none"
-        history = History(tag=model.likelihood.tag(binarization))
+        _check(model, source, held_out)
+        optimizer = self._optimizer(model, device)
+        history = History(tag=model.likelihood.tag(source.binarization))
         state = State(model, self.epochs, source.num_batches, history)
         listeners = [*([Progress()] if self.progress else []), *self.callbacks]
         try:
             for listener in listeners:
                 listener.on_fit_start(state)
-            for epoch in range(self.epochs):
-                state.epoch = epoch + 1
+            for state.epoch in range(1, self.epochs + 1):
                 for listener in listeners:
                     listener.on_epoch_start(state)
                 record = self._train_epoch(model, source, optimizer, state, listeners)
                 if held_out is not None:
                     record |= self._validate(model, held_out, device)
-                    _check_finite("validation loss", record["validation_loss"], state.epoch)
+                _check_finite(record)
                 history.append(record)
                 for listener in listeners:
                     listener.on_epoch_end(state)
@@ -141,6 +131,12 @@ class Trainer:
             for listener in listeners:
                 listener.on_fit_end(state)
         return history
+
+    def _optimizer(self, model: VAE, device: torch.device) -> torch.optim.Optimizer:
+        weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        if not weights:
+            raise ComponentError("a model with weights to train", "none that require a gradient", "unfreeze a part")
+        return torch.optim.Adam(weights, lr=self.learning_rate, fused=device.type in {"cpu", "cuda", "mps"})
 
     def _train_epoch(
         self,
@@ -168,7 +164,6 @@ class Trainer:
                     listener.on_batch_end(state, len(x))
         loss, reconstruction, kl = (sums / state.images).tolist()  # the one reading of the device in an epoch
         seconds = time.perf_counter() - started
-        _check_finite("loss", loss, state.epoch)
         return {
             "epoch": state.epoch,
             "loss": loss,
@@ -196,6 +191,14 @@ def _sum(terms: Terms) -> Tensor:
     return torch.stack([terms.loss, terms.reconstruction, terms.kl]).detach().sum(1)
 
 
+def _check(model: VAE, source: BatchSource, held_out: BatchSource | None) -> None:
+    """Everything about the data that can be known before the first step."""
+    _check_data(model, source)
+    if held_out is not None:
+        _check_data(model, held_out)
+    _check_batch_norm(model, source)
+
+
 def _check_data(model: VAE, batches: BatchSource) -> None:
     if batches.image_shape != model.image_shape:
         raise DataError(
@@ -219,11 +222,15 @@ def _check_data(model: VAE, batches: BatchSource) -> None:
         )
 
 
-def _check_finite(what: str, value: float, epoch: int) -> None:
-    if not math.isfinite(value):
-        raise TrainingError(
-            f"a finite {what}", f"{value} in epoch {epoch}", "lower learning_rate, or look for log(0) in the model"
-        )
+def _check_finite(record: Record) -> None:
+    for name in ("loss", "validation_loss"):
+        value = record.get(name, 0.0)
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"a finite {name.replace('_', ' ')}",
+                f"{value} in epoch {record['epoch']}",
+                "lower learning_rate, or look for log(0) in the model",
+            )
 
 
 def _check_batch_norm(model: VAE, batches: BatchSource) -> None:

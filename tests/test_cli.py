@@ -1,0 +1,502 @@
+"""The command line: what it writes and prints, and how each kind of bad input ends on one line."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from click.testing import CliRunner, Result
+from PIL import Image
+from safetensors.torch import save_file
+
+from mnistvae import VAE, ConditionalVAE, History, __version__, load, recipes, runs, save
+from mnistvae.cli import cli
+from mnistvae.networks import MLPDecoder, MLPEncoder
+from mnistvae.objectives import Terms
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is written without being told where is written to a folder of the test's own."""
+    folder = tmp_path / "working-folder"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+
+
+def mnistvae(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """The command, in a process of its own."""
+    command = [sys.executable, "-m", "mnistvae", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd, env=ENVIRONMENT)  # noqa: S603
+
+
+def invoke(*arguments: object) -> Result:
+    """The command, in this process."""
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments], prog_name="mnistvae")
+
+
+def succeed(*arguments: object) -> str:
+    result = invoke(*arguments)
+    assert result.exception is None, result.output
+    assert result.exit_code == 0
+    return result.stdout
+
+
+def png(path: Path) -> np.ndarray[Any, Any]:
+    with Image.open(path) as image:
+        assert image.format == "PNG"
+        image.load()
+        return np.asarray(image)
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+class Run:
+    """A run that the command made, and what it said."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.done = mnistvae("train", "--recipe", "mlp-2d", "--epochs", 1, "--out", folder, cwd=folder.parent)
+        self.model = folder / "model.safetensors"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return Run(tmp_path_factory.mktemp("cli") / "run")
+
+
+@pytest.fixture
+def plane(tmp_path: Path) -> Path:
+    """A small model with a latent plane, not trained."""
+    torch.manual_seed(1)
+    shape = (1, 28, 28)
+    model = VAE(2, shape, encoder=MLPEncoder(2, shape, (8,)), decoder=MLPDecoder(2, shape, (8,)))
+    return save(model, tmp_path / "models" / "plane.safetensors", {"dataset": "mnist-mini"})
+
+
+@pytest.fixture
+def conditional(tmp_path: Path) -> Path:
+    """A small conditional model, not trained."""
+    torch.manual_seed(1)
+    return save(ConditionalVAE(2), tmp_path / "models" / "conditional.safetensors")
+
+
+class Custom(VAE):
+    """A user's own model."""
+
+    def loss(self, x: Any, y: Any = None) -> Terms:
+        return super().loss(x, y)
+
+
+# --- train ----------------------------------------------------------------------------------------------------------
+
+
+def test_train_leaves_a_run(run: Run) -> None:
+    assert run.done.returncode == 0, run.done.stderr
+    assert {path.name for path in run.folder.iterdir()} == set(runs.RUN_FILES)
+    (record,) = History.from_csv(run.folder / "history.csv")
+    assert record["epoch"] == 1
+    assert 150 < record["validation_loss"] < 260
+    assert load(run.model).latent_dim == 2
+    for name in ("loss.png", "reconstructions.png", "samples.png"):
+        assert png(run.folder / name).size > 10_000
+
+
+def test_train_says_what_it_does_and_what_is_next(run: Run) -> None:
+    out = run.done.stdout
+    assert "recipe mlp-2d: 784-400-2" in out
+    assert "data mnist-mini: 10,000 images to train on, 2,000 to validate" in out
+    assert "latent_dim=2, beta=1.0, hidden=(400,), epochs=1, batch_size=128, learning_rate=0.001, seed=0" in out
+    for name in runs.RUN_FILES:
+        assert f"{run.folder / name}" in out
+    (line,) = run.done.stderr.splitlines()
+    assert re.match(r"epoch 1/1 +loss \d+\.\d", line)
+
+
+def test_the_next_commands_work(run: Run) -> None:
+    commands = [shlex.split(line) for line in run.done.stdout.partition("next:\n")[2].splitlines()]
+    assert [command[:2] for command in commands] == [["mnistvae", verb] for verb in ("generate", "reconstruct", "info")]
+    before = content(run.folder)
+    for command in commands:
+        assert str(run.model) in command
+        succeed(*command[1:])
+    made = {Path(name).parts[0].split("-")[0] for name in content(run.folder).keys() - before.keys()}
+    assert made == {"generated", "reconstructed"}
+    assert content(run.folder).items() >= before.items()
+
+
+def test_train_takes_its_settings_and_names_its_folder(tmp_path: Path) -> None:
+    settings = ["--recipe", "conditional", "--channels", "4", "--latent-dim", 2, "--beta", 0.5, "--batch-size", 1000]
+    training = ["--epochs", 1, "--learning-rate", 0.01, "--seed", 3, "--no-progress", "--device", "cpu"]
+    result = invoke("train", *settings, *training)
+    assert result.exit_code == 0, result.output
+    assert result.stderr == ""
+    (folder,) = (Path.cwd() / "runs").iterdir()
+    assert re.fullmatch(r"conditional-\d{8}-\d{6}", folder.name)
+    assert "channels=(4,), epochs=1, batch_size=1000, learning_rate=0.01, seed=3" in result.stdout
+    assert "--label 3" in result.stdout
+    model = load(folder / "model.safetensors")
+    assert model.num_classes == 10
+    assert succeed("generate", folder / "model.safetensors", "--label", 3, "-n", 2)
+    again = succeed("info", folder / "model.safetensors")
+    assert "recipe: conditional" in again
+    assert "seed: 3" in again
+
+
+def test_the_hidden_widths_are_taken(tmp_path: Path) -> None:
+    arguments = ["--hidden", "12,7", "--leak", "0.3", "--epochs", 1, "--batch-size", 2000, "--no-progress"]
+    out = succeed("train", "--recipe", "leaky-mlp-2d", *arguments, "--out", tmp_path / "run")
+    assert "hidden=(12, 7), leak=0.3" in out
+    assert "(12, 7)" in succeed("info", tmp_path / "run" / "model.safetensors")
+
+
+# --- generate, reconstruct, info, recipes ---------------------------------------------------------------------------
+
+
+def test_generate_in_a_process_of_its_own(run: Run, tmp_path: Path) -> None:
+    done = mnistvae("generate", run.model, "-n", 3, "--out", tmp_path / "a", "--seed", 5)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"wrote 3 images and {tmp_path / 'a' / 'samples.png'}\n"
+    assert set(content(tmp_path / "a")) == {"000.png", "001.png", "002.png", "samples.png"}
+    assert png(tmp_path / "a" / "000.png").shape == (28, 28)
+    succeed("generate", run.model, "-n", 3, "--out", tmp_path / "b", "--seed", 5)
+    succeed("generate", run.model, "-n", 3, "--out", tmp_path / "c", "--seed", 6)
+    assert content(tmp_path / "a") == content(tmp_path / "b")
+    assert content(tmp_path / "a")["000.png"] != content(tmp_path / "c")["000.png"]
+
+
+def test_generate_draws_64_beside_the_model(plane: Path) -> None:
+    out = succeed("generate", plane)
+    (folder,) = (path for path in plane.parent.iterdir() if path.is_dir())
+    assert re.fullmatch(r"generated-\d{8}-\d{6}", folder.name)
+    assert len(content(folder)) == 65
+    assert f"wrote 64 images and {folder / 'samples.png'}" in out
+    succeed("generate", plane, "-n", 1)
+    succeed("generate", plane, "-n", 1)  # in the same second
+    assert sum(path.is_dir() for path in plane.parent.iterdir()) == 3
+
+
+def test_generate_at_points(plane: Path, tmp_path: Path) -> None:
+    out = succeed("generate", plane, "--at", "0.5,-1", "--at", "2,2", "--out", tmp_path / "out")
+    assert out.startswith("wrote 2 images")
+    expected = load(plane).decode(torch.tensor([[0.5, -1.0], [2.0, 2.0]])).mean
+    for i in range(2):
+        assert np.array_equal(png(tmp_path / "out" / f"00{i}.png"), (expected[i, 0] * 255).round().to(torch.uint8))
+    assert succeed("generate", plane, "--at", "0,0").startswith("wrote 1 image and")
+
+
+def test_generate_with_a_temperature(plane: Path, tmp_path: Path) -> None:
+    succeed("generate", plane, "-n", 2, "--temperature", 0, "--out", tmp_path / "out")
+    first, second = png(tmp_path / "out" / "000.png"), png(tmp_path / "out" / "001.png")
+    assert np.array_equal(first, second)
+    origin = load(plane).decode(torch.zeros(1, 2)).mean[0, 0]
+    assert np.array_equal(first, (origin * 255).round().to(torch.uint8))
+
+
+def test_generate_with_a_label(conditional: Path, tmp_path: Path) -> None:
+    for label in (3, 7):
+        succeed("generate", conditional, "-n", 2, "--label", label, "--out", tmp_path / str(label))
+    drawn = load(conditional).sample(2, 3, generator=torch.Generator().manual_seed(0))
+    assert np.array_equal(png(tmp_path / "3" / "001.png"), (drawn[1, 0] * 255).round().to(torch.uint8))
+    assert content(tmp_path / "3") != content(tmp_path / "7")
+    succeed("generate", conditional, "--label", 3, "--at", "0,1", "--out", tmp_path / "at")
+    succeed("generate", conditional, "-n", 20, "--out", tmp_path / "all")
+
+
+def test_reconstruct(run: Run, tmp_path: Path) -> None:
+    done = mnistvae("reconstruct", run.model, "--out", tmp_path / "ten")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"wrote {tmp_path / 'ten' / 'reconstructions.png'}\n"
+    arguments = ["--dataset", "mnist-mini", "--split", "train", "-n", 4, "--out", tmp_path / "four"]
+    succeed("reconstruct", run.model, *arguments)
+    ten, four = (png(tmp_path / name / "reconstructions.png") for name in ("ten", "four"))
+    assert ten.shape[1] > four.shape[1]
+
+
+def test_reconstruct_with_a_conditional_model_that_names_no_dataset(conditional: Path) -> None:
+    assert succeed("reconstruct", conditional, "-n", 3).startswith("wrote ")
+
+
+def test_info(run: Run) -> None:
+    done = mnistvae("info", run.model)
+    assert (done.returncode, done.stderr) == (0, "")
+    size = sum(p.numel() for p in recipes.get("mlp-2d").model().parameters())
+    assert f"{size:,} numbers in " in done.stdout
+    assert f"written by mnistvae {__version__}" in done.stdout
+    assert "recipe: mlp-2d" in done.stdout
+    assert "dataset: mnist-mini" in done.stdout
+    assert "tag: grey-bce" in done.stdout
+    assert re.search(r"last_epoch: epoch=1, loss=\d+", done.stdout)
+    assert "encoder=MLPEncoder(latent_dim=2" in done.stdout
+
+
+def test_info_shows_a_model_of_custom_parts(tmp_path: Path) -> None:
+    path = save(Custom(2), tmp_path / "custom.safetensors")
+    assert "Custom(" in succeed("info", path)
+
+
+def test_info_shows_whatever_was_written_beside_the_model(tmp_path: Path) -> None:
+    notes = {"by": "me", "runs": [1, 2], "nested": {"a": None, "b": "text", "c": 0.25}}
+    out = succeed("info", save(VAE(2), tmp_path / "noted.safetensors", notes))
+    assert "by: me" in out
+    assert "runs: [1, 2]" in out
+    assert "text" in out
+    assert "0.25" in out
+
+
+def test_recipes_lists_all_of_them() -> None:
+    out = succeed("recipes")
+    for recipe in recipes.RECIPES.values():
+        assert f"{recipe.name}: {recipe.summary}\n" in out
+    assert "latent_dim=15, beta=0.05, channels=(32, 64, 128), epochs=15" in out
+
+
+def test_version_and_help() -> None:
+    assert succeed("--version") == f"mnistvae, version {__version__}\n"
+    out = succeed("--help")
+    for name, command in cli.commands.items():
+        assert re.search(rf"^  {name} +[A-Z]", out, re.MULTILINE)
+        text = succeed(name, "--help")
+        assert succeed(name, "-h") == text
+        for parameter in command.params:
+            if parameter.param_type_name == "option":
+                assert parameter.help, (name, parameter.name)
+    assert set(cli.commands) == {"train", "generate", "reconstruct", "info", "recipes"}
+
+
+def test_help_is_quick_because_it_imports_little() -> None:
+    code = (
+        "import sys\n"
+        "from mnistvae.cli import cli\n"
+        "for line in ('--help', 'train --help', 'generate --help', 'recipes', '--version'):\n"
+        "    cli.main(line.split(), prog_name='mnistvae', standalone_mode=False)\n"
+        "print('heavy:', *sorted({'torch', 'numpy', 'matplotlib', 'PIL', 'torchvision'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
+    assert "Usage: mnistvae train" in done.stdout
+    assert done.stdout.splitlines()[-1].split() == ["heavy:"]
+
+
+# --- bad input: one line, exit code 2, nothing lost -----------------------------------------------------------------
+
+
+def fail(*arguments: object) -> str:
+    """What the one line says."""
+    before = content(Path.cwd().parent)
+    result = invoke(*arguments)
+    assert isinstance(result.exception, SystemExit), repr(result.exception)
+    assert result.exit_code == 2
+    assert "Traceback" not in result.output
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert content(Path.cwd().parent) == before
+    return line
+
+
+def _garbage(path: Path) -> Path:
+    path.write_bytes(bytes(range(256)) * 8)
+    return path
+
+
+def _text(path: Path) -> Path:
+    path.write_text("Dear reader,\nthis is no model.\n")
+    return path
+
+
+def _empty(path: Path) -> Path:
+    path.touch()
+    return path
+
+
+def _folder(path: Path) -> Path:
+    path.mkdir()
+    return path
+
+
+def _missing(path: Path) -> Path:
+    return path
+
+
+def _foreign(path: Path) -> Path:
+    save_file({"weight": torch.zeros(3)}, path)
+    return path
+
+
+def _truncated(path: Path) -> Path:
+    whole = save(VAE(2), path).read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    return path
+
+
+def _flipped(path: Path) -> Path:
+    whole = bytearray(save(VAE(2), path).read_bytes())
+    whole[-5] ^= 0x10
+    path.write_bytes(whole)
+    return path
+
+
+@pytest.mark.parametrize("command", ["generate", "reconstruct", "info"])
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (_missing, "a model file at .*, got nothing: check the path"),
+        (_folder, "a model file at .*, got a folder"),
+        (_garbage, "to be a model file"),
+        (_text, "to be a model file"),
+        (_empty, "to be a model file"),
+        (_truncated, "to be a model file"),
+        (_flipped, "to match its SHA-256, got other content: the file is damaged"),
+        (_foreign, "to be a model of mnistvae's, got safetensors of something else"),
+    ],
+)
+def test_a_file_that_is_no_model(tmp_path: Path, command: str, make: Callable[[Path], Path], message: str) -> None:
+    assert re.search(message, fail(command, make(tmp_path / "model.safetensors")))
+
+
+@pytest.mark.parametrize("command", ["generate", "reconstruct"])
+def test_a_model_of_a_class_that_is_not_mnistvaes(tmp_path: Path, command: str) -> None:
+    line = fail(command, save(Custom(2), tmp_path / "custom.safetensors"))
+    assert "the class 'Custom'" in line
+    assert "to be allowed" in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--recipe vae", "a recipe: conv, beta-conv, .*, got 'vae'"),
+        ("--dataset minst", "a data set named mnist-mini, .*, got 'minst'"),
+        ("--hidden 100", "settings of the recipe 'conv': latent_dim, beta, channels, got hidden"),
+        ("--recipe mlp --channels 4,8", "settings of the recipe 'mlp': .*, got channels"),
+        ("--recipe mlp-20 --leak 0.1", "got leak"),
+        ("--epochs 0", "epochs as an integer of at least 1, got 0"),
+        ("--epochs -3", "epochs as an integer of at least 1, got -3"),
+        ("--batch-size 0", "batch_size as an integer of at least 1, got 0"),
+        ("--learning-rate 0", "a finite learning_rate above 0, got 0.0"),
+        ("--learning-rate nan", "a finite learning_rate above 0, got nan"),
+        ("--latent-dim 0", "latent_dim as an integer of at least 1, got 0"),
+        ("--beta -1", "a finite beta of at least 0, got -1.0"),
+        ("--beta inf", "a finite beta of at least 0, got inf"),
+        ("--channels 0", "channels as one or more positive integers"),
+        ("--recipe mlp --hidden 8,-1", "hidden as positive integers"),
+        ("--device nonsense", "a device of this machine, got 'nonsense'"),
+        ("--device hpu", "a device of this machine, got 'hpu'"),
+        ("--device meta", "a device of this machine, got 'meta'"),
+    ],
+)
+def test_train_with_a_setting_that_makes_no_sense(arguments: str, message: str) -> None:
+    assert re.search(message, fail("train", *arguments.split()))
+    assert re.search(message, fail("train", *arguments.split(), "--out", "mine"))
+    assert [path for path in Path.cwd().rglob("*") if path.name != "runs"] == []  # no empty folder is left
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--label 3", "no labels for an unconditional model"),
+        ("--at 0,0 --label 3", "no labels for an unconditional model"),
+        ("--at 0", "2 coordinates, one for each latent dimension, got 1 in 0"),
+        ("--at 0,0 --at 1,2,3", "2 coordinates, .* got 3 in 1,2,3"),
+        ("--at nan,0", "finite coordinates"),
+        ("-n 0", "at least one image to sample, got 0"),
+        ("-n -4", "at least one image to sample, got -4"),
+        ("--temperature -1", "a finite temperature of at least 0"),
+        ("--temperature nan", "a finite temperature of at least 0"),
+        ("--device nonsense", "a device of this machine, got 'nonsense'"),
+    ],
+)
+def test_generate_with_a_setting_that_makes_no_sense(plane: Path, arguments: str, message: str) -> None:
+    assert re.search(message, fail("generate", plane, *arguments.split()))
+    assert list(plane.parent.iterdir()) == [plane]  # no empty folder is left
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--label 10", "labels from 0 to 9, got 10"),
+        ("--label -1", "labels from 0 to 9, got -1"),
+        ("--at 0,0", "labels for a model conditioned on 10 classes, got none"),
+    ],
+)
+def test_a_label_that_is_not_there(conditional: Path, arguments: str, message: str) -> None:
+    assert re.search(message, fail("generate", conditional, *arguments.split()))
+
+
+def test_reconstruct_with_a_setting_that_makes_no_sense(plane: Path, tmp_path: Path) -> None:
+    assert "at least one image to reconstruct, got 0" in fail("reconstruct", plane, "-n", 0)
+    assert "a data set named" in fail("reconstruct", plane, "--dataset", "cifar")
+    assert "a device of this machine" in fail("reconstruct", plane, "--device", "nonsense")
+    other = save(VAE(2, (3, 16, 16)), tmp_path / "other.safetensors")
+    assert "images of shape" in fail("reconstruct", other)
+
+
+def test_a_folder_that_holds_a_run(run: Run, plane: Path, tmp_path: Path) -> None:
+    before = content(run.folder)
+    assert "a folder without model.safetensors" in fail("train", "--recipe", "mlp-2d", "--out", run.folder)
+    assert "a folder without samples.png" in fail("generate", run.model, "--out", run.folder)
+    assert "a folder without reconstructions.png" in fail("reconstruct", run.model, "--out", run.folder)
+    assert content(run.folder) == before
+
+
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_an_output_folder_that_cannot_be(plane: Path, tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("precious")
+    for command in (["train"], ["generate", plane], ["reconstruct", plane]):
+        assert "a folder to write at" in fail(*command, "--out", tmp_path / place)
+
+
+def test_a_dataset_that_cannot_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_network(*args: Any, **kwargs: Any) -> None:
+        raise URLError("Name or service not known")
+
+    monkeypatch.setattr(torchvision.datasets.mnist, "download_and_extract_archive", no_network)
+    line = fail("train", "--dataset", "fashion-mnist", "--data-root", tmp_path / "data")
+    assert "'fashion-mnist'" in line
+    assert "mnist-mini" in line
+    assert "--data-root" in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("train --epochs many", "'many' is not a valid integer"),
+        ("train --seed -1", "-1 is not in the range"),
+        ("train --hidden 4,x", "expected whole numbers between commas, such as 2,1, got '4,x'"),
+        ("train --frobnicate", "No such option"),
+        ("generate", "Missing argument 'MODEL'"),
+        ("generate m --at 1;2", "expected numbers between commas"),
+        ("generate m --at 1,2 -n 3", "--at decodes the points given"),
+        ("generate m --at 1,2 --temperature 0.5", "--at decodes the points given"),
+        ("reconstruct m --split validation", "'validation' is not one of 'train', 'test'"),
+        ("frobnicate", "No such command 'frobnicate'"),
+    ],
+)
+def test_clicks_own_usage_errors(arguments: str, message: str) -> None:
+    result = invoke(*arguments.split())
+    assert result.exit_code == 2
+    assert isinstance(result.exception, SystemExit)
+    assert message in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_an_error_in_a_process_of_its_own(tmp_path: Path) -> None:
+    path = _text(tmp_path / "letter.txt")
+    done = mnistvae("generate", path)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"error: expected {path} to be a model file")
+    assert path.read_text().startswith("Dear reader")

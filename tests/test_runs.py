@@ -1,0 +1,344 @@
+"""Runs as folders: what is written, what is read back, and what is never written over."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mnistvae import VAE, ConditionalVAE, History, ImageDataset, io, load, recipes, runs
+from mnistvae._errors import DataError, MnistvaeError, OutputError, SettingError, TrainingError
+from mnistvae.networks import MLPDecoder, MLPEncoder
+
+SHAPE = (1, 9, 8)
+
+
+def tiny(n: int = 40, classes: int | None = 4) -> ImageDataset:
+    generator = torch.Generator().manual_seed(n)
+    pixels = torch.randint(0, 256, (n, *SHAPE), dtype=torch.uint8, generator=generator)
+    return ImageDataset(pixels, None if classes is None else torch.arange(n) % classes, name="tiny")
+
+
+def plane() -> VAE:
+    """A model with a latent plane."""
+    torch.manual_seed(1)
+    return VAE(2, SHAPE, encoder=MLPEncoder(2, SHAPE, (8,)), decoder=MLPDecoder(2, SHAPE, (8,)))
+
+
+def train(folder: Path, **changes: Any) -> runs.Run:
+    arguments: dict[str, Any] = {
+        "settings": {"hidden": (8,)},
+        "training": {"epochs": 2, "batch_size": 16},
+        "device": "cpu",
+        "progress": False,
+    }
+    return runs.train(recipes.get("mlp-2d"), tiny(), tiny(12), folder, **{**arguments, **changes})
+
+
+def png(path: Path) -> np.ndarray[Any, Any]:
+    with Image.open(path) as image:
+        assert image.format == "PNG"
+        image.load()
+        return np.asarray(image)
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+# --- train ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_leaves_its_files_and_no_other(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "run"
+    run = train(folder)
+    assert run.folder == folder
+    assert {path.name for path in folder.iterdir()} == set(runs.RUN_FILES)
+    for name in ("loss.png", "reconstructions.png", "samples.png"):
+        picture = png(folder / name)
+        assert picture.shape[0] > 50
+        assert picture.shape[1] > 50
+        assert len(np.unique(picture)) > 10
+    assert list(History.from_csv(folder / "history.csv")) == list(run.history)
+    assert len(run.history) == 2
+    assert "validation_loss" in run.history[-1]
+
+
+def test_the_saved_model_is_the_trained_one(tmp_path: Path) -> None:
+    run = train(tmp_path / "run", seed=3)
+    saved = load(tmp_path / "run" / "model.safetensors")
+    z = torch.randn(5, 2)
+    assert torch.equal(saved.decode(z).mean, run.model.decode(z).mean)
+    assert saved.image_shape == SHAPE
+
+
+def test_the_saved_model_says_how_it_was_made(tmp_path: Path) -> None:
+    run = train(tmp_path / "run", seed=3, training={"epochs": 1, "learning_rate": 0.01})
+    metadata = io.read(tmp_path / "run" / "model.safetensors").metadata
+    assert metadata == {
+        "recipe": "mlp-2d",
+        "dataset": "tiny",
+        "images": 40,
+        "binarization": "none",
+        "epochs": 1,
+        "batch_size": 128,
+        "learning_rate": 0.01,
+        "seed": 3,
+        "tag": "grey-bce",
+        "last_epoch": dict(run.history[-1]),
+    }
+
+
+def test_a_run_is_a_function_of_its_seed(tmp_path: Path) -> None:
+    first, again, other = (train(tmp_path / str(i), seed=seed) for i, seed in enumerate((1, 1, 2)))
+    assert first.history.column("loss") == again.history.column("loss")
+    assert first.history.column("loss") != other.history.column("loss")
+    for name in ("samples.png", "reconstructions.png"):
+        files = [(run.folder / name).read_bytes() for run in (first, again, other)]
+        assert files[0] == files[1]
+        assert files[0] != files[2]
+
+
+def test_a_run_without_validation_or_labels(tmp_path: Path) -> None:
+    run = runs.train(
+        recipes.get("mlp-2d"),
+        tiny(classes=None),
+        None,
+        tmp_path / "run",
+        settings={"hidden": (8,)},
+        training={"epochs": 1},
+        device="cpu",
+        progress=False,
+    )
+    assert "validation_loss" not in run.history[0]
+    assert {path.name for path in run.folder.iterdir()} == set(runs.RUN_FILES)
+
+
+def test_a_conditional_run_takes_its_classes_from_the_data(tmp_path: Path) -> None:
+    run = runs.train(
+        recipes.get("conditional"),
+        tiny(),
+        tiny(12),
+        tmp_path / "run",
+        settings={"channels": (4,), "latent_dim": 2},
+        training={"epochs": 1},
+        device="cpu",
+        progress=False,
+    )
+    assert run.model.num_classes == 4
+    assert load(run.folder / "model.safetensors").num_classes == 4
+
+
+@pytest.mark.parametrize("name", runs.RUN_FILES)
+def test_a_folder_that_holds_a_run_is_left_alone(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"precious")
+    (tmp_path / "notes.txt").write_text("mine")
+    before = content(tmp_path)
+    with pytest.raises(OutputError, match=rf"a folder without {name}, got .*which has one: choose another --out"):
+        train(tmp_path)
+    assert content(tmp_path) == before
+
+
+def test_other_files_of_the_folder_stay(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    train(tmp_path)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(OutputError, match="a folder to write at"):
+        train(tmp_path / "file" / "run")
+    with pytest.raises(OutputError, match="a folder to write at"):
+        train(tmp_path / "file")
+    assert content(tmp_path) == {"file": b"mine"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"settings": {"channels": (3,)}}, "settings of the recipe 'mlp-2d'"),
+        ({"settings": {"latent_dim": 0}}, "latent_dim as an integer of at least 1"),
+        ({"training": {"epochs": 0}}, "epochs as an integer of at least 1, got 0"),
+        ({"device": "nonsense"}, "a device of this machine, got 'nonsense'"),
+    ],
+    ids=["setting", "latent-dim", "epochs", "device"],
+)
+def test_a_run_that_cannot_start_writes_nothing(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingError, match=message):
+        train(tmp_path / "run", **changes)
+    assert content(tmp_path) == {}
+
+
+def test_a_run_whose_weights_explode_says_so(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="finite"):
+        train(tmp_path / "run", training={"epochs": 1, "batch_size": 64, "learning_rate": 1e30})
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+
+
+# --- generate -------------------------------------------------------------------------------------------------------
+
+
+def test_generate_writes_each_image_and_all_of_them(tmp_path: Path) -> None:
+    images = runs.generate(plane(), tmp_path / "out", 5, seed=1)
+    assert images.shape == (5, *SHAPE)
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {f"00{i}.png" for i in range(5)} | {"samples.png"}
+    for i, image in enumerate(images):
+        picture = png(tmp_path / "out" / f"00{i}.png")
+        assert picture.dtype == np.uint8
+        assert np.array_equal(picture, (image[0] * 255).round().to(torch.uint8))
+    assert png(tmp_path / "out" / "samples.png").size > 1000
+
+
+def test_generate_draws_as_sample_does(tmp_path: Path) -> None:
+    model = plane()
+    drawn = model.sample(3, temperature=0.5, generator=torch.Generator().manual_seed(7))
+    assert torch.equal(runs.generate(model, tmp_path / "a", 3, temperature=0.5, seed=7), drawn)
+    assert not torch.equal(runs.generate(model, tmp_path / "b", 3, seed=7), drawn)
+    assert not torch.equal(runs.generate(model, tmp_path / "c", 3, temperature=0.5, seed=8), drawn)
+    assert torch.equal(
+        runs.generate(model, tmp_path / "d", 3, temperature=0.0), model.decode(torch.zeros(3, 2)).mean.detach()
+    )
+
+
+def test_generate_at_points_of_the_plane(tmp_path: Path) -> None:
+    model = plane()
+    points = [(0.0, 0.0), (1.5, -2.0)]
+    images = runs.generate(model, tmp_path, at=points)
+    assert torch.equal(images, model.decode(torch.tensor(points)).mean)
+    assert not images.requires_grad
+    assert {path.name for path in tmp_path.iterdir()} == {"000.png", "001.png", "samples.png"}
+
+
+def test_generate_with_a_label(tmp_path: Path) -> None:
+    model = ConditionalVAE(2, 4, SHAPE)
+    first, again, other = (
+        runs.generate(model, tmp_path / str(i), 3, label=label, seed=0) for i, label in enumerate((1, 1, 2))
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    at = runs.generate(model, tmp_path / "at", label=2, at=[(0.0, 1.0)])
+    assert torch.equal(at, model.decode(torch.tensor([[0.0, 1.0]]), 2).mean)
+    assert runs.generate(model, tmp_path / "even", 8).shape == (8, *SHAPE)  # the classes in turn
+
+
+def test_generate_in_colour(tmp_path: Path) -> None:
+    images = runs.generate(VAE(2, (3, 9, 8)), tmp_path, 2)
+    picture = png(tmp_path / "001.png")
+    assert picture.shape == (9, 8, 3)
+    assert np.array_equal(picture, (images[1] * 255).round().to(torch.uint8).movedim(0, -1))
+
+
+def test_many_images_keep_their_order_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "write_atomically", Path.write_bytes)  # a thousand flushes to the disk take long
+    runs.generate(VAE(1, (1, 1, 1)), tmp_path, 1001)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names[0] == "0000.png"
+    assert names[-2:] == ["1000.png", "samples.png"]
+    assert len(names) == 1002
+
+
+@pytest.mark.parametrize("name", ["samples.png", "002.png"])
+def test_generate_writes_over_nothing(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"precious")
+    with pytest.raises(OutputError, match=f"a folder without {name}"):
+        runs.generate(plane(), tmp_path, 3)
+    assert content(tmp_path) == {name: b"precious"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"at": [(0.0,)]}, DataError, "2 coordinates, one for each latent dimension, got 1 in 0: .*mlp-2d"),
+        ({"at": [(0.0, 1.0), (0.5, 1.0, 2.0)]}, DataError, "got 3 in 0.5,1,2"),
+        ({"at": [(0.0, float("nan"))]}, DataError, "finite coordinates, got .*nan"),
+        ({"at": [(0.0, 1.0), (float("inf"), 0.0)]}, DataError, "finite coordinates, got .*inf"),
+        ({"at": [(0.0, 1.0)], "label": 1}, DataError, "no labels for an unconditional model"),
+        ({"label": 3}, DataError, "no labels for an unconditional model, got labels: use ConditionalVAE"),
+        ({"n": 0}, SettingError, "at least one image to sample, got 0"),
+        ({"temperature": -1.0}, SettingError, "a finite temperature of at least 0, got -1.0"),
+        ({"temperature": float("nan")}, SettingError, "a finite temperature of at least 0, got nan"),
+    ],
+    ids=str,
+)
+def test_generate_refuses_what_makes_no_sense(
+    tmp_path: Path, arguments: dict[str, Any], error: type[MnistvaeError], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        runs.generate(plane(), tmp_path, **arguments)
+    assert content(tmp_path) == {}
+
+
+@pytest.mark.parametrize(("label", "got"), [(4, "4"), (-1, "-1")])
+def test_generate_refuses_a_label_that_is_not_there(tmp_path: Path, label: int, got: str) -> None:
+    with pytest.raises(DataError, match=f"labels from 0 to 3, got {got}"):
+        runs.generate(ConditionalVAE(2, 4, SHAPE), tmp_path, 2, label=label)
+    with pytest.raises(DataError, match="labels for a model conditioned on 4 classes, got none"):
+        runs.generate(ConditionalVAE(2, 4, SHAPE), tmp_path, at=[(0.0, 0.0)])
+    assert content(tmp_path) == {}
+
+
+# --- reconstruct ----------------------------------------------------------------------------------------------------
+
+
+def test_reconstruct_draws_a_picture(tmp_path: Path) -> None:
+    path = runs.reconstruct(plane(), tiny(), tmp_path / "out", 6)
+    assert path == tmp_path / "out" / "reconstructions.png"
+    six = png(path)
+    three = png(runs.reconstruct(plane(), tiny(), tmp_path / "three", 3))
+    assert six.shape[1] > three.shape[1]
+    assert six.shape[0] == three.shape[0]
+
+
+def test_reconstruct_with_a_conditional_model(tmp_path: Path) -> None:
+    model = ConditionalVAE(2, 4, SHAPE)
+    assert png(runs.reconstruct(model, tiny(), tmp_path, 4)).size > 1000
+    with pytest.raises(DataError, match="labels for a model conditioned on 4 classes, got none"):
+        runs.reconstruct(model, tiny(classes=None), tmp_path / "other", 4)
+    with pytest.raises(DataError, match="labels from 0 to 3, got 4"):
+        runs.reconstruct(model, tiny(classes=5), tmp_path / "other", 5)
+    assert not (tmp_path / "other").exists()
+
+
+def test_reconstruct_more_than_there_are(tmp_path: Path) -> None:
+    assert png(runs.reconstruct(plane(), tiny(3), tmp_path, 50)).size > 1000
+
+
+def test_reconstruct_refuses(tmp_path: Path) -> None:
+    (tmp_path / "reconstructions.png").write_bytes(b"precious")
+    with pytest.raises(OutputError, match=r"a folder without reconstructions\.png"):
+        runs.reconstruct(plane(), tiny(), tmp_path)
+    assert content(tmp_path) == {"reconstructions.png": b"precious"}
+    with pytest.raises(SettingError, match="at least one image to reconstruct, got 0"):
+        runs.reconstruct(plane(), tiny(), tmp_path, 0)
+    with pytest.raises(DataError, match=r"images of shape .*got shape \(10, 1, 28, 28\)"):
+        runs.reconstruct(plane(), ImageDataset(torch.zeros(20, 28, 28)), tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+# --- one of each ----------------------------------------------------------------------------------------------------
+
+
+def test_one_of_each_goes_round_the_classes() -> None:
+    labels = torch.tensor([2, 2, 0, 1, 0, 2, 1, 0])
+    data = ImageDataset(torch.arange(8, dtype=torch.uint8).reshape(8, 1, 1), labels)
+    chosen = runs.one_of_each(data, 7)
+    assert chosen.labels is not None
+    assert chosen.labels.tolist() == [0, 1, 2, 0, 1, 2, 0]
+    assert chosen.images.flatten().tolist() == [2, 3, 0, 4, 6, 1, 7]  # in their own order within a class
+
+
+def test_one_of_each_when_a_class_runs_out_or_is_missing() -> None:
+    data = ImageDataset(torch.zeros(5, 1, 1), torch.tensor([7, 3, 3, 3, 9]))
+    chosen = runs.one_of_each(data, 10)
+    assert chosen.labels is not None
+    assert chosen.labels.tolist() == [3, 7, 9, 3, 3]
+
+
+def test_one_of_each_without_labels_is_the_first_ones() -> None:
+    data = tiny(classes=None)
+    assert torch.equal(runs.one_of_each(data, 3).images, data.images[:3])
