@@ -43,7 +43,7 @@ def gaussian_kl(
     r"""KL divergence between two diagonal normals, by default from the standard normal.
 
     .. math::
-        D_{KL}(q \| p) = \tfrac12 \sum_j \left[ \log\sigma_{p,j}^2 - \log\sigma_{q,j}^2
+        D_{KL}(q \| p) = \tfrac{1}{2} \sum_j \left[ \log\sigma_{p,j}^2 - \log\sigma_{q,j}^2
             + \frac{\sigma_{q,j}^2 + (\mu_{q,j} - \mu_{p,j})^2}{\sigma_{p,j}^2} - 1 \right]
 
     With the standard normal this is Kingma and Welling (2014), appendix B.
