@@ -14,8 +14,8 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, SubsetRandomSampler, TensorDataset
 
-from mnistvae._errors import DataError, SettingError
 from mnistvae.data import Batches, ImageDataset, LoaderBatches, as_dataset, batch_source
+from mnistvae.errors import DataError, SettingError
 
 
 def numbered(n: int) -> ImageDataset:

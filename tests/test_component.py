@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from mnistvae._component import Component, arguments, class_finder, clone, from_spec, spec_text, to_spec
-from mnistvae._errors import ComponentError, FileFormatError
+from mnistvae.errors import ComponentError, FileFormatError
 from mnistvae.models import VAE, BetaVAE, ConditionalVAE
 from mnistvae.networks import MLP, ConvEncoder, GaussianEncoder, MLPDecoder, MLPEncoder
 from mnistvae.objectives import ELBO

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from mnistvae._errors import DataError, SettingError
 from mnistvae.data import ImageDataset
+from mnistvae.errors import DataError, SettingError
 
 
 def grey(n: int = 12, channels: int = 1, height: int = 5, width: int = 4) -> Tensor:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mnistvae._errors import DataError, SettingError
+from mnistvae.errors import DataError, SettingError
 from mnistvae.images import as_images, as_labels, check_image_shape, check_range, montage, to_uint8
 
 image_shapes = st.tuples(st.integers(1, 3), st.integers(1, 6), st.integers(1, 6))

@@ -20,8 +20,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import mnistvae
-from mnistvae._errors import ComponentError, FileFormatError, MnistvaeError, OutputError
 from mnistvae._version import __version__
+from mnistvae.errors import ComponentError, FileFormatError, MnistvaeError, OutputError
 from mnistvae.io import FORMAT_VERSION, load, read, save
 from mnistvae.likelihoods import Bernoulli
 from mnistvae.models import VAE, BetaVAE, ConditionalVAE

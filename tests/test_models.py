@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from mnistvae._errors import ComponentError, DataError, SettingError
 from mnistvae.distributions import DiagonalNormal, PixelBernoulli
+from mnistvae.errors import ComponentError, DataError, SettingError
 from mnistvae.images import ImageShape
 from mnistvae.likelihoods import Bernoulli, Likelihood
 from mnistvae.losses import gaussian_kl

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from mnistvae import networks
 from mnistvae._component import class_finder, clone, from_spec, to_spec
-from mnistvae._errors import ComponentError, SettingError
+from mnistvae.errors import ComponentError, SettingError
 from mnistvae.images import ImageShape
 from mnistvae.networks import (
     MLP,

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from mnistvae import History
-from mnistvae._errors import DataError, SettingError
+from mnistvae.errors import DataError, SettingError
 from mnistvae.plotting import loss_curves, reconstruction_grid, sample_grid
 
 PNG = b"\x89PNG\r\n\x1a\n"

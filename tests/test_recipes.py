@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mnistvae import VAE, ImageDataset, recipes
-from mnistvae._errors import SettingError
+from mnistvae.errors import SettingError
 from mnistvae.likelihoods import Bernoulli
 from mnistvae.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
 from mnistvae.objectives import ELBO

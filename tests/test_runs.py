@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from mnistvae import VAE, ConditionalVAE, History, ImageDataset, io, load, recipes, runs
-from mnistvae._errors import DataError, MnistvaeError, OutputError, SettingError, TrainingError
+from mnistvae.errors import DataError, MnistvaeError, OutputError, SettingError, TrainingError
 from mnistvae.networks import MLPDecoder, MLPEncoder
 
 SHAPE = (1, 9, 8)

@@ -16,8 +16,8 @@ import torch
 import torchvision
 from torch import Tensor
 
-from mnistvae._errors import DatasetNotFoundError, SettingError
 from mnistvae.data import dataset_names, default_root, load_dataset
+from mnistvae.errors import DatasetNotFoundError, SettingError
 
 ROOT = Path(__file__).parents[1]
 

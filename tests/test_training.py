@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, SubsetRandomSampler, TensorDataset
 
 from mnistvae import VAE, ConditionalVAE, History, ImageDataset, Trainer, load_dataset, recipes
-from mnistvae._errors import ComponentError, DataError, FileFormatError, OutputError, SettingError, TrainingError
 from mnistvae.data import Batches
+from mnistvae.errors import ComponentError, DataError, FileFormatError, OutputError, SettingError, TrainingError
 from mnistvae.networks import ConvEncoder, GaussianEncoder, MLPDecoder, MLPEncoder
 from mnistvae.objectives import ELBO, Terms
 from mnistvae.training import Callback, CSVLog, Progress, State, resolve_device

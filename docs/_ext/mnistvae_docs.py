@@ -36,7 +36,7 @@ from sphinx_gallery.scrapers import figure_rst
 from torch import nn
 
 import mnistvae as mv
-import mnistvae._errors
+import mnistvae.errors
 from mnistvae._component import Component
 from mnistvae.cli import cli
 
@@ -134,7 +134,7 @@ def _names(target: str, module: str | None, cls: str | None) -> list[str]:
         imported = _imports(context).get(first)
         written += [f"{imported}{dot}{rest}"] if imported else []
         written.append(f"{context}.{target}")
-    written.append(f"mnistvae._errors.{target}")
+    written.append(f"mnistvae.errors.{target}")
     names = []
     for name in written:
         found = _lookup(name) if name.startswith("mnistvae.") else None

@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from mnistvae import (
         data,
         distributions,
+        errors,
         images,
         io,
         likelihoods,
         losses,
+        models,
         networks,
         objectives,
         plotting,
@@ -31,8 +33,8 @@ if TYPE_CHECKING:
         runs,
         training,
     )
-    from mnistvae._errors import MnistvaeError
     from mnistvae.data import ImageDataset, load_dataset
+    from mnistvae.errors import MnistvaeError
     from mnistvae.io import load, save
     from mnistvae.models import VAE, BetaVAE, ConditionalVAE
     from mnistvae.training import History, Trainer
@@ -48,12 +50,14 @@ __all__ = [
     "__version__",
     "data",
     "distributions",
+    "errors",
     "images",
     "io",
     "likelihoods",
     "load",
     "load_dataset",
     "losses",
+    "models",
     "networks",
     "objectives",
     "plotting",
@@ -69,7 +73,7 @@ _HOMES = {
     "ConditionalVAE": "models",
     "History": "training",
     "ImageDataset": "data",
-    "MnistvaeError": "_errors",
+    "MnistvaeError": "errors",
     "Trainer": "training",
     "VAE": "models",
     "load": "io",

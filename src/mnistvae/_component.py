@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from mnistvae._errors import ComponentError, FileFormatError
+from mnistvae.errors import ComponentError, FileFormatError
 
 __all__ = ["Component", "arguments", "class_finder", "clone", "from_spec", "spec_text", "to_spec"]
 

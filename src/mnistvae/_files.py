@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from mnistvae._errors import OutputError
+from mnistvae.errors import OutputError
 
 __all__ = ["make_folder", "output_folder", "write_atomically"]
 

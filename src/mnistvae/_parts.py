@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from mnistvae._errors import ComponentError
 from mnistvae._modes import evaluating
 from mnistvae._random import seeded
+from mnistvae.errors import ComponentError
 from mnistvae.likelihoods import Likelihood
 from mnistvae.networks import Decoder, Encoder
 from mnistvae.objectives import Objective

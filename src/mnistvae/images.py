@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mnistvae._errors import DataError, SettingError
+from mnistvae.errors import DataError, SettingError
 
 __all__ = ["ArrayLike", "ImageShape", "as_images", "as_labels", "check_range", "montage", "to_uint8"]
 

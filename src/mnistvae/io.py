@@ -15,10 +15,10 @@ from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
 from mnistvae._component import class_finder, from_spec, to_spec
-from mnistvae._errors import ComponentError, FileFormatError
 from mnistvae._files import write_atomically
 from mnistvae._random import seeded
 from mnistvae._version import __version__
+from mnistvae.errors import ComponentError, FileFormatError
 from mnistvae.models import VAE
 
 __all__ = ["FORMAT_VERSION", "ModelFile", "load", "read", "save"]

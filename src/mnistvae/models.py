@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from mnistvae._component import Component
-from mnistvae._errors import DataError, SettingError
 from mnistvae._modes import evaluating
 from mnistvae._parts import check_contract, check_parts
 from mnistvae._random import seeded
+from mnistvae.errors import DataError, SettingError
 from mnistvae.images import ArrayLike, ImageShape, as_images, as_labels, check_image_shape, check_range
 from mnistvae.likelihoods import Bernoulli, Likelihood
 from mnistvae.networks import ConvDecoder, ConvEncoder, Decoder, Encoder, MLPDecoder, MLPEncoder
@@ -73,6 +73,8 @@ class VAE(Component):
         (torch.Size([5, 16]), torch.Size([5]), torch.Size([3, 1, 28, 28]))
     """
 
+    _anchor: Tensor
+
     def __init__(
         self,
         latent_dim: int,
@@ -86,6 +88,8 @@ class VAE(Component):
         num_classes: int | None = None,
     ) -> None:
         super().__init__()
+        # Goes where the model goes; asking the first parameter would walk the modules at every step.
+        self.register_buffer("_anchor", torch.empty(0), persistent=False)
         check_latent_dim(latent_dim)
         if num_classes is not None and num_classes < 1:
             raise SettingError("num_classes of at least 1, or None", str(num_classes))
@@ -260,18 +264,15 @@ class VAE(Component):
     @property
     def device(self) -> torch.device:
         """Where the model is."""
-        return next(iter(self.parameters()), torch.empty(0)).device
+        return self._anchor.device
 
     @property
     def dtype(self) -> torch.dtype:
         """The dtype it computes in."""
-        return next(iter(self.parameters()), torch.empty(0)).dtype
+        return self._anchor.dtype
 
     def _images(self, x: ArrayLike) -> Tensor:
-        parameter = next(iter(self.parameters()), None)
-        if parameter is None:
-            return as_images(x, self.image_shape)
-        return as_images(x, self.image_shape, device=parameter.device, dtype=parameter.dtype)
+        return as_images(x, self.image_shape, device=self._anchor.device, dtype=self._anchor.dtype)
 
     def _labels(self, y: ArrayLike | int | None, n: int) -> Tensor | None:
         if self.num_classes is None:

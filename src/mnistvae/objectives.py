@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from mnistvae._component import Component
-from mnistvae._errors import SettingError
+from mnistvae.errors import SettingError
 from mnistvae.losses import kl_or_estimate, negative_elbo
 
 __all__ = ["ELBO", "LatentVariableModel", "Objective", "Terms"]

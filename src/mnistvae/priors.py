@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from mnistvae._component import Component
-from mnistvae._errors import SettingError
 from mnistvae.distributions import DiagonalNormal
+from mnistvae.errors import SettingError
 
 __all__ = ["Prior", "StandardNormal"]
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from mnistvae._errors import SettingError
+from mnistvae.errors import SettingError
 
 if TYPE_CHECKING:
     from mnistvae.images import ImageShape

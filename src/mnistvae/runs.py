@@ -17,10 +17,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from mnistvae._errors import DataError, OutputError, SettingError
 from mnistvae._files import make_folder, write_atomically
 from mnistvae._modes import evaluating
 from mnistvae.data import ImageDataset
+from mnistvae.errors import DataError, OutputError, SettingError
 from mnistvae.images import to_uint8
 from mnistvae.io import save
 from mnistvae.models import VAE

@@ -6,13 +6,13 @@ from typing import IO, Any
 
 import click
 
-from mnistvae._errors import MnistvaeError
 from mnistvae._version import __version__
 from mnistvae.cli.generate import generate
 from mnistvae.cli.info import info
 from mnistvae.cli.recipes import recipes
 from mnistvae.cli.reconstruct import reconstruct
 from mnistvae.cli.train import train
+from mnistvae.errors import MnistvaeError
 
 __all__ = ["cli", "main"]
 

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from mnistvae._errors import DataError, SettingError
 from mnistvae._random import Stream, derive_seed
 from mnistvae.data.dataset import Binarization, ImageDataset
+from mnistvae.errors import DataError, SettingError
 from mnistvae.images import ArrayLike, ImageShape, as_images, as_labels, check_range
 
 __all__ = ["BatchSource", "Batches", "LoaderBatches", "as_dataset", "batch_source"]

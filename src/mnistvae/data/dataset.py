@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from mnistvae._errors import DataError, SettingError
 from mnistvae._random import Stream, derive_seed
+from mnistvae.errors import DataError, SettingError
 from mnistvae.images import ArrayLike, ImageShape, as_labels, to_uint8
 
 __all__ = ["Binarization", "ImageDataset"]

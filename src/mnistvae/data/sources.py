@@ -11,8 +11,8 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from mnistvae._errors import DatasetNotFoundError, SettingError
 from mnistvae.data.dataset import ImageDataset
+from mnistvae.errors import DatasetNotFoundError, SettingError
 
 __all__ = ["dataset_names", "default_root", "load_dataset"]
 
@@ -93,8 +93,14 @@ def load_dataset(
 
 
 def _from_torchvision(name: str, split: str, root: Path, download: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    from torchvision import datasets  # takes most of a second: only those who want it pay
-
+    try:
+        from torchvision import datasets  # takes most of a second: only those who want it pay
+    except (ImportError, RuntimeError) as error:  # RuntimeError: built for another torch
+        raise DatasetNotFoundError(
+            f"a torchvision that goes with torch {torch.__version__}, to read {name!r}",
+            str(error),
+            "install the two together: pip install -U torch torchvision; mnist-mini does without it",
+        ) from error
     train = split == "train"
     if name.startswith("emnist-"):
         kind = name.removeprefix("emnist-")

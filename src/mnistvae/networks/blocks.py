@@ -8,7 +8,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from mnistvae._component import Component
-from mnistvae._errors import ComponentError, SettingError
+from mnistvae.errors import ComponentError, SettingError
 from mnistvae.images import ImageShape
 
 __all__ = ["MLP", "Conditioned", "activation_or_relu", "check_widths", "halvings"]

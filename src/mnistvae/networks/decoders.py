@@ -10,7 +10,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from mnistvae._component import Component
-from mnistvae._errors import ComponentError, SettingError
+from mnistvae.errors import ComponentError, SettingError
 from mnistvae.images import ImageShape, check_image_shape
 from mnistvae.networks.blocks import MLP, Conditioned, activation_or_relu, check_widths, halvings
 from mnistvae.networks.encoders import check_latent_dim

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from mnistvae._component import Component
-from mnistvae._errors import ComponentError, SettingError
 from mnistvae.distributions import DiagonalNormal
+from mnistvae.errors import ComponentError, SettingError
 from mnistvae.images import ImageShape, check_image_shape
 from mnistvae.networks.blocks import MLP, Conditioned, activation_or_relu, check_widths, halvings
 

@@ -6,7 +6,7 @@ import io
 
 from matplotlib.figure import Figure, FigureBase
 
-from mnistvae._errors import SettingError
+from mnistvae.errors import SettingError
 
 __all__ = ["COLOURS", "ReturnedFigure", "figure_or_new", "whole"]
 

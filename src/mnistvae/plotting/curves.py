@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from matplotlib.ticker import MaxNLocator
 
-from mnistvae._errors import SettingError
+from mnistvae.errors import SettingError
 from mnistvae.plotting._figure import COLOURS, figure_or_new, whole
 
 if TYPE_CHECKING:

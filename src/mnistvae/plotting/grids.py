@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mnistvae._errors import DataError
+from mnistvae.errors import DataError
 from mnistvae.images import ArrayLike, as_pixels, grid_columns, montage
 from mnistvae.plotting._figure import figure_or_new, whole
 

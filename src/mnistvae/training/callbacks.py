@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from mnistvae._errors import OutputError
 from mnistvae._files import write_atomically
+from mnistvae.errors import OutputError
 from mnistvae.training.history import History
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from mnistvae._errors import SettingError
+from mnistvae.errors import SettingError
 
 __all__ = ["resolve_device"]
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias, overload
 
-from mnistvae._errors import FileFormatError, SettingError
 from mnistvae._files import write_atomically
+from mnistvae.errors import FileFormatError, SettingError
 
 __all__ = ["COLUMNS", "History", "Record"]
 

@@ -11,16 +11,17 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from mnistvae._errors import ComponentError, DataError, SettingError, TrainingError
 from mnistvae._modes import evaluating
 from mnistvae._random import Stream, derive_seed, seeded
 from mnistvae.data import BatchSource, ImageDataset, batch_source
+from mnistvae.errors import ComponentError, DataError, SettingError, TrainingError
 from mnistvae.images import ArrayLike
 from mnistvae.models import VAE
 from mnistvae.objectives import Terms
 from mnistvae.training.callbacks import Callback, Progress, State
 from mnistvae.training.devices import resolve_device
 from mnistvae.training.history import History, Record
+from mnistvae.training.products import fast_products
 
 __all__ = ["Data", "Trainer"]
 
@@ -119,9 +120,10 @@ class Trainer:
             for state.epoch in range(1, self.epochs + 1):
                 for listener in listeners:
                     listener.on_epoch_start(state)
-                record = self._train_epoch(model, source, optimizer, state, listeners)
-                if held_out is not None:
-                    record |= self._validate(model, held_out, device)
+                with fast_products(device):
+                    record = self._train_epoch(model, source, optimizer, state, listeners)
+                    if held_out is not None:
+                        record |= self._validate(model, held_out, device)
                 _check_finite(record)
                 history.append(record)
                 for listener in listeners:
