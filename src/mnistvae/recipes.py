@@ -174,8 +174,8 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
                 "conditional",
                 "convolutional, told the digit: draws the one that is asked for",
                 _conv,
-                {"latent_dim": 16, "beta": 1.0, "channels": (32, 64, 128)},
-                {"epochs": 15, "batch_size": 128, "learning_rate": 1e-3},
+                {"latent_dim": 8, "beta": 1.0, "channels": (32, 64, 128)},
+                {"epochs": 20, "batch_size": 64, "learning_rate": 2e-3},
                 conditional=True,
             ),
             Recipe(
