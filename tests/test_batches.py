@@ -334,7 +334,7 @@ def test_a_loader_of_something_else_is_refused(data: DataLoader[Any], message: s
 
 
 @pytest.mark.parametrize(
-    ("value", "message"), [(255.0, "a maximum of 255: divide by 255"), (-1.0, "a minimum of -1"), (np.nan, "got NaN")]
+    ("value", "message"), [(255.0, "a maximum of 255.0: divide by 255"), (-1.0, "a minimum of -1"), (np.nan, "got NaN")]
 )
 def test_a_batch_out_of_range_is_refused_when_it_comes(value: float, message: str) -> None:
     images = torch.zeros(8, 1, 4, 4)

@@ -500,3 +500,30 @@ def test_an_error_in_a_process_of_its_own(tmp_path: Path) -> None:
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"error: expected {path} to be a model file")
     assert path.read_text().startswith("Dear reader")
+
+
+@pytest.mark.parametrize(
+    "arguments", ["generate {model} --seed 18446744073709551616", "train --seed 9223372036854775808"]
+)
+def test_a_seed_that_is_too_large(tmp_path: Path, arguments: str) -> None:
+    got = CliRunner().invoke(cli, arguments.format(model=tmp_path).split())
+    assert got.exit_code == 2
+    assert "--seed" in got.stderr
+
+
+def test_a_path_that_is_too_long_is_one_line(tmp_path: Path) -> None:
+    for command in (
+        ["info", "x" * 300],
+        ["train", "--recipe", "mlp-2d", "--epochs", "1", "--out", str(tmp_path / ("x" * 300))],
+    ):
+        got = CliRunner().invoke(cli, command)
+        assert got.exit_code == 2, got.exception
+        assert got.stderr.count("\n") == 1
+        assert got.stderr.startswith("error: expected ")
+
+
+def test_a_model_of_data_of_ones_own_asks_for_a_dataset(tmp_path: Path) -> None:
+    path = save(VAE(2, (1, 28, 28)), tmp_path / "vae.safetensors", {"dataset": "mine"})
+    got = CliRunner().invoke(cli, ["reconstruct", str(path)])
+    assert got.exit_code == 2
+    assert "--dataset" in got.stderr

@@ -172,7 +172,7 @@ def test_spec_text_of_a_value_evaluates_to_it(value: Any) -> None:
 )
 def test_what_json_cannot_hold_is_refused(value: Any) -> None:
     with pytest.raises(
-        ComponentError, match=r"expected constructor arguments made of numbers, .*got a .*: keep tensors"
+        ComponentError, match=r"expected constructor arguments made of numbers, .*got a .*: keep a tensor"
     ):
         to_spec(value)
     with pytest.raises(ComponentError, match="expected constructor arguments"):

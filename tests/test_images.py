@@ -187,12 +187,12 @@ def test_images_in_range_are_given_back(values: list[float]) -> None:
     ("value", "message"),
     [
         (math.nan, r"expected finite images, got NaN: .*isnan"),
-        (math.inf, r"expected images in \[0, 1\], got a maximum of inf"),
-        (-math.inf, r"expected images in \[0, 1\], got a minimum of -inf"),
-        (255.0, r"expected images in \[0, 1\], got a maximum of 255: divide by 255, or pass the uint8 tensor"),
+        (math.inf, r"finite images, got an infinity"),
+        (-math.inf, r"finite images, got an infinity"),
+        (255.0, r"expected images in \[0, 1\], got a maximum of 255.0: divide by 255, or pass the uint8 tensor"),
         (1.001, r"expected images in \[0, 1\], got a maximum of 1\.001"),
         (-0.5, r"expected images in \[0, 1\], got a minimum of -0\.5: undo the normalisation"),
-        (1e6, r"got a maximum of 1e\+06: undo the normalisation"),
+        (1e6, r"got a maximum of 1000000.0: undo the normalisation"),
     ],
 )
 @pytest.mark.parametrize("place", [0, -1])
@@ -300,7 +300,7 @@ def test_bytes_stay_and_booleans_become_black_and_white() -> None:
 @pytest.mark.parametrize(
     ("x", "message"),
     [
-        (torch.tensor([0.0, 255.0]), "got a maximum of 255"),
+        (torch.tensor([0.0, 255.0]), "got a maximum of 255.0"),
         (torch.tensor([math.nan]), "got NaN"),
         (torch.tensor([3]), r"got dtype torch\.int64: convert"),
         ([0.5], "got a list"),
@@ -387,5 +387,5 @@ def test_montage_refuses_a_frame_that_makes_no_sense(argument: str, value: float
 
 
 def test_montage_refuses_values_out_of_range() -> None:
-    with pytest.raises(DataError, match="got a maximum of 255"):
+    with pytest.raises(DataError, match=r"got a maximum of 255\.0"):
         montage(torch.full((4, 1, 3, 3), 255.0))

@@ -633,7 +633,7 @@ def test_a_folder_that_cannot_be_made_is_told_of(below: str, tmp_path: Path) -> 
 
 def test_a_folder_in_the_place_of_the_file_is_told_of(tmp_path: Path) -> None:
     (tmp_path / "vae.safetensors").mkdir()
-    with pytest.raises(OutputError, match=r"expected to write .*vae\.safetensors"):
+    with pytest.raises(OutputError, match=r"expected a file to write at .*vae\.safetensors, got a folder"):
         save(tiny(), tmp_path / "vae.safetensors")
     assert [entry.name for entry in tmp_path.iterdir()] == ["vae.safetensors"]
 
@@ -683,3 +683,62 @@ def test_the_source_neither_imports_pickle_nor_calls_a_loader_that_does() -> Non
             ]
     assert len(files) > 20
     assert found == []
+
+
+# --------------------------------------------------------------------- what could not be made again is not written
+
+
+def _replaced() -> VAE:
+    model = VAE(2, (1, 8, 8))
+    model.encoder.rest[0] = nn.SiLU()
+    return model
+
+
+def _normalised() -> VAE:
+    layer = nn.utils.parametrizations.spectral_norm(nn.Linear(64, 4))
+    return VAE(2, (1, 8, 8), encoder=GaussianEncoder(nn.Sequential(nn.Flatten(), layer), 2))
+
+
+class Widened(nn.Module):
+    """Keeps another width than it was given."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = 2 * width
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(64, self.width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.layers(x)
+        return out
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (_replaced, r"the same layers .*got ReLU for SiLU at encoder\.rest\.0"),
+        (_normalised, "expected "),
+        (lambda: VAE(2, (1, 8, 8), encoder=GaussianEncoder(Widened(3), 2)), r"got \(12, 64\) for \(6, 64\)"),
+    ],
+    ids=["replaced", "parametrized", "widened"],
+)
+def test_what_could_not_be_loaded_is_not_saved(tmp_path: Path, model: Any, message: str) -> None:
+    path = tmp_path / "vae.safetensors"
+    path.write_bytes(b"earlier")
+    with pytest.raises(ComponentError, match=message):
+        save(model(), path)
+    assert path.read_bytes() == b"earlier"
+
+
+def test_saving_leaves_the_global_generator_alone(tmp_path: Path) -> None:
+    model = VAE(2, (1, 8, 8))
+    before = torch.get_rng_state()
+    save(model, tmp_path / "vae.safetensors")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_tensors_outlive_the_file(tmp_path: Path) -> None:
+    path = save(VAE(2, (1, 8, 8)), tmp_path / "vae.safetensors")
+    file = read(path)
+    before = {name: tensor.clone() for name, tensor in file.tensors.items()}
+    path.write_bytes(b"")  # a mapping of the file would end in a bus error
+    assert all(torch.equal(tensor, before[name]) for name, tensor in file.tensors.items())

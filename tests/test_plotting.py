@@ -300,3 +300,18 @@ def test_pyplot_is_not_imported() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
     assert done.stdout.split() == ["True", "False"]
     assert done.stderr == ""
+
+
+def test_many_reconstructions_go_into_further_pairs_of_rows() -> None:
+    originals = torch.arange(25, dtype=torch.uint8).reshape(25, 1, 1, 1).expand(25, 1, 4, 4)
+    figure = reconstruction_grid(originals, originals + 100)
+    (ax,) = figure.axes
+    picture = np.asarray(ax.images[0].get_array())
+    assert picture.shape == (4 * 5 + 1, 20 * 5 + 1)
+    levels = picture[2::5, 2::5]
+    assert levels[0].tolist() == list(range(20))
+    assert levels[1].tolist() == list(range(100, 120))
+    assert levels[2, :5].tolist() == list(range(20, 25))
+    assert levels[3, :5].tolist() == list(range(120, 125))
+    assert len(set(levels[2:, 5:].flatten().tolist())) == 1  # the frame's grey
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["original", "reconstruction"] * 2

@@ -342,3 +342,50 @@ def test_one_of_each_when_a_class_runs_out_or_is_missing() -> None:
 def test_one_of_each_without_labels_is_the_first_ones() -> None:
     data = tiny(classes=None)
     assert torch.equal(runs.one_of_each(data, 3).images, data.images[:3])
+
+
+# --------------------------------------------------------------------------------------- one run, one folder
+
+
+def test_a_second_run_into_the_same_folder_is_refused_while_the_first_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit = runs.CSVLog.on_fit_start
+    seen: list[str] = []
+
+    def start_another(self: Any, state: Any) -> None:
+        fit(self, state)
+        monkeypatch.setattr(runs.CSVLog, "on_fit_start", fit)
+        with pytest.raises(OutputError, match=r"a folder without history\.csv"):
+            train(tmp_path)
+        seen.append("refused")
+
+    monkeypatch.setattr(runs.CSVLog, "on_fit_start", start_another)
+    run = train(tmp_path)
+    assert seen == ["refused"]
+    assert len(History.from_csv(tmp_path / "history.csv")) == len(run.history)
+
+
+def test_a_run_that_fails_in_its_first_epoch_leaves_the_folder_free(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError):
+        train(tmp_path, training={"learning_rate": 1e30, "epochs": 2})
+    assert list(tmp_path.iterdir()) == []
+    train(tmp_path)
+    assert (tmp_path / "model.safetensors").is_file()
+
+
+def test_images_that_cannot_be_drawn_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    two = ImageDataset(torch.zeros(8, 2, 9, 8, dtype=torch.uint8))
+    with pytest.raises(DataError, match="1 or 3 channels, which a run can draw, got 2 channels"):
+        runs.train(recipes.get("mlp-2d"), two, None, tmp_path / "run")
+    model = VAE(2, (2, 9, 8), encoder=MLPEncoder(2, (2, 9, 8)), decoder=MLPDecoder(2, (2, 9, 8)))
+    with pytest.raises(DataError, match="images of shape"):
+        runs.generate(model, tmp_path / "run", 4)
+    assert not (tmp_path / "run").exists()
+
+
+def test_samples_of_a_conditional_model_have_a_column_for_each_class(tmp_path: Path) -> None:
+    model = ConditionalVAE(2, 5, (1, 9, 8))
+    runs.generate(model, tmp_path, 10)
+    height, width = png(tmp_path / "samples.png").shape[:2]
+    assert width > 2 * height  # two rows of five

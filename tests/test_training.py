@@ -533,9 +533,9 @@ def test_images_of_another_shape() -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (torch.full((4, 8, 8), 255.0), "a maximum of 255: divide by 255"),
+        (torch.full((4, 8, 8), 255.0), "a maximum of 255.0: divide by 255"),
         (torch.full((4, 8, 8), torch.nan), "finite images, got NaN"),
-        (np.zeros((4, 64), np.float32), r"images of shape \(N, C, H, W\)"),
+        (np.zeros((4, 63), np.float32), r"images of shape \(N, C, H, W\)"),
         ([1, 2], "a torch tensor or a numpy array, got a list"),
     ],
     ids=["range", "nan", "flat", "list"],
@@ -891,3 +891,44 @@ def test_a_dataloader_over_binarized_images_is_binarized_too(kind: Literal["stat
     assert quiet(1).fit(small(), loader).tag == quiet(1).fit(small(), data).tag == f"binarized-{kind}"
     pixels = torch.cat([x for x, _ in loader])
     assert set(pixels.unique().tolist()) == {0.0, 1.0}
+
+
+@pytest.mark.parametrize("model", [nn.Linear(2, 2), None, VAE], ids=["module", "none", "class"])
+def test_only_a_model_is_trained(model: Any) -> None:
+    with pytest.raises(ComponentError, match="a mnistvae model to train, got"):
+        quiet(1).fit(model, images())
+
+
+@pytest.mark.parametrize("callback", [Callback, print], ids=["class", "function"])
+def test_callbacks_are_instances(callback: Any) -> None:
+    with pytest.raises(SettingError, match="callbacks as instances"):
+        Trainer(callbacks=[callback])
+
+
+def test_training_without_gradients_is_an_error() -> None:
+    with (
+        torch.no_grad(),
+        pytest.raises(ComponentError, match=r"a loss with a gradient, got none, under torch\.no_grad"),
+    ):
+        quiet(1).fit(small(), images())
+
+
+def test_flat_images_are_taken_in_the_models_shape() -> None:
+    data = images()
+    flat, first = small(), small()
+    quiet(1).fit(flat, data.images.flatten(1).numpy(), data.images.flatten(1))
+    quiet(1).fit(first, data.images, data.images)
+    assert all(torch.equal(a, b) for a, b in zip(flat.parameters(), first.parameters(), strict=True))
+
+
+class Broken(io.StringIO):
+    """A stream whose reader is gone."""
+
+    def write(self, text: str) -> int:
+        raise BrokenPipeError
+
+
+@pytest.mark.parametrize("stream", [None, Broken()], ids=["closed", "broken"])
+def test_nobody_has_to_watch(monkeypatch: pytest.MonkeyPatch, stream: Any) -> None:
+    monkeypatch.setattr(sys, "stderr", stream)
+    assert len(quiet(2, progress=True).fit(small(), images())) == 2

@@ -15,6 +15,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
+import numpy as np
+import torch
 from torch import nn
 
 from mnistvae.errors import ComponentError, FileFormatError
@@ -88,6 +90,10 @@ def to_spec(value: Any) -> Any:
     Raises:
         ComponentError: a value that JSON cannot hold, such as a tensor or a function.
     """
+    if isinstance(value, np.generic) or (
+        isinstance(value, torch.Tensor) and value.ndim == 0 and not isinstance(value, nn.Parameter)
+    ):
+        value = value.item()  # one number, as people count classes: labels.max() + 1
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, nn.Module):
@@ -102,7 +108,7 @@ def to_spec(value: Any) -> Any:
     raise ComponentError(
         "constructor arguments made of numbers, strings, tuples, lists, dicts and modules",
         f"a {type(value).__name__}",
-        "keep tensors as parameters or buffers, and name a function by a string",
+        "keep a tensor under another name than the argument's, and name a function by a string",
     )
 
 

@@ -20,7 +20,7 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> Path:
     Raises:
         OutputError: the folder cannot be written, or the disk is full; an earlier file is untouched.
     """
-    target = Path(path)
+    target = _regular_target(path)
     make_folder(target.parent)
     temporary: Path | None = None
     try:
@@ -40,6 +40,19 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> Path:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)  # there only where the rename did not happen
+    return target
+
+
+def _regular_target(path: str | os.PathLike[str]) -> Path:
+    """The file behind ``path``: links are followed, and devices, pipes and folders are not replaced."""
+    try:
+        target = Path(path).resolve()
+        taken = target.exists() and not target.is_file()
+    except (OSError, ValueError, RuntimeError) as error:  # too long, a null character, a loop of links
+        raise OutputError(f"a path to write, {str(path)[:80]!r}", str(error), "choose another name") from error
+    if taken:
+        kind = "a folder" if target.is_dir() else "a device or pipe"
+        raise OutputError(f"a file to write at {target}", kind, "choose another name")
     return target
 
 
@@ -70,7 +83,7 @@ def output_folder(chosen: str | os.PathLike[str] | None, parent: str | os.PathLi
     Raises:
         OutputError: it cannot be made or written.
     """
-    made = chosen is None or not Path(chosen).exists()
+    made = chosen is None or not os.path.exists(chosen)  # noqa: PTH110 (Path.exists raises for a name too long)
     folder = _new_folder(parent, name) if chosen is None else make_folder(chosen)
     try:
         yield folder

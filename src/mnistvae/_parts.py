@@ -31,7 +31,15 @@ _CONTRACTS: dict[str, type[nn.Module]] = {
 def check_contract(name: str, part: object) -> None:
     """Raise ComponentError unless ``part`` is what a VAE's part of that name has to be."""
     base = _CONTRACTS[name]
+    if name == "likelihood" and isinstance(part, base) and not isinstance(getattr(part, "n_params", None), int):
+        raise ComponentError(
+            "a likelihood with n_params", "none", "set n_params, the number of parameters a pixel takes"
+        )
     if not isinstance(part, base):
+        if isinstance(part, type):
+            raise ComponentError(
+                f"{name} as an instance", f"the class {part.__name__}", f"call it: {part.__name__}(...)"
+            )
         fix = {
             "encoder": "wrap a plain module: GaussianEncoder(module, latent_dim)",
             "decoder": "wrap a plain module: TrunkDecoder(module, latent_dim, image_shape)",
@@ -51,15 +59,15 @@ def check_parts(model: Any) -> None:
     for name in ("encoder", "decoder", "prior"):
         size = getattr(getattr(model, name), "latent_dim", model.latent_dim)
         if size != model.latent_dim:
-            _misfit(f"a {name} with latent_dim={model.latent_dim}", f"latent_dim={size}", name, "latent_dim")
+            _misfit(f"{_a(name)} with latent_dim={model.latent_dim}", f"latent_dim={size}", name, "latent_dim")
     for name in ("encoder", "decoder"):
         part = getattr(model, name)
         shape = getattr(part, "image_shape", model.image_shape)
         if shape != model.image_shape:
-            _misfit(f"a {name} for images of shape {model.image_shape}", f"{shape}", name, "image_shape")
+            _misfit(f"{_a(name)} for images of shape {model.image_shape}", f"{shape}", name, "image_shape")
         classes = getattr(part, "num_classes", model.num_classes)
         if classes != model.num_classes:
-            _misfit(f"a {name} with num_classes={model.num_classes}", f"num_classes={classes}", name, "num_classes")
+            _misfit(f"{_a(name)} with num_classes={model.num_classes}", f"num_classes={classes}", name, "num_classes")
     channels, height, width = model.image_shape
     # A branch of the global generator: lazy layers draw their weights here, and nothing is used up.
     with evaluating(model), seeded(torch.default_generator.clone_state(), model.device):
@@ -77,21 +85,28 @@ def check_parts(model: Any) -> None:
                 str(got),
                 f"make it with n_params={model.likelihood.n_params} and image_shape={model.image_shape}",
             )
-        _check_distribution("the likelihood", model.likelihood(params), (1,), model.image_shape)
-        _check_distribution("the prior", model.latent_prior(y), None, (model.latent_dim,))
+        likelihood = _try(model, "likelihood", params)
+        _check_distribution("the likelihood", likelihood, (1,), model.image_shape)
+        prior = _try(model, "prior", y, encode=model.encode)
+        _check_distribution("the prior", prior, None, (model.latent_dim,))
 
 
-def _try(model: Any, name: str, *inputs: Tensor | None) -> object:
+def _try(model: Any, name: str, *inputs: object, **named: object) -> object:
     """The part's output; what it raises on a first image means that it does not fit."""
     try:
-        out: object = getattr(model, name)(*inputs)
+        out: object = getattr(model, name)(*inputs, **named)
     except ComponentError:
         raise
     except Exception as error:  # a part of the user's may raise anything
-        shape = f"images of shape {model.image_shape}" if name == "encoder" else f"codes of size {model.latent_dim}"
+        takes = {
+            "encoder": f"images of shape {model.image_shape} and labels or None",
+            "decoder": f"codes of size {model.latent_dim} and labels or None",
+            "likelihood": "the decoder's parameters",
+            "prior": "labels or None, and encode=",
+        }[name]
         reason = (str(error).splitlines() or [""])[0]
         raise ComponentError(
-            f"the {name} to take {shape} and labels or None",
+            f"the {name} to take {takes}",
             f"{type(error).__name__}: {reason}",
             f"try it alone: model.{name}(x, y)",
         ) from error
@@ -111,3 +126,7 @@ def _check_distribution(what: str, got: object, batch: Sequence[int] | None, eve
 
 def _misfit(expected: str, got: str, name: str, argument: str) -> None:
     raise ComponentError(expected, got, f"give the model and its {name} the same {argument}")
+
+
+def _a(name: str) -> str:
+    return f"an {name}" if name[0] in "aeiou" else f"a {name}"

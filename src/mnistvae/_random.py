@@ -9,6 +9,8 @@ from enum import IntEnum
 import numpy as np
 import torch
 
+from mnistvae.errors import SettingError
+
 __all__ = ["Stream", "derive_seed", "seeded"]
 
 
@@ -41,6 +43,8 @@ def seeded(seed: int | torch.Generator | None, device: torch.device | str = "cpu
     if seed is None:
         yield
         return
+    if not isinstance(seed, int | torch.Generator) or isinstance(seed, bool):
+        raise SettingError("a torch.Generator", f"a {type(seed).__name__}", "torch.Generator().manual_seed(0)")
     if isinstance(seed, torch.Generator):
         seed = int(torch.randint(2**62, (), generator=seed, device=seed.device))
     device = torch.device(device)

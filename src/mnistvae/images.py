@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -17,12 +18,24 @@ from torch import Tensor
 
 from mnistvae.errors import DataError, SettingError
 
-__all__ = ["ArrayLike", "ImageShape", "as_images", "as_labels", "check_range", "montage", "to_uint8"]
+__all__ = [
+    "ArrayLike",
+    "ImageShape",
+    "Labels",
+    "as_images",
+    "as_labels",
+    "check_range",
+    "count_labels",
+    "montage",
+    "to_uint8",
+]
 
 #: (channels, height, width)
 ImageShape: TypeAlias = tuple[int, int, int]
 #: Pixels or labels: a torch tensor or a numpy array.
 ArrayLike: TypeAlias = Tensor | NDArray[Any]
+#: Class numbers: one for each image, or one integer for all.
+Labels: TypeAlias = ArrayLike | Sequence[int] | int
 
 
 def check_image_shape(shape: Any) -> ImageShape:
@@ -92,8 +105,10 @@ def check_range(x: Tensor) -> Tensor:
     low, high = (float(value) for value in torch.aminmax(x.detach()))
     if math.isnan(low) or math.isnan(high):
         raise DataError("finite images", "NaN", "find the images with torch.isnan(x).flatten(1).any(1)")
+    if math.isinf(low) or math.isinf(high):
+        raise DataError("finite images", "an infinity", "find the images with torch.isinf(x).flatten(1).any(1)")
     if low < 0 or high > 1:
-        value = f"a minimum of {low:.6g}" if low < 0 else f"a maximum of {high:.6g}"
+        value = f"a minimum of {float(f'{low:.6g}')}" if low < 0 else f"a maximum of {float(f'{high:.6g}')}"
         fix = (
             "divide by 255, or pass the uint8 tensor"
             if 1 < high <= 255 and low >= 0
@@ -141,6 +156,13 @@ def as_labels(y: Any, n: int, num_classes: int | None = None) -> Tensor:
                 "number the classes from 0, or set num_classes",
             )
     return labels.long()
+
+
+def count_labels(y: Labels) -> int:
+    """How many labels ``y`` holds: one, where it is an integer."""
+    return (
+        int(y.shape[0]) if isinstance(y, Tensor | np.ndarray) and y.ndim else len(y) if isinstance(y, Sequence) else 1
+    )
 
 
 def to_uint8(x: ArrayLike) -> Tensor:
@@ -261,5 +283,9 @@ def _with_image_shape(x: Tensor, image_shape: ImageShape) -> Tensor:
     forms = [f"(B, {channels}, {height}, {width})", f"(B, {channels * height * width})"]
     if channels == 1:
         forms.insert(1, f"(B, {height}, {width})")
-    fix = "add the batch dimension: x[None]" if x.shape == image_shape else "reshape, or make the model for this shape"
+    fix = "reshape, or make the model for this shape"
+    if x.shape == image_shape:
+        fix = "add the batch dimension: x[None]"
+    elif x.ndim == 4 and x.shape[1:] == (height, width, channels):
+        fix = "move the channels first: x.permute(0, 3, 1, 2)"
     raise DataError(f"images of shape {' or '.join(forms)}", f"shape {tuple(x.shape)}", fix)

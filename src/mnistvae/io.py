@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
+from safetensors.torch import load as deserialize
 from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
-from mnistvae._component import class_finder, from_spec, to_spec
+from mnistvae._component import class_finder, clone, from_spec, to_spec
 from mnistvae._files import write_atomically
 from mnistvae._random import seeded
 from mnistvae._version import __version__
@@ -76,6 +77,7 @@ def save(model: VAE, path: str | os.PathLike[str], metadata: Mapping[str, Any] |
         "spec": _json(to_spec(model), "constructor arguments"),
         "metadata": _json(dict(metadata or {}), "metadata"),
     }
+    _rehearse(model)
     return write_atomically(path, serialize(tensors, header | {"sha256": _digest(tensors, header)}))
 
 
@@ -86,15 +88,16 @@ def read(path: str | os.PathLike[str]) -> ModelFile:
         FileFormatError: no such file, not a model of mnistvae's, damaged, or of a newer format.
     """
     source = Path(path)
-    if not source.is_file():
-        raise FileFormatError(f"a model file at {source}", "a folder" if source.is_dir() else "nothing", _where(source))
     try:
-        with safe_open(source, framework="pt") as file:
-            header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError, ValueError) as error:
+        _check_file(source)
+        content = source.read_bytes()  # once: a file that is replaced meanwhile is still read whole
+        header = _metadata(content)
+        tensors = deserialize(content)
+    except (SafetensorError, OSError, ValueError, KeyError, AttributeError, RecursionError) as error:
+        if isinstance(error, FileFormatError):
+            raise
         raise FileFormatError(
-            f"{source} to be a model file", str(error), "pass a model.safetensors written by mnistvae"
+            f"{str(source)[:200]} to be a model file", str(error), "pass a model.safetensors written by mnistvae"
         ) from error
     if header.get("format") != "mnistvae":
         raise FileFormatError(
@@ -110,16 +113,18 @@ def read(path: str | os.PathLike[str]) -> ModelFile:
             f"version {version}, written by mnistvae {header.get('mnistvae_version', '?')}",
             "upgrade: pip install -U mnistvae",
         )
-    content = {key: value for key, value in header.items() if key != "sha256"}
-    if version < 1 or header.get("sha256") != _digest(tensors, content):
+    hashed = {key: value for key, value in header.items() if key != "sha256"}
+    if version < 1 or header.get("sha256") != _digest(tensors, hashed):
         raise FileFormatError(
             f"the content of {source} to match its SHA-256", "other content", "the file is damaged: restore a copy"
         )
     try:
-        spec, extra = json.loads(content["spec"]), json.loads(content["metadata"])
+        spec, extra = json.loads(hashed["spec"]), json.loads(hashed["metadata"])
     except (KeyError, ValueError, RecursionError) as error:
         raise FileFormatError(f"the header of {source} to hold JSON", str(error), "write it with mnistvae") from error
-    return ModelFile(spec, tensors, extra, content.get("mnistvae_version", "?"))
+    if not isinstance(spec, dict) or not isinstance(extra, dict):
+        raise FileFormatError(f"the header of {source} to describe a model", "something else", "write it with mnistvae")
+    return ModelFile(spec, tensors, extra, hashed.get("mnistvae_version", "?"))
 
 
 def load(
@@ -165,6 +170,53 @@ def build(
         ) from error
     vae: VAE = model.eval().to(device)
     return vae
+
+
+def _check_file(source: Path) -> None:
+    if not source.is_file():
+        got = "a folder" if source.is_dir() else "a device or pipe" if source.exists() else "nothing"
+        raise FileFormatError(f"a model file at {source}", got, _where(source))
+
+
+def _metadata(content: bytes) -> dict[str, str]:
+    """The text beside the tensors: safetensors starts with the header's length in 8 bytes, then JSON."""
+    length = int.from_bytes(content[:8], "little")
+    metadata = json.loads(content[8 : 8 + length]).get("__metadata__") if length < len(content) else None
+    return dict(metadata or {})
+
+
+def _rehearse(model: VAE) -> None:
+    """Make sure that the constructor arguments lead back to this model, before anything is written."""
+    try:
+        with seeded(0):
+            rebuilt = clone(model)
+    except ComponentError:
+        raise
+    except Exception as error:  # a constructor may raise anything
+        raise ComponentError(
+            "a model that can be made again from its constructor arguments",
+            f"{type(error).__name__}: {' '.join(str(error).split())}",
+            "keep each argument as it came, under its own name",
+        ) from error
+    for what, before, after in (
+        ("layers", _layers(model), _layers(rebuilt)),
+        ("tensors", _shapes(model), _shapes(rebuilt)),
+    ):
+        if before != after:
+            differing = next(name for name in {**before, **after} if before.get(name) != after.get(name))
+            raise ComponentError(
+                f"the same {what} when the model is made again from its constructor arguments",
+                f"{after.get(differing, 'none')} for {before.get(differing, 'none')} at {differing}",
+                "give a changed layer to the constructor, or write it into a class of your own",
+            )
+
+
+def _layers(model: nn.Module) -> dict[str, str]:
+    return {name: type(module).__qualname__ for name, module in model.named_modules(remove_duplicate=False)}
+
+
+def _shapes(model: nn.Module) -> dict[str, str]:
+    return {name: str(tuple(tensor.shape)) for name, tensor in model.state_dict().items()}
 
 
 def _check_model(model: object, source: str) -> None:

@@ -8,16 +8,25 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from mnistvae._checks import check_count, check_number
 from mnistvae._component import Component
 from mnistvae._modes import evaluating
 from mnistvae._parts import check_contract, check_parts
 from mnistvae._random import seeded
-from mnistvae.errors import DataError, SettingError
-from mnistvae.images import ArrayLike, ImageShape, as_images, as_labels, check_image_shape, check_range
+from mnistvae.errors import DataError
+from mnistvae.images import (
+    ArrayLike,
+    ImageShape,
+    Labels,
+    as_images,
+    as_labels,
+    check_image_shape,
+    check_range,
+    count_labels,
+)
 from mnistvae.likelihoods import Bernoulli, Likelihood
 from mnistvae.networks import ConvDecoder, ConvEncoder, Decoder, Encoder, MLPDecoder, MLPEncoder
-from mnistvae.networks.blocks import SMALLEST_SIDE
-from mnistvae.networks.encoders import check_latent_dim
+from mnistvae.networks.blocks import SMALLEST_SIDE, check_classes
 from mnistvae.objectives import ELBO, Objective, Terms
 from mnistvae.priors import Prior, StandardNormal
 
@@ -90,12 +99,9 @@ class VAE(Component):
         super().__init__()
         # Goes where the model goes; asking the first parameter would walk the modules at every step.
         self.register_buffer("_anchor", torch.empty(0), persistent=False)
-        check_latent_dim(latent_dim)
-        if num_classes is not None and num_classes < 1:
-            raise SettingError("num_classes of at least 1, or None", str(num_classes))
-        self.latent_dim = latent_dim
+        self.latent_dim = latent_dim = check_count("latent_dim as an integer of at least 1", latent_dim)
         self.image_shape = check_image_shape(image_shape)
-        self.num_classes = num_classes
+        self.num_classes = num_classes = check_classes(num_classes)
         self.likelihood = likelihood if likelihood is not None else Bernoulli()
         check_contract("likelihood", self.likelihood)
         n_params = self.likelihood.n_params
@@ -112,32 +118,32 @@ class VAE(Component):
         self.objective = objective if objective is not None else ELBO()
         check_parts(self)
 
-    def encode(self, x: ArrayLike, y: ArrayLike | int | None = None) -> Distribution:
+    def encode(self, x: ArrayLike, y: Labels | None = None) -> Distribution:
         """q(z | x, y): batch shape (B,), event shape (latent_dim,)."""
         images = self._images(x)
         posterior: Distribution = self.encoder(images, self._labels(y, len(images)))
         return posterior
 
-    def decode(self, z: Tensor, y: ArrayLike | int | None = None) -> Distribution:
+    def decode(self, z: Tensor, y: Labels | None = None) -> Distribution:
         """p(x | z, y) for codes (B, latent_dim): batch shape (B,), event shape (C, H, W).
 
         Raises:
             DataError: codes of another shape.
         """
-        if z.ndim != 2 or z.shape[1] != self.latent_dim:
-            raise DataError(
-                f"codes of shape (B, {self.latent_dim})", f"shape {tuple(z.shape)}", "add the batch dimension: z[None]"
-            )
+        if not isinstance(z, Tensor) or z.ndim != 2 or z.shape[1] != self.latent_dim:
+            got = f"shape {tuple(z.shape)}" if isinstance(z, Tensor) else f"a {type(z).__name__}"
+            fix = "add the batch dimension: z[None]" if got == f"shape ({self.latent_dim},)" else "one row is one code"
+            raise DataError(f"codes as a tensor of shape (B, {self.latent_dim})", got, fix)
         likelihood: Distribution = self.likelihood(self.decoder(z, self._labels(y, len(z))))
         return likelihood
 
-    def latent_prior(self, y: ArrayLike | int | None = None) -> Distribution:
+    def latent_prior(self, y: Labels | None = None) -> Distribution:
         """p(z | y): batch shape () or (B,), event shape (latent_dim,)."""
-        labels = None if y is None else torch.as_tensor(y, device=self.device)
+        labels = None if y is None else as_labels(y, count_labels(y), self.num_classes).to(self.device)
         prior: Distribution = self.prior(labels, encode=self.encode)
         return prior
 
-    def loss(self, x: ArrayLike, y: ArrayLike | int | None = None) -> Terms:
+    def loss(self, x: ArrayLike, y: Labels | None = None) -> Terms:
         """The objective's terms, one value an image, in nats: the one method a subclass overrides.
 
         Example:
@@ -149,7 +155,7 @@ class VAE(Component):
         terms: Terms = self.objective(self, images, self._labels(y, len(images)))
         return terms
 
-    def forward(self, x: ArrayLike, y: ArrayLike | int | None = None) -> VAEOutput:
+    def forward(self, x: ArrayLike, y: Labels | None = None) -> VAEOutput:
         """Encode, draw one code, decode."""
         posterior = self.encode(x, y)
         z = posterior.rsample()
@@ -159,7 +165,7 @@ class VAE(Component):
     def reconstruct(
         self,
         x: ArrayLike,
-        y: ArrayLike | int | None = None,
+        y: Labels | None = None,
         *,
         sample: bool = False,
         generator: torch.Generator | None = None,
@@ -186,7 +192,7 @@ class VAE(Component):
     def sample(
         self,
         n: int,
-        y: ArrayLike | int | None = None,
+        y: Labels | None = None,
         *,
         temperature: float = 1.0,
         generator: torch.Generator | None = None,
@@ -211,10 +217,8 @@ class VAE(Component):
             >>> cvae.sample(8, y=3, generator=torch.Generator().manual_seed(0)).shape
             torch.Size([8, 1, 28, 28])
         """
-        if n < 1:
-            raise SettingError("at least one image to sample", str(n))
-        if not 0 <= temperature < float("inf"):
-            raise SettingError("a finite temperature of at least 0", str(temperature))
+        n = check_count("at least one image to sample", n)
+        temperature = check_number("a finite temperature of at least 0", temperature)
         if y is None and self.num_classes is not None:
             y = torch.arange(n) % self.num_classes
         with evaluating(self), seeded(generator, self.device):
@@ -226,7 +230,7 @@ class VAE(Component):
             return self.decode(z, labels).mean
 
     @torch.no_grad()
-    def interpolate(self, a: ArrayLike, b: ArrayLike, steps: int = 8, y: ArrayLike | int | None = None) -> Tensor:
+    def interpolate(self, a: ArrayLike, b: ArrayLike, steps: int = 8, y: Labels | None = None) -> Tensor:
         """Images along the straight line between the codes of two images, both ends included.
 
         Args:
@@ -242,8 +246,10 @@ class VAE(Component):
             SettingError: fewer than two steps.
             DataError: images that do not fit the model or each other.
         """
-        if steps < 2:
-            raise SettingError("at least 2 steps", str(steps), "the ends count as two")
+        steps = check_count("at least 2 steps", steps, least=2, fix="the ends count as two")
+        for x in (a, b):
+            if not hasattr(x, "shape"):
+                raise DataError("images as a torch tensor or a numpy array", f"a {type(x).__name__}")
         single = tuple(a.shape) == self.image_shape
         if tuple(a.shape) != tuple(b.shape):
             raise DataError(f"two images of one shape, {tuple(a.shape)}", f"shape {tuple(b.shape)}")
@@ -274,7 +280,7 @@ class VAE(Component):
     def _images(self, x: ArrayLike) -> Tensor:
         return as_images(x, self.image_shape, device=self._anchor.device, dtype=self._anchor.dtype)
 
-    def _labels(self, y: ArrayLike | int | None, n: int) -> Tensor | None:
+    def _labels(self, y: Labels | None, n: int) -> Tensor | None:
         if self.num_classes is None:
             if y is None:
                 return None

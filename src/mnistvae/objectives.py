@@ -8,8 +8,8 @@ from typing import NamedTuple, Protocol
 from torch import Tensor
 from torch.distributions import Distribution
 
+from mnistvae._checks import check_number
 from mnistvae._component import Component
-from mnistvae.errors import SettingError
 from mnistvae.losses import kl_or_estimate, negative_elbo
 
 __all__ = ["ELBO", "LatentVariableModel", "Objective", "Terms"]
@@ -68,9 +68,7 @@ class ELBO(Objective):
 
     def __init__(self, beta: float = 1.0) -> None:
         super().__init__()
-        if not 0 <= beta < float("inf"):
-            raise SettingError("a finite beta of at least 0", str(beta), "beta = 1 is the evidence lower bound")
-        self.beta = beta
+        self.beta = check_number("a finite beta of at least 0", beta, fix="beta = 1 is the evidence lower bound")
 
     def forward(self, model: LatentVariableModel, x: Tensor, y: Tensor | None = None) -> Terms:
         posterior = model.encode(x, y)

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from mnistvae._checks import check_count
 from mnistvae._component import Component
 from mnistvae.distributions import DiagonalNormal
-from mnistvae.errors import SettingError
 
 __all__ = ["Prior", "StandardNormal"]
 
@@ -51,10 +51,8 @@ class StandardNormal(Prior):
 
     def __init__(self, latent_dim: int) -> None:
         super().__init__()
-        if latent_dim < 1:
-            raise SettingError("latent_dim of at least 1", str(latent_dim))
-        self.latent_dim = latent_dim
-        self.register_buffer("zero", torch.zeros(latent_dim), persistent=False)
+        self.latent_dim = check_count("latent_dim as an integer of at least 1", latent_dim)
+        self.register_buffer("zero", torch.zeros(self.latent_dim), persistent=False)
 
     def forward(self, y: Tensor | None = None, *, encode: Encode | None = None) -> DiagonalNormal:
         return DiagonalNormal(self.zero, self.zero)

@@ -134,10 +134,12 @@ def _mlp(
     """Fully connected, Bernoulli pixels; ``leak`` is the slope of the activation below zero."""
     from torch import nn
 
+    from mnistvae._checks import check_number
     from mnistvae.models import VAE
     from mnistvae.networks import MLPDecoder, MLPEncoder
     from mnistvae.objectives import ELBO
 
+    leak = check_number("leak as a finite slope of at least 0", leak)
     activation = nn.LeakyReLU(leak) if leak else None
     return VAE(
         latent_dim,

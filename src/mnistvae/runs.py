@@ -8,7 +8,8 @@ from __future__ import annotations
 import io
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,11 +18,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from mnistvae._checks import check_count
 from mnistvae._files import make_folder, write_atomically
 from mnistvae._modes import evaluating
 from mnistvae.data import ImageDataset
-from mnistvae.errors import DataError, OutputError, SettingError
-from mnistvae.images import to_uint8
+from mnistvae.errors import DataError, OutputError
+from mnistvae.images import ImageShape, to_uint8
 from mnistvae.io import save
 from mnistvae.models import VAE
 from mnistvae.plotting import loss_curves, reconstruction_grid, sample_grid
@@ -75,32 +77,35 @@ def train(
         OutputError: the folder holds a run already, or cannot be written.
         MnistvaeError: what model, Trainer and data raise.
     """
-    folder = _target(folder, RUN_FILES)
+    _check_channels(data.image_shape)
+    # Before a folder is made, so that a bad setting leaves none.
     model = recipe.model(image_shape=data.image_shape, num_classes=data.num_classes or 1, seed=seed, **(settings or {}))
-    trainer = recipe.trainer(
-        **{**(training or {}), "seed": seed, "device": device, "progress": progress},
-        callbacks=[CSVLog(folder / "history.csv")],
-    )
-    history = trainer.fit(model, data, validation)
-    metadata = {
-        "recipe": recipe.name,
-        "dataset": data.name,
-        "images": len(data),
-        "binarization": data.binarization,
-        "epochs": len(history),
-        "batch_size": trainer.batch_size,
-        "learning_rate": trainer.learning_rate,
-        "seed": seed,
-        "tag": history.tag,
-        "last_epoch": history[-1],
-    }
-    save(model, folder / "model.safetensors", metadata)
-    write_figure(loss_curves(history), folder / "loss.png")
-    shown = one_of_each(validation or data)
-    write_figure(_reconstructions(model, shown), folder / "reconstructions.png")
-    generator = torch.Generator().manual_seed(seed)
-    write_figure(sample_grid(model.sample(64, generator=generator)), folder / "samples.png")
-    return Run(folder, model, history)
+    with _claimed(folder, RUN_FILES, "history.csv") as target:
+        trainer = recipe.trainer(
+            **{**(training or {}), "seed": seed, "device": device, "progress": progress},
+            callbacks=[CSVLog(target / "history.csv")],
+        )
+        history = trainer.fit(model, data, validation)
+        metadata = {
+            "recipe": recipe.name,
+            "dataset": data.name,
+            "images": len(data),
+            "binarization": data.binarization,
+            "epochs": len(history),
+            "batch_size": trainer.batch_size,
+            "learning_rate": trainer.learning_rate,
+            "seed": seed,
+            "tag": history.tag,
+            "last_epoch": history[-1],
+        }
+        save(model, target / "model.safetensors", metadata)
+        write_figure(loss_curves(history), target / "loss.png")
+        shown = one_of_each(validation or data)
+        write_figure(_reconstructions(model, shown), target / "reconstructions.png")
+        columns = _columns(model)
+        images = model.sample(8 * columns, generator=torch.Generator().manual_seed(seed))
+        write_figure(sample_grid(images, columns=columns), target / "samples.png")
+    return Run(target, model, history)
 
 
 def generate(
@@ -137,12 +142,14 @@ def generate(
         images = model.sample(n, label, temperature=temperature, generator=torch.Generator().manual_seed(seed))
     digits = max(3, len(str(len(images) - 1)))
     names = [f"{number:0{digits}d}.png" for number in range(len(images))]
-    folder = _target(folder, ["samples.png", *names])
-    for name, image in zip(names, to_uint8(images).movedim(1, -1).cpu().numpy(), strict=True):
-        stream = io.BytesIO()
-        Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(stream, format="png")
-        write_atomically(folder / name, stream.getvalue())
-    write_figure(sample_grid(images), folder / "samples.png")
+    columns = _columns(model) if label is None and not at and len(images) >= _columns(model) else None
+    picture = sample_grid(images, columns=columns)  # before anything is written: it checks the images
+    with _claimed(folder, ["samples.png", *names], "samples.png") as target:
+        for name, image in zip(names, to_uint8(images).movedim(1, -1).cpu().numpy(), strict=True):
+            stream = io.BytesIO()
+            Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(stream, format="png")
+            write_atomically(target / name, stream.getvalue())
+        write_figure(picture, target / "samples.png")
     return images
 
 
@@ -153,10 +160,10 @@ def reconstruct(model: VAE, data: ImageDataset, folder: str | os.PathLike[str], 
         OutputError: the folder holds such a file already, or cannot be written.
         MnistvaeError: what the model raises.
     """
-    if n < 1:
-        raise SettingError("at least one image to reconstruct", str(n))
+    n = check_count("at least one image to reconstruct", n)
     picture = _reconstructions(model, one_of_each(data, n))
-    return write_figure(picture, _target(folder, ["reconstructions.png"]) / "reconstructions.png")
+    with _claimed(folder, ["reconstructions.png"], "reconstructions.png") as target:
+        return write_figure(picture, target / "reconstructions.png")
 
 
 def one_of_each(data: ImageDataset, n: int = 10) -> ImageDataset:
@@ -197,12 +204,41 @@ def _decode_at(model: VAE, at: Sequence[Sequence[float]], label: int | None) -> 
         return model.decode(z, label).mean
 
 
-def _target(folder: str | os.PathLike[str], names: Iterable[str]) -> Path:
-    """The folder, writable, with none of the files that are about to be written."""
+def _columns(model: VAE) -> int:
+    """Images in a row of samples: a column for each class, where the model has some and they fit."""
+    return model.num_classes if model.num_classes is not None and 2 <= model.num_classes <= 20 else 8
+
+
+def _check_channels(image_shape: ImageShape) -> None:
+    if image_shape[0] not in {1, 3}:
+        raise DataError(
+            "images of 1 or 3 channels, which a run can draw",
+            f"{image_shape[0]} channels",
+            "train with mnistvae.Trainer, which takes any number, and draw the channels one by one",
+        )
+
+
+@contextmanager
+def _claimed(folder: str | os.PathLike[str], names: Sequence[str], claim: str) -> Iterator[Path]:
+    """The folder, writable and with none of the files that are about to be written, for one run at a time.
+
+    The file ``claim`` is made at once, empty, so that a second run into the same folder finds it; it goes
+    again if the block fails before anything is in it.
+    """
     target = make_folder(folder)
     there = [name for name in names if (target / name).exists()]
+    try:
+        if not there:
+            (target / claim).open("x").close()
+    except FileExistsError:
+        there = [claim]
     if there:
         raise OutputError(
             f"a folder without {there[0]}", f"{target}, which has one", "choose another --out, or move it away"
         )
-    return target
+    try:
+        yield target
+    except BaseException:
+        if (target / claim).exists() and (target / claim).stat().st_size == 0:
+            (target / claim).unlink()
+        raise

@@ -19,6 +19,7 @@ def info(model: Path) -> None:
     Nothing that the file names is imported or built, so models with custom parts are shown too.
     """
     from mnistvae._component import spec_text
+    from mnistvae.errors import FileFormatError
     from mnistvae.io import read
 
     file = read(model)
@@ -29,7 +30,11 @@ def info(model: Path) -> None:
             click.echo(f"{key}: " + ", ".join(f"{name}={_short(part)}" for name, part in value.items()))
         else:
             click.echo(f"{key}: {value}")
-    click.echo(spec_text(file.spec))
+    try:
+        parts = spec_text(file.spec)
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise FileFormatError(f"the header of {model} to describe parts", "something else", "write it anew") from error
+    click.echo(parts)
 
 
 def _short(value: object) -> str:

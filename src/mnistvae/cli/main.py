@@ -32,6 +32,12 @@ class _Group(click.Group):
             return super().invoke(ctx)
         except MnistvaeError as error:
             raise _Failure(str(error)) from error
+        except (OSError, MemoryError, RuntimeError) as error:
+            # What the system refused: a name too long, a full disk, memory (torch says so by a RuntimeError).
+            if isinstance(error, BrokenPipeError) or (isinstance(error, RuntimeError) and "alloc" not in str(error)):
+                raise
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            raise _Failure(f"expected the system to give what was asked for, got {reason}: ask for less") from error
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})

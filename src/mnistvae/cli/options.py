@@ -34,7 +34,9 @@ IntTuple = _Numbers(int, "n,n,...")
 Point = _Numbers(float, "x,y,...")
 
 model_argument = click.argument("model", metavar="MODEL", type=click.Path(path_type=Path))
-seed_option = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of every draw.")
+seed_option = click.option(
+    "--seed", type=click.IntRange(min=0, max=2**63 - 1), default=0, show_default=True, help="Of every draw."
+)
 device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
 
 

@@ -24,13 +24,17 @@ def reconstruct(
     """Draw images over their reconstructions by MODEL, as reconstructions.png."""
     from mnistvae import runs
     from mnistvae._files import output_folder
-    from mnistvae.data import load_dataset
+    from mnistvae.data import dataset_names, load_dataset
+    from mnistvae.errors import SettingError
     from mnistvae.io import build, read
     from mnistvae.training import resolve_device
 
     file = read(model)
     vae = build(file, device=resolve_device(device), source=str(model))
-    data = load_dataset(dataset or file.metadata.get("dataset", "mnist-mini"), split, data_root)  # type: ignore[arg-type]
+    name = dataset or file.metadata.get("dataset", "mnist-mini")
+    if dataset is None and name not in dataset_names():
+        raise SettingError("--dataset for a model trained on data of its own", f"{name!r}", "add --dataset mnist-mini")
+    data = load_dataset(name, split, data_root)  # type: ignore[arg-type]
     with output_folder(out, model.parent, "reconstructed") as folder:
         path = runs.reconstruct(vae, data, folder, n)
     click.echo(f"wrote {path}")

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
+from mnistvae._checks import check_count
 from mnistvae._random import Stream, derive_seed
 from mnistvae.data.dataset import Binarization, ImageDataset
-from mnistvae.errors import DataError, SettingError
+from mnistvae.errors import DataError
 from mnistvae.images import ArrayLike, ImageShape, as_images, as_labels, check_range
 
 __all__ = ["BatchSource", "Batches", "LoaderBatches", "as_dataset", "batch_source"]
@@ -70,8 +71,7 @@ class Batches:
     """
 
     def __init__(self, dataset: ImageDataset, batch_size: int = 128, *, shuffle: bool = True, seed: int = 0) -> None:
-        if batch_size < 1:
-            raise SettingError("a batch size of at least 1", str(batch_size))
+        batch_size = check_count("a batch size of at least 1", batch_size)
         self.dataset = dataset
         self.batch_size = batch_size
         self.shuffle = shuffle
@@ -160,12 +160,13 @@ class LoaderBatches:
             yield x, None if labels is None else as_labels(labels, len(x)).to(self.device)
 
 
-def as_dataset(data: ImageDataset | ArrayLike | Dataset[Any]) -> ImageDataset:
+def as_dataset(data: ImageDataset | ArrayLike | Dataset[Any], image_shape: ImageShape | None = None) -> ImageDataset:
     """Whatever holds images, as an :class:`ImageDataset`.
 
     Args:
         data: an ImageDataset, a tensor or array (N, C, H, W) or (N, H, W), or a torch ``Dataset`` whose
             items are ``image`` or ``(image, label)``; a torch ``Dataset`` is read once, item by item.
+        image_shape: (C, H, W), where it is known: then a tensor or array may be (N, C * H * W) too.
 
     Raises:
         DataError: something else.
@@ -183,6 +184,8 @@ def as_dataset(data: ImageDataset | ArrayLike | Dataset[Any]) -> ImageDataset:
         images = torch.cat([images for images, _ in pairs])
         labels = [y for _, y in pairs if y is not None]
         return ImageDataset(images, torch.cat(labels) if labels else None, name=type(data).__name__)
+    if image_shape is not None and getattr(data, "ndim", 0) == 2 and data.shape[1] == math.prod(image_shape):
+        data = data.reshape(-1, *image_shape)
     return ImageDataset(data)
 
 
@@ -193,11 +196,12 @@ def batch_source(
     shuffle: bool = True,
     seed: int = 0,
     device: torch.device | str = "cpu",
+    image_shape: ImageShape | None = None,
 ) -> BatchSource:
     """The fastest source of batches for what the user has: resident, unless it is a ``DataLoader``."""
     if isinstance(data, DataLoader):
         return LoaderBatches(data, device)
-    return Batches(as_dataset(data).to(device), batch_size, shuffle=shuffle, seed=seed)
+    return Batches(as_dataset(data, image_shape).to(device), batch_size, shuffle=shuffle, seed=seed)
 
 
 def _read(loader: DataLoader[Any]) -> Iterator[tuple[Tensor, Tensor | None]]:
@@ -212,5 +216,7 @@ def _read(loader: DataLoader[Any]) -> Iterator[tuple[Tensor, Tensor | None]]:
             if len(parts) not in {1, 2}:
                 raise DataError(expected, f"{len(parts)} parts", "drop the others")
             yield parts[0], parts[1] if len(parts) == 2 else None
-    except TypeError as error:  # torch's default_collate does not know the items' type
+    except TypeError as error:
+        if not str(error).startswith("default_collate"):  # the data set's own
+            raise
         raise DataError(expected, str(error), fix) from error

@@ -77,8 +77,9 @@ def load_dataset(
         raise DatasetNotFoundError(
             f"a data set named {', '.join(dataset_names())}", repr(name), "check the spelling; mnist-mini is built in"
         )
-    folder = default_root() if root is None else Path(root)
+    folder: str | os.PathLike[str] = "a cache folder" if root is None else root
     try:
+        folder = default_root() if root is None else Path(root)
         images, labels = _from_torchvision(name, split, folder, download)
     except (OSError, RuntimeError, ValueError, AssertionError, EOFError, zlib.error) as error:
         # torchvision raises the first two for a missing file or a failed download, the others for one of something else

@@ -7,11 +7,12 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
+from mnistvae._checks import check_count
 from mnistvae._component import Component
 from mnistvae.errors import ComponentError, SettingError
 from mnistvae.images import ImageShape
 
-__all__ = ["MLP", "Conditioned", "activation_or_relu", "check_widths", "halvings"]
+__all__ = ["MLP", "Conditioned", "activation_or_relu", "check_classes", "check_widths", "halvings"]
 
 #: Below this a side is too short to be halved three times and still say something.
 SMALLEST_SIDE = 8
@@ -33,12 +34,8 @@ class Conditioned(Component):
         super().__init__()
         self.layer = layer
         self.width = width
-        self.num_classes = num_classes
-        self.classes: nn.Embedding | None = None
-        if num_classes is not None:
-            if num_classes < 1:
-                raise SettingError("num_classes of at least 1, or None", str(num_classes))
-            self.classes = nn.Embedding(num_classes, width)
+        self.num_classes = check_classes(num_classes)
+        self.classes = None if self.num_classes is None else nn.Embedding(self.num_classes, width)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         features: Tensor = self.layer(x)
@@ -108,6 +105,15 @@ def activation_or_relu(activation: nn.Module | None) -> nn.Module:
             "an activation without parameters", repr(activation), "write the layers as a plain nn.Module trunk"
         )
     return activation
+
+
+def check_classes(num_classes: int | None) -> int | None:
+    """``num_classes`` as a positive integer, or None.
+
+    Raises:
+        SettingError: anything else.
+    """
+    return None if num_classes is None else check_count("num_classes of at least 1, or None", num_classes)
 
 
 def check_widths(name: str, widths: Sequence[int], least: int = 0) -> tuple[int, ...]:

@@ -9,13 +9,16 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
+from mnistvae._checks import check_count
 from mnistvae._component import Component
-from mnistvae.errors import ComponentError, SettingError
+from mnistvae.errors import ComponentError
 from mnistvae.images import ImageShape, check_image_shape
-from mnistvae.networks.blocks import MLP, Conditioned, activation_or_relu, check_widths, halvings
-from mnistvae.networks.encoders import check_latent_dim
+from mnistvae.networks.blocks import MLP, Conditioned, activation_or_relu, check_classes, check_widths, halvings
 
 __all__ = ["ConvDecoder", "Decoder", "MLPDecoder", "TrunkDecoder"]
+
+
+_FROM_LIKELIHOOD = "take it from likelihood.n_params"
 
 
 class Decoder(Component):
@@ -61,10 +64,10 @@ class TrunkDecoder(Decoder):
         if not isinstance(trunk, nn.Module):
             raise ComponentError("trunk as a torch.nn.Module", f"a {type(trunk).__name__}", "pass an instance")
         self.trunk = trunk
-        self.latent_dim = check_latent_dim(latent_dim)
+        self.latent_dim = check_count("latent_dim as an integer of at least 1", latent_dim)
         self.image_shape = check_image_shape(image_shape)
-        self.n_params = check_n_params(n_params)
-        self.num_classes = num_classes
+        self.n_params = check_count("n_params as an integer of at least 1", n_params, fix=_FROM_LIKELIHOOD)
+        self.num_classes = check_classes(num_classes)
         self.code = Conditioned(nn.Identity(), latent_dim, num_classes)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
@@ -107,12 +110,12 @@ class MLPDecoder(Decoder):
         n_params: int = 1,
     ) -> None:
         super().__init__()
-        self.latent_dim = check_latent_dim(latent_dim)
+        self.latent_dim = check_count("latent_dim as an integer of at least 1", latent_dim)
         self.image_shape = check_image_shape(image_shape)
         self.hidden = check_widths("hidden", hidden)
         self.activation = activation
-        self.num_classes = num_classes
-        self.n_params = check_n_params(n_params)
+        self.num_classes = check_classes(num_classes)
+        self.n_params = check_count("n_params as an integer of at least 1", n_params, fix=_FROM_LIKELIHOOD)
         channels, height, width = self.image_shape
         self.network = MLP(latent_dim, self.hidden, channels * n_params * height * width, activation, num_classes)
 
@@ -148,12 +151,12 @@ class ConvDecoder(Decoder):
         n_params: int = 1,
     ) -> None:
         super().__init__()
-        self.latent_dim = check_latent_dim(latent_dim)
+        self.latent_dim = check_count("latent_dim as an integer of at least 1", latent_dim)
         self.image_shape = check_image_shape(image_shape)
         self.channels = check_widths("channels", channels, least=1)
         self.activation = activation
-        self.num_classes = num_classes
-        self.n_params = check_n_params(n_params)
+        self.num_classes = check_classes(num_classes)
+        self.n_params = check_count("n_params as an integer of at least 1", n_params, fix=_FROM_LIKELIHOOD)
         sides = halvings(self.image_shape, len(self.channels))[::-1]
         height, width = sides[0]
         features = self.channels[0] * height * width
@@ -170,10 +173,3 @@ class ConvDecoder(Decoder):
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         parameters: Tensor = self.rest(self.first(z, y))
         return parameters
-
-
-def check_n_params(n_params: int) -> int:
-    """``n_params`` itself, if it is a positive integer."""
-    if not isinstance(n_params, int) or n_params < 1:
-        raise SettingError("n_params as an integer of at least 1", repr(n_params), "take it from likelihood.n_params")
-    return n_params

@@ -11,11 +11,12 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from mnistvae._checks import check_count
 from mnistvae._component import Component
 from mnistvae.distributions import DiagonalNormal
-from mnistvae.errors import ComponentError, SettingError
+from mnistvae.errors import ComponentError
 from mnistvae.images import ImageShape, check_image_shape
-from mnistvae.networks.blocks import MLP, Conditioned, activation_or_relu, check_widths, halvings
+from mnistvae.networks.blocks import MLP, Conditioned, activation_or_relu, check_classes, check_widths, halvings
 
 __all__ = ["ConvEncoder", "Encoder", "GaussianEncoder", "MLPEncoder"]
 
@@ -58,8 +59,8 @@ class GaussianEncoder(Encoder):
         if not isinstance(trunk, nn.Module):
             raise ComponentError("trunk as a torch.nn.Module", f"a {type(trunk).__name__}", "pass an instance")
         self.trunk = trunk
-        self.latent_dim = check_latent_dim(latent_dim)
-        self.num_classes = num_classes
+        self.latent_dim = check_count("latent_dim as an integer of at least 1", latent_dim)
+        self.num_classes = check_classes(num_classes)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Lazy modules", category=UserWarning)
             linear = nn.LazyLinear(2 * latent_dim)
@@ -97,11 +98,11 @@ class MLPEncoder(Encoder):
         num_classes: int | None = None,
     ) -> None:
         super().__init__()
-        self.latent_dim = check_latent_dim(latent_dim)
+        self.latent_dim = check_count("latent_dim as an integer of at least 1", latent_dim)
         self.image_shape = check_image_shape(image_shape)
         self.hidden = check_widths("hidden", hidden)
         self.activation = activation
-        self.num_classes = num_classes
+        self.num_classes = check_classes(num_classes)
         self.network = MLP(math.prod(self.image_shape), self.hidden, 2 * latent_dim, activation, num_classes)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> DiagonalNormal:
@@ -132,11 +133,11 @@ class ConvEncoder(Encoder):
         num_classes: int | None = None,
     ) -> None:
         super().__init__()
-        self.latent_dim = check_latent_dim(latent_dim)
+        self.latent_dim = check_count("latent_dim as an integer of at least 1", latent_dim)
         self.image_shape = check_image_shape(image_shape)
         self.channels = check_widths("channels", channels, least=1)
         self.activation = activation
-        self.num_classes = num_classes
+        self.num_classes = check_classes(num_classes)
         height, width = halvings(self.image_shape, len(self.channels))[-1]
         first, *others = [
             nn.Conv2d(before, after, kernel_size=3, stride=2, padding=1)
@@ -156,10 +157,3 @@ def normal_from(parameters: Tensor) -> DiagonalNormal:
     """(B, 2 * latent_dim), means then log-variances, as a distribution."""
     mu, logvar = parameters.chunk(2, dim=-1)
     return DiagonalNormal(mu, logvar)
-
-
-def check_latent_dim(latent_dim: int) -> int:
-    """``latent_dim`` itself, if it is a positive integer."""
-    if not isinstance(latent_dim, int) or isinstance(latent_dim, bool) or latent_dim < 1:
-        raise SettingError("latent_dim as an integer of at least 1", repr(latent_dim))
-    return latent_dim

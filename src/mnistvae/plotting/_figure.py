@@ -14,6 +14,10 @@ __all__ = ["COLOURS", "ReturnedFigure", "figure_or_new", "whole"]
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 
 
+#: Inches around everything that is drawn.
+_MARGIN = 0.06
+
+
 class ReturnedFigure(Figure):
     """A Figure that a notebook draws when it is the value of a cell, even where pyplot was never imported."""
 
@@ -27,7 +31,9 @@ def figure_or_new(figure: FigureBase | None, width: float, height: float) -> Fig
     """``figure`` (or a subfigure) to draw into, or a new one of that size in inches."""
     if figure is not None:
         return figure
-    return ReturnedFigure(figsize=(width, height), layout="constrained", dpi=150, facecolor="white")
+    figure = ReturnedFigure(figsize=(width, height), dpi=150, facecolor="white")
+    figure.set_layout_engine("constrained", w_pad=_MARGIN, h_pad=_MARGIN)
+    return figure
 
 
 def whole(figure: FigureBase) -> Figure:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["reconstruction_grid", "sample_grid"]
 
 _INCHES = 0.6  # an image's width in a figure
+_LONGEST_ROW = 20  # originals in a row; more go into further pairs of rows
 _FILL = 0.35  # grey between images: seen against black digits' ground and white paper
 
 
@@ -63,7 +64,7 @@ def sample_grid(
 def reconstruction_grid(
     originals: ArrayLike, reconstructions: ArrayLike, *, figure: FigureBase | None = None
 ) -> Figure:
-    """Originals in the top row, their reconstructions under them.
+    """Originals in the top row, their reconstructions under them; more than 20 go into further pairs of rows.
 
     Args:
         originals: (N, C, H, W) or (N, H, W), float in [0, 1] or uint8.
@@ -84,12 +85,18 @@ def reconstruction_grid(
             "pass the images that were reconstructed",
         )
     n, height = len(rows[0]), rows[0].shape[-2]
-    picture = montage(np.concatenate(rows), n, fill=_FILL)
-    fig = figure_or_new(figure, _INCHES * n + 1.2, 2 * _INCHES + 0.1)
+    columns = min(n, _LONGEST_ROW)
+    # Pairs of rows: the last one is filled up with the grey of the frame.
+    empty = np.full((-n % columns, *rows[0].shape[1:]), round(255 * _FILL), np.uint8)
+    pairs = [np.concatenate([row, empty]).reshape(-1, columns, *row.shape[1:]) for row in rows]
+    picture = montage(np.stack(pairs, axis=1).reshape(-1, *rows[0].shape[1:]), columns, fill=_FILL)
+    lines = 2 * len(pairs[0])
+    fig = figure_or_new(figure, _INCHES * columns + 1.5, lines * _INCHES + 0.1)
     ax = fig.subplots()
     _show(ax, picture)
     ax.set_xticks([])
-    ax.set_yticks([1 + height / 2, 2 + 1.5 * height], ["original", "reconstruction"], fontsize=9)
+    centres = [1 + height / 2 + line * (height + 1) for line in range(lines)]
+    ax.set_yticks(centres, ["original", "reconstruction"] * (lines // 2), fontsize=9)
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     return whole(fig)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -103,7 +104,8 @@ class Progress(Callback):
             record.get("validation_loss"),
         )
         if self._bar is None:
-            print(f"{_epoch(state)} {figures}", file=sys.stderr, flush=True)
+            with suppress(OSError, ValueError):  # nobody reads: the training goes on
+                print(f"{_epoch(state)} {figures}", file=sys.stderr, flush=True)
             return
         self._bar.set_description_str(f"{_epoch(state)} {figures}")
         self._bar.close()
@@ -152,4 +154,4 @@ def _figures(loss: float, reconstruction: float, kl: float, speed: float, valida
 
 def _interactive() -> bool:
     """Whether a bar that moves can be seen: a terminal, or a notebook."""
-    return sys.stderr.isatty() or "ipykernel" in sys.modules
+    return (sys.stderr is not None and sys.stderr.isatty()) or "ipykernel" in sys.modules

@@ -22,7 +22,7 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
     try:
         resolved = torch.device(device)
         torch.zeros(1, device=resolved).item()  # the device "meta" fails here
-    except (RuntimeError, AssertionError, ImportError) as error:  # AssertionError: torch without CUDA
+    except (RuntimeError, TypeError, AssertionError, ImportError) as error:  # AssertionError: torch without CUDA
         reason = (str(error).splitlines() or [""])[0]
         raise SettingError("a device of this machine", f"{str(device)!r} ({reason})", "use auto or cpu") from error
     return resolved

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from mnistvae._checks import check_count, check_number, check_seed
 from mnistvae._modes import evaluating
 from mnistvae._random import Stream, derive_seed, seeded
 from mnistvae.data import BatchSource, ImageDataset, batch_source
@@ -69,20 +70,21 @@ class Trainer:
         progress: bool = True,
         callbacks: Sequence[Callback] = (),
     ) -> None:
-        for name, value in (("epochs", epochs), ("batch_size", batch_size)):
-            if type(value) is not int or value < 1:
-                raise SettingError(f"{name} as an integer of at least 1", repr(value))
-        if not 0 < learning_rate < math.inf:
-            raise SettingError("a finite learning_rate above 0", str(learning_rate), "1e-3 is the usual start")
-        if type(seed) is not int or seed < 0:
-            raise SettingError("seed as an integer of at least 0", repr(seed))
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.seed = seed
+        self.epochs = check_count("epochs as an integer of at least 1", epochs)
+        self.batch_size = check_count("batch_size as an integer of at least 1", batch_size)
+        self.learning_rate = check_number(
+            "a finite learning_rate above 0", learning_rate, above=True, fix="1e-3 is the usual start"
+        )
+        self.seed = check_seed(seed)
         self.device = device
         self.progress = progress
         self.callbacks = tuple(callbacks)
+        for callback in self.callbacks:
+            if not isinstance(callback, Callback):
+                got = callback.__name__ if isinstance(callback, type) else f"a {type(callback).__name__}"
+                raise SettingError(
+                    "callbacks as instances of mnistvae.training.Callback", got, "pass Class(), not Class"
+                )
 
     def fit(self, model: VAE, data: Data, validation: Data | None = None) -> History:
         """Train ``model`` in place and leave it in evaluation mode.
@@ -101,13 +103,18 @@ class Trainer:
             ComponentError: a model whose loss is not one value an image.
             TrainingError: a loss that is no longer finite.
         """
+        if not isinstance(model, VAE):
+            got = model.__name__ if isinstance(model, type) else f"a {type(model).__name__}"
+            raise ComponentError("a mnistvae model to train", got, "pass an instance of VAE or of a subclass")
         device = resolve_device(self.device)
         with seeded(self.seed, device):  # reading a DataLoader may draw from the global generators
-            source = batch_source(data, self.batch_size, seed=self.seed, device=device)
+            source = batch_source(data, self.batch_size, seed=self.seed, device=device, image_shape=model.image_shape)
             held_out = None
             if validation is not None:
                 size = max(self.batch_size, 512)
-                held_out = batch_source(validation, size, shuffle=False, seed=self.seed, device=device)
+                held_out = batch_source(
+                    validation, size, shuffle=False, seed=self.seed, device=device, image_shape=model.image_shape
+                )
         model.to(device)
         _check(model, source, held_out)
         optimizer = self._optimizer(model, device)
@@ -157,6 +164,7 @@ class Trainer:
                 terms = model.loss(x, y if model.uses_labels else None)
                 if state.images == 0:
                     _check_terms(terms, len(x))
+                    _check_gradient(terms)
                 optimizer.zero_grad(set_to_none=True)
                 torch.autograd.backward(terms.loss.mean())
                 optimizer.step()
@@ -182,7 +190,10 @@ class Trainer:
         # The same noise after every epoch, so that the curve shows the model and not the draw.
         with evaluating(model), seeded(derive_seed(self.seed, Stream.VALIDATION), device):
             for x, y in source.epoch(0):
-                sums += _sum(model.loss(x, y if model.uses_labels else None))
+                terms = model.loss(x, y if model.uses_labels else None)
+                if images == 0:
+                    _check_terms(terms, len(x))
+                sums += _sum(terms)
                 images += len(x)
         names = ("validation_loss", "validation_reconstruction", "validation_kl")
         return dict(zip(names, (sums / images).tolist(), strict=True))
@@ -263,3 +274,12 @@ def _check_terms(terms: Terms, n: int) -> None:
                 got,
                 "sum over pixels and latents, and leave the mean over images to the Trainer",
             )
+
+
+def _check_gradient(terms: Terms) -> None:
+    if not terms.loss.requires_grad:
+        raise ComponentError(
+            "a loss with a gradient",
+            "none" if torch.is_grad_enabled() else "none, under torch.no_grad() or torch.inference_mode()",
+            "leave such blocks before fit, and do not detach the loss",
+        )

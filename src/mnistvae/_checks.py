@@ -1,0 +1,76 @@
+"""Settings as users give them: numpy's and torch's scalars become Python's, and nonsense is named."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any, SupportsFloat
+
+from mnistvae.errors import SettingError
+
+__all__ = ["MAX_SEED", "check_count", "check_number", "check_seed"]
+
+#: Seeds are below 2**63, as torch's generators want them.
+MAX_SEED = 2**63 - 1
+#: Sizes fit the 32-bit integers of BLAS and oneDNN.
+_MAX_COUNT = 2**31 - 1
+
+
+def check_count(expected: str, value: Any, least: int = 1, fix: str | None = None) -> int:
+    """``value`` as an int from ``least`` to 2**31 - 1; ``expected`` is what the error says was wanted.
+
+    Raises:
+        SettingError: it is anything else.
+    """
+    number = _integer(value)
+    if number is None or number < least:
+        raise SettingError(expected, repr(value), fix)
+    if number > _MAX_COUNT:
+        raise SettingError(f"{expected} and below 2**31", repr(value), fix)
+    return number
+
+
+def check_seed(value: Any) -> int:
+    """``value`` as an int from 0 to 2**63 - 1.
+
+    Raises:
+        SettingError: it is anything else.
+    """
+    number = _integer(value)
+    if number is None or number < 0:
+        raise SettingError("seed as an integer of at least 0", repr(value))
+    if number > MAX_SEED:
+        raise SettingError("seed as an integer of at least 0 and below 2**63", repr(value))
+    return number
+
+
+def check_number(expected: str, value: Any, low: float = 0.0, *, above: bool = False, fix: str | None = None) -> float:
+    """``value`` as a finite float of at least ``low``, or above it.
+
+    Args:
+        expected: what the error says was wanted.
+        value: a number, or something that holds one.
+        low: the least value.
+        above: exclude ``low`` itself.
+        fix: the likely remedy.
+
+    Raises:
+        SettingError: it is anything else.
+    """
+    number = float("nan")
+    if isinstance(value, SupportsFloat) and not isinstance(value, str | bool):
+        try:
+            number = float(value)
+        except (TypeError, ValueError, RuntimeError, OverflowError):  # an array or tensor of several numbers
+            number = float("nan")
+    if not (low < number if above else low <= number) or number == float("inf"):
+        raise SettingError(expected, str(value), fix)
+    return number
+
+
+def _integer(value: Any) -> int | None:
+    if isinstance(value, bool):
+        return None
+    try:
+        return operator.index(value)
+    except (TypeError, ValueError, RuntimeError):
+        return None

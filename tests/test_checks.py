@@ -1,0 +1,65 @@
+"""Numbers as users give them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from mnistvae import BetaVAE, ConditionalVAE, Trainer, load, save
+from mnistvae._checks import check_count, check_number, check_seed
+from mnistvae.errors import SettingError
+
+
+@pytest.mark.parametrize("value", [4, np.int64(4), np.uint8(4), torch.tensor(4)])
+def test_counts_become_ints(value: Any) -> None:
+    got = check_count("n", value)
+    assert (got, type(got)) == (4, int)
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.0, 2.5, True, "3", None, [3], torch.ones(2), 10**30])
+def test_what_is_no_count_is_refused(value: Any) -> None:
+    with pytest.raises(SettingError, match="expected n"):
+        check_count("n", value)
+
+
+@pytest.mark.parametrize("value", [0, 2**63 - 1, np.int32(7)])
+def test_seeds(value: Any) -> None:
+    assert type(check_seed(value)) is int
+    assert check_seed(value) == value
+
+
+@pytest.mark.parametrize("value", [-1, 2**63, 10**30, 1.5, True, None])
+def test_what_is_no_seed_is_refused(value: Any) -> None:
+    with pytest.raises(SettingError, match="expected seed as an integer of at least 0"):
+        check_seed(value)
+    with pytest.raises(SettingError, match="expected seed"):
+        Trainer(seed=value)
+
+
+@pytest.mark.parametrize("value", [4, 4.0, np.float32(4), torch.tensor(4.0)])
+def test_numbers_become_floats(value: Any) -> None:
+    got = check_number("x", value)
+    assert (got, type(got)) == (4.0, float)
+
+
+@pytest.mark.parametrize("value", [-1, float("nan"), float("inf"), "4", None, [4.0], torch.ones(2), True, 1j])
+def test_what_is_no_number_is_refused(value: Any) -> None:
+    with pytest.raises(SettingError, match="expected x, got"):
+        check_number("x", value)
+
+
+def test_zero_is_refused_where_the_number_has_to_be_above_it() -> None:
+    assert check_number("x", 0) == 0.0
+    with pytest.raises(SettingError, match="expected x, got 0"):
+        check_number("x", 0, above=True)
+
+
+def test_a_model_of_numpy_and_torch_scalars_is_saved(tmp_path: Any) -> None:
+    labels = np.array([0, 2, 1])
+    model = ConditionalVAE(np.int64(2), num_classes=labels.max() + 1, image_shape=(1, 8, 8))
+    assert load(save(model, tmp_path / "a.safetensors")).num_classes == 3
+    beta = BetaVAE(2, beta=torch.tensor(0.5), image_shape=(1, 8, 8))
+    assert "beta=0.5" in repr(load(save(beta, tmp_path / "b.safetensors")))
