@@ -350,3 +350,26 @@ def test_float_labels_from_a_loader_are_refused() -> None:
     batches = LoaderBatches(DataLoader(TensorDataset(torch.zeros(4, 1, 4, 4), torch.zeros(4)), batch_size=2))
     with pytest.raises(DataError, match=r"labels as integers, got dtype torch\.float32"):
         next(batches.epoch(0))
+
+
+def test_images_of_two_sizes_are_refused() -> None:
+    images = [torch.zeros(1, 4, 4), torch.zeros(1, 5, 5)]
+    with pytest.raises(DataError, match="images of one size"):
+        LoaderBatches(DataLoader(images, batch_size=2))  # type: ignore[arg-type]
+
+
+def test_a_type_error_of_the_data_sets_own_stays_what_it_is() -> None:
+    class Faulty(Items):
+        def __getitem__(self, index: int) -> Any:
+            raise TypeError("mine")
+
+    with pytest.raises(TypeError, match="mine"):
+        as_dataset(Faulty(torch.zeros(1, 4, 4)))
+
+
+def test_arrays_of_the_other_byte_order() -> None:
+    values = np.linspace(0, 1, 32, dtype=np.float32).reshape(2, 4, 4)
+    labels = np.array([1, 0])
+    swapped = as_dataset(values.astype(">f4"))
+    assert torch.equal(swapped.images, as_dataset(values).images)
+    assert ImageDataset(values, labels.astype(">i8")).labels.tolist() == [1, 0]

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 import mnistvae
 from mnistvae._version import __version__
-from mnistvae.errors import ComponentError, FileFormatError, MnistvaeError, OutputError
+from mnistvae.errors import ComponentError, FileFormatError, MnistvaeError, OutputError, SettingError
 from mnistvae.io import FORMAT_VERSION, load, read, save
 from mnistvae.likelihoods import Bernoulli
 from mnistvae.models import VAE, BetaVAE, ConditionalVAE
@@ -742,3 +742,14 @@ def test_tensors_outlive_the_file(tmp_path: Path) -> None:
     before = {name: tensor.clone() for name, tensor in file.tensors.items()}
     path.write_bytes(b"")  # a mapping of the file would end in a bus error
     assert all(torch.equal(tensor, before[name]) for name, tensor in file.tensors.items())
+
+
+def test_slips_in_the_arguments_are_named(tmp_path: Path) -> None:
+    model = VAE(2, (1, 8, 8))
+    with pytest.raises(ComponentError, match="metadata as a dict, got a str"):
+        save(model, tmp_path / "vae.safetensors", "a note")  # type: ignore[arg-type]
+    path = save(model, tmp_path / "vae.safetensors")
+    with pytest.raises(ComponentError, match=r"classes as a list, got the class Widened: classes=\[Widened\]"):
+        load(path, classes=Widened)  # type: ignore[arg-type]
+    with pytest.raises(SettingError, match="a device of this machine, got 'nowhere'"):
+        load(path, device="nowhere")

@@ -141,6 +141,8 @@ def _make(cls: type[nn.Module], args: dict[str, Any]) -> nn.Module:
 def class_finder(classes: Iterable[type[nn.Module]] = ()) -> ClassFinder:
     """A lookup over mnistvae's parts, ``torch.nn`` and an allow-list of the caller's own classes."""
     own: dict[str, type[nn.Module]] = {}
+    if isinstance(classes, type):
+        raise ComponentError("classes as a list", f"the class {classes.__name__}", f"classes=[{classes.__name__}]")
     for cls in classes:
         if not inspect.isclass(cls) or not issubclass(cls, nn.Module):
             raise ComponentError(

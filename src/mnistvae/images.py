@@ -261,6 +261,8 @@ def _as_tensor(x: Any, expected: str) -> Tensor:
         raise DataError(expected, f"a {type(x).__name__} of uneven length", "give every row the same length") from None
     if array.dtype.kind not in "biuf":
         raise DataError(expected, f"a numpy array of dtype {array.dtype}", "convert it to numbers")
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
     if not array.flags.writeable or any(stride < 0 for stride in array.strides):
         array = array.copy()  # torch warns of the one and refuses the other
     return torch.from_numpy(array) if array.ndim else torch.as_tensor(array.item())

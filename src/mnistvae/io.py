@@ -19,7 +19,7 @@ from mnistvae._component import class_finder, clone, from_spec, to_spec
 from mnistvae._files import write_atomically
 from mnistvae._random import seeded
 from mnistvae._version import __version__
-from mnistvae.errors import ComponentError, FileFormatError
+from mnistvae.errors import ComponentError, FileFormatError, SettingError
 from mnistvae.models import VAE
 
 __all__ = ["FORMAT_VERSION", "ModelFile", "load", "read", "save"]
@@ -68,6 +68,8 @@ def save(model: VAE, path: str | os.PathLike[str], metadata: Mapping[str, Any] |
         raise ComponentError(
             "a mnistvae model to save", f"a {type(model).__name__}", "pass a VAE, not one of its parts"
         )
+    if not isinstance(metadata, Mapping | None):
+        raise ComponentError("metadata as a dict", f"a {type(metadata).__name__}", "metadata={'note': ...}")
     # Each tensor is copied: safetensors refuses tensors that share memory, and tied weights do.
     tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in model.state_dict().items()}
     header = {
@@ -168,7 +170,13 @@ def build(
             " ".join(str(error).split()) or type(error).__name__,
             "did a class change since the model was saved?",
         ) from error
-    vae: VAE = model.eval().to(device)
+    try:
+        vae: VAE = model.eval().to(device)
+    except (RuntimeError, TypeError, AssertionError) as error:
+        reason = (str(error).splitlines() or [""])[0]
+        raise SettingError(
+            "a device of this machine", f"{device!r} ({reason})", "leave device out, or use cpu"
+        ) from error
     return vae
 
 

@@ -216,7 +216,9 @@ def _read(loader: DataLoader[Any]) -> Iterator[tuple[Tensor, Tensor | None]]:
             if len(parts) not in {1, 2}:
                 raise DataError(expected, f"{len(parts)} parts", "drop the others")
             yield parts[0], parts[1] if len(parts) == 2 else None
-    except TypeError as error:
+    except (TypeError, RuntimeError) as error:
+        if str(error).startswith("stack expects"):
+            raise DataError("images of one size", str(error), "resize them in the data set") from error
         if not str(error).startswith("default_collate"):  # the data set's own
             raise
         raise DataError(expected, str(error), fix) from error
