@@ -17,7 +17,7 @@ import pytest
 import torch
 import torchvision
 from click.testing import CliRunner, Result
-from PIL import Image
+from readback import content, png
 from safetensors.torch import save_file
 
 from mnistvae import VAE, ConditionalVAE, History, __version__, load, recipes, runs, save
@@ -52,17 +52,6 @@ def succeed(*arguments: object) -> str:
     assert result.exception is None, result.output
     assert result.exit_code == 0
     return result.stdout
-
-
-def png(path: Path) -> np.ndarray[Any, Any]:
-    with Image.open(path) as image:
-        assert image.format == "PNG"
-        image.load()
-        return np.asarray(image)
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 class Run:

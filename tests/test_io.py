@@ -694,6 +694,12 @@ def _replaced() -> VAE:
     return model
 
 
+def _steeper() -> VAE:
+    model = VAE(2, (1, 8, 8), encoder=ConvEncoder(2, (1, 8, 8), activation=nn.LeakyReLU(0.2)))
+    model.encoder.rest[0] = nn.LeakyReLU(0.5)
+    return model
+
+
 def _normalised() -> VAE:
     layer = nn.utils.parametrizations.spectral_norm(nn.Linear(64, 4))
     return VAE(2, (1, 8, 8), encoder=GaussianEncoder(nn.Sequential(nn.Flatten(), layer), 2))
@@ -715,11 +721,12 @@ class Widened(nn.Module):
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (_replaced, r"the same layers .*got ReLU for SiLU at encoder\.rest\.0"),
+        (_replaced, r"the same layers .*got ReLU\(\) for SiLU\(\) at encoder\.rest\.0"),
+        (_steeper, r"LeakyReLU\(negative_slope=0\.2\) for LeakyReLU\(negative_slope=0\.5\) at encoder\.rest\.0"),
         (_normalised, "expected "),
         (lambda: VAE(2, (1, 8, 8), encoder=GaussianEncoder(Widened(3), 2)), r"got \(12, 64\) for \(6, 64\)"),
     ],
-    ids=["replaced", "parametrized", "widened"],
+    ids=["replaced", "other settings", "parametrized", "widened"],
 )
 def test_what_could_not_be_loaded_is_not_saved(tmp_path: Path, model: Any, message: str) -> None:
     path = tmp_path / "vae.safetensors"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from readback import content, png
 
 from mnistvae import VAE, ConditionalVAE, History, ImageDataset, io, load, recipes, runs
 from mnistvae.errors import DataError, MnistvaeError, OutputError, SettingError, TrainingError
@@ -37,17 +37,6 @@ def train(folder: Path, **changes: Any) -> runs.Run:
         "progress": False,
     }
     return runs.train(recipes.get("mlp-2d"), tiny(), tiny(12), folder, **{**arguments, **changes})
-
-
-def png(path: Path) -> np.ndarray[Any, Any]:
-    with Image.open(path) as image:
-        assert image.format == "PNG"
-        image.load()
-        return np.asarray(image)
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 # --- train ----------------------------------------------------------------------------------------------------------

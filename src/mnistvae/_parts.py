@@ -108,7 +108,7 @@ def _try(model: Any, name: str, *inputs: object, **named: object) -> object:
         raise ComponentError(
             f"the {name} to take {takes}",
             f"{type(error).__name__}: {reason}",
-            f"try it alone: model.{name}(x, y)",
+            f"try it alone: model.{name}(...)",
         ) from error
     return out
 

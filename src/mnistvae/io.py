@@ -143,6 +143,7 @@ def load(
     Raises:
         FileFormatError: not a model, damaged, of a newer format, or naming a class that is not allowed.
         ComponentError: ``classes`` holds something else than classes.
+        SettingError: a device that is not there.
     """
     return build(read(path), classes, device=device, source=str(path))
 
@@ -220,7 +221,13 @@ def _rehearse(model: VAE) -> None:
 
 
 def _layers(model: nn.Module) -> dict[str, str]:
-    return {name: type(module).__qualname__ for name, module in model.named_modules(remove_duplicate=False)}
+    """Each layer's class and, where it has no tensors that would show a change, its settings."""
+    return {
+        name: repr(module)
+        if next(module.children(), None) is None and not module.state_dict()
+        else type(module).__qualname__
+        for name, module in model.named_modules(remove_duplicate=False)
+    }
 
 
 def _shapes(model: nn.Module) -> dict[str, str]:
