@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         data,
         distributions,
         errors,
+        fitting,
         images,
         io,
         likelihoods,
@@ -31,10 +32,12 @@ if TYPE_CHECKING:
         priors,
         recipes,
         runs,
+        schedules,
         training,
     )
     from mnistvae.data import ImageDataset, load_dataset
     from mnistvae.errors import MnistvaeError
+    from mnistvae.fitting import fit_prior
     from mnistvae.io import load, save
     from mnistvae.models import VAE, BetaVAE, ConditionalVAE
     from mnistvae.training import History, Trainer
@@ -51,6 +54,8 @@ __all__ = [
     "data",
     "distributions",
     "errors",
+    "fit_prior",
+    "fitting",
     "images",
     "io",
     "likelihoods",
@@ -65,6 +70,7 @@ __all__ = [
     "recipes",
     "runs",
     "save",
+    "schedules",
     "training",
 ]
 
@@ -76,6 +82,7 @@ _HOMES = {
     "MnistvaeError": "errors",
     "Trainer": "training",
     "VAE": "models",
+    "fit_prior": "fitting",
     "load": "io",
     "load_dataset": "data",
     "save": "io",

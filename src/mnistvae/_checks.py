@@ -3,16 +3,35 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Sequence
 from typing import Any, SupportsFloat
 
 from mnistvae.errors import SettingError
 
-__all__ = ["MAX_SEED", "check_count", "check_number", "check_seed"]
+__all__ = ["MAX_SEED", "check_choice", "check_count", "check_number", "check_seed", "check_widths"]
 
 #: Seeds are below 2**63, as torch's generators want them.
 MAX_SEED = 2**63 - 1
 #: Sizes fit the 32-bit integers of BLAS and oneDNN.
 _MAX_COUNT = 2**31 - 1
+
+
+def check_choice(name: str, value: Any, choices: Sequence[str], also: str | None = None) -> str:
+    """``value``, which must be one of ``choices``.
+
+    Args:
+        name: of the setting.
+        value: what came.
+        choices: the words.
+        also: what else is taken, for the message.
+
+    Raises:
+        SettingError: it is anything else.
+    """
+    if isinstance(value, str) and value in choices:
+        return value
+    wanted = ", ".join(repr(choice) for choice in choices)
+    raise SettingError(f"{name} as {f'{also}, or ' if also else ''}one of {wanted}", repr(value), "check the spelling")
 
 
 def check_count(expected: str, value: Any, least: int = 1, fix: str | None = None) -> int:
@@ -65,6 +84,21 @@ def check_number(expected: str, value: Any, low: float = 0.0, *, above: bool = F
     if not (low < number if above else low <= number) or number == float("inf"):
         raise SettingError(expected, str(value), fix)
     return number
+
+
+def check_widths(name: str, widths: Sequence[int], least: int = 0) -> tuple[int, ...]:
+    """``widths`` as a tuple of positive integers, at least so many of them.
+
+    Raises:
+        SettingError: anything else.
+    """
+    if isinstance(widths, Sequence) and len(widths) >= least and all(type(w) is int and w > 0 for w in widths):
+        return tuple(widths)
+    raise SettingError(
+        f"{name} as {'one or more ' if least else ''}positive integers",
+        repr(widths),
+        f"one width is written ({widths},)" if isinstance(widths, int) else "for instance (64, 32)",
+    )
 
 
 def _integer(value: Any) -> int | None:

@@ -21,6 +21,7 @@ class Stream(IntEnum):
     BINARIZATION = 1
     TRAINING = 2
     VALIDATION = 3
+    FITTING = 4
 
 
 def derive_seed(seed: int, *path: int) -> int:

@@ -1,21 +1,44 @@
 """The few ``torch.distributions`` that torch lacks, or gets wrong for pixels.
 
-Both are ordinary ``torch.distributions.Independent``, so everything torch knows about those
-(KL divergences, ``expand``, transforms) holds for them too.
+All are ordinary distributions of torch's: what torch knows about those (KL divergences, ``expand``,
+mixtures, transforms) holds for them too. None validates its arguments at every call.
 """
 
 from __future__ import annotations
 
+import math
+from contextlib import suppress
+from functools import cached_property, singledispatch
 from typing import Any
 
 import torch
 import torch.distributions as td
-from torch import Tensor
+from torch import Size, Tensor
+from torch.distributions import Distribution, constraints, kl_divergence
 from torch.distributions.kl import register_kl
 
-from mnistvae.losses import bernoulli_cross_entropy, gaussian_kl
+from mnistvae.errors import ComponentError
+from mnistvae.losses import (
+    bernoulli_cross_entropy,
+    continuous_bernoulli_nll,
+    discretized_logistic_nll,
+    gaussian_kl,
+    gaussian_kl_by_dimension,
+)
 
-__all__ = ["DiagonalNormal", "PixelBernoulli"]
+__all__ = [
+    "DiagonalNormal",
+    "PixelBernoulli",
+    "PixelContinuousBernoulli",
+    "PixelLogistic",
+    "PushForward",
+    "UnitNormal",
+    "detached",
+    "kl_by_dimension",
+    "tempered",
+]
+
+_LOG_2PI = math.log(2 * math.pi)
 
 
 class DiagonalNormal(td.Independent[td.Normal]):
@@ -36,20 +59,91 @@ class DiagonalNormal(td.Independent[td.Normal]):
     def __init__(self, mu: Tensor, logvar: Tensor) -> None:
         self.mu = mu
         self.logvar = logvar
-        normal = td.Normal(mu, (0.5 * logvar).exp(), validate_args=False)
-        super().__init__(normal, 1, validate_args=False)
+        self.reinterpreted_batch_ndims = 1
+        shape = mu.shape if mu.shape == logvar.shape else torch.broadcast_shapes(mu.shape, logvar.shape)  # type: ignore[no-untyped-call]
+        Distribution.__init__(self, shape[:-1], shape[-1:], validate_args=False)
+
+    has_rsample = True  # Independent asks its base, which is yet to be made
+
+    @cached_property
+    def base_dist(self) -> td.Normal:  # type: ignore[override]
+        """The same as torch keeps it; made when it is asked for, since training never does."""
+        return td.Normal(self.mu, self._sigma, validate_args=False)
+
+    @cached_property
+    def _sigma(self) -> Tensor:
+        return (0.5 * self.logvar).exp()
+
+    @property
+    def mean(self) -> Tensor:
+        return self.mu.expand(self._extended_shape())
+
+    @property
+    def mode(self) -> Tensor:
+        return self.mean
+
+    @property
+    def variance(self) -> Tensor:
+        return self.logvar.exp().expand(self._extended_shape())
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> DiagonalNormal:
         shape = (*batch_shape, *self.event_shape)
         return DiagonalNormal(self.mu.expand(shape), self.logvar.expand(shape))
 
+    def log_prob(self, value: Tensor) -> Tensor:
+        standardized = (value - self.mu).square() * (-self.logvar).exp()
+        return -0.5 * (standardized + self.logvar + _LOG_2PI).sum(-1)
+
     def rsample(self, sample_shape: Any = ()) -> Tensor:
-        shape = self._extended_shape(torch.Size(sample_shape))
+        shape = self._extended_shape(Size(sample_shape))
         noise = torch.randn(shape, dtype=self.mu.dtype, device=self.mu.device)
-        return torch.addcmul(self.mu, self.base_dist.stddev, noise)
+        return torch.addcmul(self.mu, self._sigma, noise)
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        with torch.no_grad():
+            return self.rsample(sample_shape)
 
 
-class PixelBernoulli(td.Independent[td.Bernoulli]):
+class UnitNormal(DiagonalNormal):
+    r"""The normal with mean 0 and variance 1: a DiagonalNormal whose KL divergences cost less.
+
+    Args:
+        zero: a tensor of zeros, (latent_dim,), which gives dtype and device.
+    """
+
+    def __init__(self, zero: Tensor) -> None:
+        super().__init__(zero, zero)
+
+
+class _Pixels(Distribution):
+    """Independent pixels, each with the same few parameters: tensors (..., C, H, W), in the order of ``__init__``."""
+
+    arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012 (torch's own way)
+    support = constraints.independent(constraints.unit_interval, 3)  # type: ignore[no-untyped-call]
+    parameters: tuple[Tensor, ...]
+
+    def __init__(self, *parameters: Tensor) -> None:
+        self.parameters = parameters
+        shape = parameters[0].shape
+        if any(parameter.shape != shape for parameter in parameters):
+            shape = torch.broadcast_shapes(*(p.shape for p in parameters))  # type: ignore[no-untyped-call]
+        super().__init__(shape[:-3], shape[-3:], validate_args=False)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(batch {tuple(self.batch_shape)}, pixels {tuple(self.event_shape)})"
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
+        return self._with(*(p.expand((*batch_shape, *self.event_shape)) for p in self.parameters))
+
+    def _with(self, *parameters: Tensor) -> Any:
+        return type(self)(*parameters)
+
+    def _uniform(self, sample_shape: Any) -> Tensor:
+        shape = self._extended_shape(Size(sample_shape))
+        return torch.rand(shape, dtype=self.parameters[0].dtype, device=self.parameters[0].device)
+
+
+class PixelBernoulli(_Pixels):
     r"""Independent Bernoulli pixels, given by their logits, that also take grey values in [0, 1].
 
     ``log_prob`` of a grey image is minus the cross-entropy (see
@@ -57,15 +151,12 @@ class PixelBernoulli(td.Independent[td.Bernoulli]):
     it validates, and its mode is NaN at a logit of 0.
 
     Args:
-        logits: (B, C, H, W).
+        logits: (..., C, H, W).
     """
 
     def __init__(self, logits: Tensor) -> None:
+        super().__init__(logits)
         self.logits = logits
-        super().__init__(td.Bernoulli(logits=logits, validate_args=False), 3, validate_args=False)
-
-    def expand(self, batch_shape: Any, _instance: Any = None) -> PixelBernoulli:
-        return PixelBernoulli(self.logits.expand((*batch_shape, *self.event_shape)))
 
     @property
     def mean(self) -> Tensor:
@@ -75,12 +166,245 @@ class PixelBernoulli(td.Independent[td.Bernoulli]):
     def mode(self) -> Tensor:
         return (self.logits >= 0).to(self.logits.dtype)
 
+    @property
+    def variance(self) -> Tensor:
+        return self.logits.sigmoid() * (-self.logits).sigmoid()
+
     def log_prob(self, value: Tensor) -> Tensor:
         return -bernoulli_cross_entropy(self.logits, value)
 
+    def entropy(self) -> Tensor:
+        """Nats, (...)."""
+        return bernoulli_cross_entropy(self.logits, self.mean)
+
+    @torch.no_grad()
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        return (self._uniform(sample_shape) < self.mean).to(self.logits.dtype)
+
+
+class PixelContinuousBernoulli(_Pixels):
+    r"""Independent continuous Bernoulli pixels on [0, 1], given by their logits.
+
+    .. math:: p(x) = \frac{l \, e^{l x}}{e^l - 1}
+
+    See :func:`mnistvae.losses.continuous_bernoulli_nll`. torch's own works with the probability, which
+    cuts logits off near +-16 and leaves the mode out.
+
+    Args:
+        logits: l, (..., C, H, W).
+    """
+
+    has_rsample = True
+
+    def __init__(self, logits: Tensor) -> None:
+        super().__init__(logits)
+        self.logits = logits
+
+    @property
+    def mean(self) -> Tensor:
+        r""":math:`1 / (1 - e^{-l}) - 1 / l`, (..., C, H, W)."""
+        size = self.logits.abs()
+        near = size < 0.2  # the series is exact to 1e-10 there
+        square = torch.where(near, self.logits, 0.0).square()
+        series = 0.5 + self.logits * (1 / 12 - square * (1 / 720 - square * (1 / 30240 - square / 1209600)))
+        far = torch.where(near, 1.0, size)
+        above_half = -1 / torch.expm1(-far) - 1 / far
+        return torch.where(near, series, torch.where(self.logits > 0, above_half, 1 - above_half))
+
+    @property
+    def mode(self) -> Tensor:
+        return (self.logits >= 0).to(self.logits.dtype)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        return -continuous_bernoulli_nll(self.logits, value)
+
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
+        """By the inverse of the distribution function."""
+        decay = -self.logits.abs().clamp_min(1e-6)  # the density falls from its mode; below 1e-6 it is flat
+        away = (torch.log1p(self._uniform(sample_shape) * torch.expm1(decay)) / decay).clamp(0.0, 1.0)
+        return torch.where(self.logits < 0, away, 1 - away)
+
+
+class PixelLogistic(_Pixels):
+    r"""Independent grey levels, each a logistic distribution cut into bins.
+
+    See :func:`mnistvae.losses.discretized_logistic_nll`.
+
+    Args:
+        loc: mu, (..., C, H, W), on the scale of the pixels.
+        log_scale: logarithms of s, the same shape.
+        levels: number of grey levels from 0 to 1.
+    """
+
+    def __init__(self, loc: Tensor, log_scale: Tensor, levels: int = 256) -> None:
+        super().__init__(loc, log_scale)
+        self.loc = loc
+        self.log_scale = log_scale
+        self.levels = levels
+
+    def _with(self, *parameters: Tensor) -> PixelLogistic:
+        loc, log_scale = parameters
+        return PixelLogistic(loc, log_scale, self.levels)
+
+    @property
+    def mean(self) -> Tensor:
+        r"""The mean of the levels, (..., C, H, W): :math:`\sum_k P(x \ge k / (L - 1)) / (L - 1)`."""
+        inverse = (-self.log_scale).exp()
+        centre, step = self.loc * inverse, inverse / (self.levels - 1)
+        total = torch.zeros_like(centre)
+        for level in range(1, self.levels):  # one after the other: all at once would take 255 times the memory
+            total = total + torch.sigmoid(centre - (level - 0.5) * step)
+        return total / (self.levels - 1)
+
+    @property
+    def mode(self) -> Tensor:
+        return self._nearest(self.loc)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        return -discretized_logistic_nll(self.loc, self.log_scale, value, self.levels)
+
+    @torch.no_grad()
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        uniform = self._uniform(sample_shape)
+        return self._nearest(self.loc + self.log_scale.exp() * torch.logit(uniform, eps=1e-7))
+
+    def _nearest(self, x: Tensor) -> Tensor:
+        return (x.clamp(0.0, 1.0) * (self.levels - 1)).round() / (self.levels - 1)
+
+
+class PushForward(Distribution):
+    r"""The distribution of an invertible map's output: a normalizing flow.
+
+    .. math:: \log p(z) = \log p_0(f(z)) + \log \left| \det \frac{\partial f}{\partial z} \right|
+
+    Args:
+        normalize: f, from codes to the base, as zuko's transforms have it: a
+            ``torch.distributions.Transform`` with ``call_and_ladj``.
+        base: :math:`p_0`, event shape (latent_dim,).
+    """
+
+    has_rsample = True
+    arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012 (torch's own way)
+    support = constraints.real_vector
+
+    def __init__(self, normalize: Any, base: DiagonalNormal) -> None:
+        self.normalize = normalize
+        self.base = base
+        super().__init__(base.batch_shape, base.event_shape, validate_args=False)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(base {self.base})"
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> PushForward:
+        return PushForward(self.normalize, self.base.expand(batch_shape))
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        noise, log_determinant = self.normalize.call_and_ladj(value)
+        log_p: Tensor = self.base.log_prob(noise) + log_determinant
+        return log_p
+
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
+        z: Tensor = self.normalize.inv(self.base.rsample(sample_shape))
+        return z
+
+
+@singledispatch
+def tempered(distribution: Distribution, temperature: float) -> Distribution:
+    """A distribution over codes with its spread scaled by ``temperature``, for drawing.
+
+    A normal keeps its mean, a mixture the means of its components, a flow the map of its base; any
+    other distribution is scaled about its mean.
+
+    Args:
+        distribution: event shape (latent_dim,).
+        temperature: at least 0.
+
+    Example:
+        >>> wide = DiagonalNormal(torch.ones(2), torch.zeros(2))
+        >>> tempered(wide, 0.5).stddev
+        tensor([0.5000, 0.5000])
+    """
+    scale = torch.as_tensor(temperature, dtype=distribution.mean.dtype, device=distribution.mean.device)
+    shift = td.AffineTransform(distribution.mean * (1 - scale), scale, event_dim=1)
+    return td.TransformedDistribution(distribution, [shift], validate_args=False)
+
+
+@tempered.register
+def _(distribution: DiagonalNormal, temperature: float) -> DiagonalNormal:
+    shift = 2 * math.log(temperature) if temperature > 0 else -math.inf
+    return DiagonalNormal(distribution.mu, distribution.logvar + shift)
+
+
+@tempered.register
+def _(distribution: td.MultivariateNormal, temperature: float) -> td.MultivariateNormal:
+    return td.MultivariateNormal(
+        distribution.loc, scale_tril=distribution.scale_tril * temperature, validate_args=False
+    )
+
+
+@tempered.register
+def _(distribution: td.MixtureSameFamily, temperature: float) -> td.MixtureSameFamily:
+    components = tempered(distribution.component_distribution, temperature)
+    return td.MixtureSameFamily(distribution.mixture_distribution, components, validate_args=False)
+
+
+@tempered.register
+def _(distribution: PushForward, temperature: float) -> PushForward:
+    return PushForward(distribution.normalize, tempered(distribution.base, temperature))  # type: ignore[arg-type]
+
+
+@singledispatch
+def detached(distribution: Distribution) -> Distribution:
+    """The same distribution, through whose parameters no gradient flows.
+
+    Raises:
+        ComponentError: one that does not keep its parameters as attributes.
+    """
+    names = [name for name in distribution.arg_constraints if name in distribution.__dict__]
+    if not names:
+        raise ComponentError(
+            "a posterior whose parameters can be detached", f"a {type(distribution).__name__}", "use gradient='plain'"
+        )
+    values = {name: getattr(distribution, name).detach() for name in names}
+    return type(distribution)(**values, validate_args=False)
+
+
+@detached.register
+def _(distribution: DiagonalNormal) -> DiagonalNormal:
+    return DiagonalNormal(distribution.mu.detach(), distribution.logvar.detach())
+
+
+@detached.register
+def _(distribution: td.Independent) -> Distribution:  # type: ignore[type-arg]
+    return td.Independent(detached(distribution.base_dist), distribution.reinterpreted_batch_ndims, validate_args=False)
+
+
+def kl_by_dimension(q: Distribution, p: Distribution) -> Tensor | None:
+    """KL divergence of q from p in each dimension, (B, latent_dim), where both factorise and torch knows it.
+
+    Example:
+        >>> q = DiagonalNormal(torch.tensor([[0.0, 2.0]]), torch.zeros(1, 2))
+        >>> kl_by_dimension(q, UnitNormal(torch.zeros(2)))
+        tensor([[0., 2.]])
+    """
+    if isinstance(q, DiagonalNormal) and isinstance(p, DiagonalNormal):
+        return gaussian_kl_by_dimension(q.mu, q.logvar, p.mu, p.logvar)
+    factorised = all(isinstance(d, td.Independent) and d.reinterpreted_batch_ndims == 1 for d in (q, p))
+    if factorised:
+        with suppress(NotImplementedError):
+            return kl_divergence(q.base_dist, p.base_dist)  # type: ignore[attr-defined]
+    return None
+
 
 def _kl_diagonal_normals(q: DiagonalNormal, p: DiagonalNormal) -> Tensor:
+    if isinstance(p, UnitNormal):
+        return gaussian_kl(q.mu, q.logvar)
     return gaussian_kl(q.mu, q.logvar, p.mu, p.logvar)
 
 
+def _kl_pixels(p: PixelBernoulli, q: PixelBernoulli) -> Tensor:
+    return bernoulli_cross_entropy(q.logits, p.mean) - p.entropy()
+
+
 register_kl(DiagonalNormal, DiagonalNormal)(_kl_diagonal_normals)  # type: ignore[no-untyped-call]
+register_kl(PixelBernoulli, PixelBernoulli)(_kl_pixels)  # type: ignore[no-untyped-call]

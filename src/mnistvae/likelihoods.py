@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
+from typing import Literal
 
-from torch import Tensor
+import torch
+import torch.distributions as td
+from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from mnistvae._checks import check_choice, check_count, check_number
 from mnistvae._component import Component
-from mnistvae.distributions import PixelBernoulli
+from mnistvae.distributions import PixelBernoulli, PixelContinuousBernoulli, PixelLogistic
 
-__all__ = ["Bernoulli", "Likelihood"]
+__all__ = ["Bernoulli", "ContinuousBernoulli", "DiscretizedLogistic", "Gaussian", "Likelihood"]
+
+#: exp(-6) = 0.0025, a little over half a grey level: below it a density on 8-bit pixels has no bound.
+_LEAST_LOG_SIGMA = -6.0
+#: exp(-7) = 0.0009, a quarter of a grey level: the mass is then in one bin already.
+_LEAST_LOG_SCALE = -7.0
 
 
 class Likelihood(Component):
@@ -55,3 +65,128 @@ class Bernoulli(Likelihood):
 
     def tag(self, binarization: str = "none") -> str:
         return "grey-bce" if binarization == "none" else f"binarized-{binarization}"
+
+
+class ContinuousBernoulli(Likelihood):
+    r"""Independent continuous Bernoulli pixels, a density of grey values in [0, 1]; the parameters are logits.
+
+    .. math:: \log p(x \mid z) = \sum_i l_i (x_i - \tfrac{1}{2}) - \log \frac{\sinh(l_i / 2)}{l_i / 2}
+
+    Loaiza-Ganem and Cunningham (2019), "The continuous Bernoulli: fixing a pervasive error in variational
+    autoencoders", equations 5 to 7.
+
+    Example:
+        >>> likelihood = ContinuousBernoulli()
+        >>> p = likelihood(torch.full((1, 1, 1, 1), 2.0))
+        >>> p.log_prob(torch.ones(1, 1, 1, 1)), p.mean.flatten(), p.mode.flatten()
+        (tensor([0.8386]), tensor([0.6565]), tensor([1.]))
+    """
+
+    n_params = 1
+
+    def forward(self, params: Tensor) -> PixelContinuousBernoulli:
+        return PixelContinuousBernoulli(params)
+
+    def tag(self, binarization: str = "none") -> str:
+        return _density_tag("continuous-bernoulli", binarization)
+
+
+class Gaussian(Likelihood):
+    r"""Independent normal pixels: squared error, with the constant that makes it a density.
+
+    .. math:: -\log p(x \mid z) = \sum_i \frac{(x_i - \mu_i)^2}{2 \sigma_i^2} + \tfrac{1}{2} \log 2 \pi \sigma_i^2
+
+    With ``sigma=math.sqrt(0.5)`` the first term is the sum of squared errors. Beta times the KL term is the
+    same objective as sigma scaled by the root of beta.
+
+    Args:
+        sigma: a number, the same for all pixels; ``"learned"``, one number learned with the weights
+            (Rybkin et al., 2021, section 3.2); or ``"per-pixel"``, given by the decoder for each pixel, whose
+            logarithm is then the second half of the parameters. A sigma that is learned stays above exp(-6).
+        link: ``"logit"``: the mean is the sigmoid of the parameter, in [0, 1] as images are;
+            ``"identity"``: it is the parameter.
+
+    Raises:
+        SettingError: a sigma that is not above 0, or an unknown word.
+
+    Example:
+        >>> Gaussian(sigma=0.1).n_params, Gaussian(sigma="per-pixel").n_params
+        (1, 2)
+    """
+
+    def __init__(
+        self,
+        sigma: float | str = "learned",
+        link: Literal["logit", "identity"] = "logit",
+    ) -> None:
+        super().__init__()
+        self.sigma: float | str
+        if isinstance(sigma, str):
+            self.sigma = check_choice("sigma", sigma, ("learned", "per-pixel"), also="a number above 0")
+        else:
+            self.sigma = check_number("a finite sigma above 0", sigma, above=True, fix="or 'learned', or 'per-pixel'")
+        self.link = check_choice("link", link, ("logit", "identity"))
+        self.n_params = 2 if sigma == "per-pixel" else 1
+        # Half of the range of pixels to start with; training finds the rest.
+        self.log_sigma = nn.Parameter(torch.tensor(math.log(0.5))) if sigma == "learned" else None
+
+    def forward(self, params: Tensor) -> td.Independent[td.Normal]:
+        mean, scale = params, params.new_tensor(1.0)
+        if isinstance(self.sigma, float):
+            scale = params.new_tensor(self.sigma)
+        elif self.log_sigma is not None:
+            scale = _floored(self.log_sigma, _LEAST_LOG_SIGMA).exp().to(params.dtype)
+        else:
+            mean, log_sigma = params.chunk(2, dim=1)
+            scale = _floored(log_sigma, _LEAST_LOG_SIGMA).exp()
+        mean = mean.sigmoid() if self.link == "logit" else mean
+        return td.Independent(td.Normal(mean, scale, validate_args=False), 3, validate_args=False)
+
+    def tag(self, binarization: str = "none") -> str:
+        return _density_tag("gaussian", binarization)
+
+
+class DiscretizedLogistic(Likelihood):
+    r"""Grey levels as what they are: each pixel takes one of 256 values, under a logistic cut into bins.
+
+    .. math:: P(x = k / (L - 1)) = \sigma\left(\frac{x + \delta - \mu}{s}\right)
+        - \sigma\left(\frac{x - \delta - \mu}{s}\right), \qquad \delta = \frac{1}{2 (L - 1)}
+
+    The first half of the parameters are the logits of mu, the second half log s, kept above -7. Kingma et al.
+    (2016), "Improved variational inference with inverse autoregressive flow", appendix C; Salimans et al.
+    (2017), "PixelCNN++", equation 2. Bits per dimension are these nats over (C H W log 2).
+
+    Args:
+        levels: L, the number of grey levels.
+
+    Raises:
+        SettingError: fewer than two levels.
+
+    Example:
+        >>> p = DiscretizedLogistic(levels=4)(torch.randn(1, 2, 1, 1))
+        >>> sum(p.log_prob(torch.full((1, 1, 1, 1), k / 3)).exp() for k in range(4)).round(decimals=5)
+        tensor([1.])
+    """
+
+    n_params = 2
+
+    def __init__(self, levels: int = 256) -> None:
+        super().__init__()
+        self.levels = check_count("at least 2 levels", levels, least=2)
+
+    def forward(self, params: Tensor) -> PixelLogistic:
+        logits, log_scale = params.chunk(2, dim=1)
+        return PixelLogistic(logits.sigmoid(), log_scale.clamp_min(_LEAST_LOG_SCALE), self.levels)
+
+    def tag(self, binarization: str = "none") -> str:
+        return _density_tag(f"discretized-logistic-{self.levels}", binarization)
+
+
+def _floored(value: Tensor, floor: float) -> Tensor:
+    """A soft maximum of value and floor, which keeps a gradient: Rybkin et al. (2021), section 3.3."""
+    return floor + nn.functional.softplus(value - floor)
+
+
+def _density_tag(name: str, binarization: str) -> str:
+    """What was done to the pixels is a part of what is measured, under any likelihood."""
+    return name if binarization == "none" else f"{name}-on-{binarization}-binary"

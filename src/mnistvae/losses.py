@@ -6,11 +6,30 @@ beta = 1 is the evidence lower bound and every figure is in nats per image.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, kl_divergence
 
-__all__ = ["bernoulli_cross_entropy", "gaussian_kl", "kl_or_estimate", "negative_elbo"]
+__all__ = [
+    "annealed_capacity",
+    "bernoulli_cross_entropy",
+    "continuous_bernoulli_nll",
+    "discretized_logistic_nll",
+    "doubly_reparameterized",
+    "free_bits",
+    "gaussian_kl",
+    "gaussian_kl_by_dimension",
+    "gaussian_nll",
+    "importance_weighted_bound",
+    "kl_decomposition",
+    "kl_or_estimate",
+    "negative_elbo",
+    "stratified_log_weights",
+]
+
+_LOG_2PI = math.log(2 * math.pi)
 
 
 def bernoulli_cross_entropy(logits: Tensor, x: Tensor) -> Tensor:
@@ -37,6 +56,106 @@ def bernoulli_cross_entropy(logits: Tensor, x: Tensor) -> Tensor:
     return nn.functional.binary_cross_entropy_with_logits(logits, x, reduction="none").flatten(-3).sum(-1)
 
 
+def continuous_bernoulli_nll(logits: Tensor, x: Tensor) -> Tensor:
+    r"""Minus the log-density of pixels under continuous Bernoullis given by their logits.
+
+    .. math:: -\log p(x) = \sum_i \log \frac{\sinh(l_i / 2)}{l_i / 2} - l_i (x_i - \tfrac{1}{2})
+
+    Loaiza-Ganem and Cunningham (2019), equations 5 to 7, with :math:`\lambda = \sigma(l)`. Written in the
+    logit the normaliser is even and smooth, also at :math:`\lambda = 1/2`, where the paper's form is 0 / 0.
+
+    Args:
+        logits: (..., C, H, W).
+        x: values in [0, 1], broadcast against ``logits``.
+
+    Returns:
+        (...), nats; a density, so it may be negative.
+
+    Example:
+        >>> continuous_bernoulli_nll(torch.zeros(2, 1, 2, 2), torch.rand(2, 1, 2, 2))  # uniform on [0, 1]
+        tensor([0., 0.])
+    """
+    return _over_pixels(log_sinhc(logits / 2) - logits * (x - 0.5))
+
+
+def log_sinhc(a: Tensor) -> Tensor:
+    r"""log(sinh(a) / a) elementwise, without overflow and without a hole at 0."""
+    size = a.abs()
+    near = size < 0.3  # the series is exact to 1e-10 there, its derivative to 1e-9
+    square = torch.where(near, a, 0.0).square()
+    series = square * (1 / 6 - square * (1 / 180 - square * (1 / 2835 - square * (1 / 37800 - square / 467775))))
+    far = torch.where(near, 1.0, size)  # both branches must be finite, or the gradient is NaN
+    return torch.where(near, series, far + torch.log(-torch.expm1(-2 * far)) - torch.log(2 * far))
+
+
+def gaussian_nll(mean: Tensor, log_sigma: Tensor, x: Tensor) -> Tensor:
+    r"""Minus the log-density of pixels under independent normals, constant included.
+
+    .. math:: -\log p(x) = \sum_i \frac{(x_i - \mu_i)^2}{2 \sigma_i^2} + \log \sigma_i + \tfrac{1}{2} \log 2 \pi
+
+    Args:
+        mean: (..., C, H, W).
+        log_sigma: logarithms of the standard deviations, broadcast against ``mean``.
+        x: broadcast against ``mean``.
+
+    Returns:
+        (...), nats; a density, so it may be negative.
+
+    Example:
+        >>> gaussian_nll(torch.zeros(1, 1, 2), torch.zeros(()), torch.ones(1, 1, 2))  # 2 (1 + log 2 pi) / 2
+        tensor(2.8379)
+    """
+    standardized = (x - mean) * (-log_sigma).exp()
+    return _over_pixels(0.5 * (standardized.square() + _LOG_2PI) + log_sigma)
+
+
+def discretized_logistic_nll(mean: Tensor, log_scale: Tensor, x: Tensor, levels: int = 256) -> Tensor:
+    r"""Minus the log-probability of grey levels under a logistic distribution that is cut into bins.
+
+    .. math:: P(x = k / (L - 1)) = \sigma\left(\frac{x + \delta - \mu}{s}\right)
+        - \sigma\left(\frac{x - \delta - \mu}{s}\right), \qquad \delta = \frac{1}{2 (L - 1)}
+
+    with the outermost bins reaching to infinity, so that the L probabilities sum to 1. Kingma et al.
+    (2016), appendix C; Salimans et al. (2017), equation 2.
+
+    Args:
+        mean: (..., C, H, W), on the scale of the pixels.
+        log_scale: logarithms of s, broadcast against ``mean``.
+        x: values in [0, 1], broadcast against ``mean``; each is taken as the level nearest to it.
+        levels: number L of grey levels.
+
+    Returns:
+        (...), nats; not negative.
+    """
+    level = (x * (levels - 1)).round()
+    inverse = (-log_scale).exp()
+    centred = level / (levels - 1) - mean
+    half = 0.5 / (levels - 1)
+    # sigma(b) - sigma(a) = sigma(b) sigma(-a) (1 - exp(a - b)), which neither cancels nor underflows.
+    below = nn.functional.logsigmoid((centred + half) * inverse)
+    above = nn.functional.logsigmoid((half - centred) * inverse)
+    within = torch.log(-torch.expm1(-2 * half * inverse)).expand_as(below)
+    lowest, highest = level <= 0, level >= levels - 1
+    log_p = below.masked_fill(highest, 0.0) + above.masked_fill(lowest, 0.0)
+    return _over_pixels(-(log_p + within.masked_fill(lowest | highest, 0.0)))
+
+
+def _over_pixels(values: Tensor) -> Tensor:
+    return values.flatten(-3).sum(-1)
+
+
+def gaussian_kl_by_dimension(
+    mu: Tensor, logvar: Tensor, prior_mu: Tensor | float = 0.0, prior_logvar: Tensor | float = 0.0
+) -> Tensor:
+    r"""The summands of :func:`gaussian_kl`, (..., latent_dim): which dimensions carry information, and how much.
+
+    Example:
+        >>> gaussian_kl_by_dimension(torch.tensor([[0.0, 2.0]]), torch.zeros(1, 2))
+        tensor([[0., 2.]])
+    """
+    return 0.5 * _twice_gaussian_kl(mu, logvar, prior_mu, prior_logvar)
+
+
 def gaussian_kl(
     mu: Tensor, logvar: Tensor, prior_mu: Tensor | float = 0.0, prior_logvar: Tensor | float = 0.0
 ) -> Tensor:
@@ -61,12 +180,16 @@ def gaussian_kl(
         >>> gaussian_kl(torch.tensor([[0.0, 0.0], [1.0, -1.0]]), torch.zeros(2, 2))
         tensor([0., 1.])
     """
-    if not isinstance(prior_logvar, Tensor):
-        prior_logvar = torch.as_tensor(prior_logvar, dtype=logvar.dtype, device=logvar.device)
-    log_ratio = logvar - prior_logvar
-    distance = (mu - prior_mu).square() * (-prior_logvar).exp()
+    return 0.5 * _twice_gaussian_kl(mu, logvar, prior_mu, prior_logvar).sum(-1)
+
+
+def _twice_gaussian_kl(mu: Tensor, logvar: Tensor, prior_mu: Tensor | float, prior_logvar: Tensor | float) -> Tensor:
     # expm1 keeps the divergence of two nearly equal normals from rounding below zero.
-    return 0.5 * (log_ratio.expm1() - log_ratio + distance).sum(-1)
+    if isinstance(prior_mu, float) and isinstance(prior_logvar, float) and prior_mu == prior_logvar == 0.0:
+        return torch.addcmul(logvar.expm1() - logvar, mu, mu)  # the usual prior, in the hot path of training
+    prior_logvar = torch.as_tensor(prior_logvar, dtype=logvar.dtype, device=logvar.device)
+    log_ratio = logvar - prior_logvar
+    return log_ratio.expm1() - log_ratio + (mu - prior_mu).square() * (-prior_logvar).exp()
 
 
 def kl_or_estimate(q: Distribution, p: Distribution, z: Tensor) -> Tensor:
@@ -103,4 +226,153 @@ def negative_elbo(reconstruction: Tensor, kl: Tensor, beta: float | Tensor = 1.0
     Returns:
         (B,), nats.
     """
+    if isinstance(beta, float):
+        return torch.add(reconstruction, kl, alpha=beta)  # one operation less in every step
     return reconstruction + beta * kl
+
+
+def free_bits(kl_by_dimension: Tensor, floor: float) -> Tensor:
+    r"""KL with a floor under each dimension's batch mean, below which there is nothing to gain.
+
+    .. math:: \sum_j \max\left(\lambda, \mathbb{E}_{x}[D_{KL}(q(z_j \mid x) \| p(z_j))]\right)
+
+    Kingma et al. (2016), equation 15. One value an image, whose batch mean is the sum above.
+
+    Args:
+        kl_by_dimension: (B, latent_dim), nats; (B, 1) puts one floor under the whole code.
+        floor: lambda, nats a dimension.
+
+    Returns:
+        (B,), nats.
+
+    Example:
+        >>> free_bits(torch.tensor([[0.1, 3.0], [0.3, 1.0]]), floor=0.5)
+        tensor([3.5000, 1.5000])
+    """
+    above = kl_by_dimension.mean(0) > floor
+    return torch.where(above, kl_by_dimension, floor).sum(-1)
+
+
+def annealed_capacity(reconstruction: Tensor, kl: Tensor, capacity: float | Tensor, gamma: float | Tensor) -> Tensor:
+    r"""The loss of a VAE whose KL is held near a capacity.
+
+    .. math:: -\log p(x \mid z) + \gamma \, |D_{KL}(q(z \mid x) \| p(z)) - C|
+
+    Burgess et al. (2018), equation 8.
+
+    Args:
+        reconstruction: :math:`-\log p(x \mid z)`, (B,), nats.
+        kl: (B,), nats.
+        capacity: C, nats.
+        gamma: weight of the distance.
+
+    Returns:
+        (B,), nats.
+    """
+    return reconstruction + gamma * (kl - capacity).abs()
+
+
+def importance_weighted_bound(log_weights: Tensor) -> Tensor:
+    r"""The bound on log p(x) of several weighted samples.
+
+    .. math:: \mathcal{L}_K = \log \frac{1}{K} \sum_{k=1}^{K} w_k, \qquad
+        w_k = \frac{p(x \mid z_k) \, p(z_k)}{q(z_k \mid x)}, \quad z_k \sim q(z \mid x)
+
+    Burda et al. (2016), equation 8. It is the ELBO for K = 1, and rises to log p(x) with K.
+
+    Args:
+        log_weights: :math:`\log w_k`, (K, B), nats.
+
+    Returns:
+        (B,), nats.
+
+    Example:
+        >>> importance_weighted_bound(torch.tensor([[1.0], [3.0]]).log())  # log 2
+        tensor([0.6931])
+    """
+    return torch.logsumexp(log_weights, dim=0) - math.log(len(log_weights))
+
+
+def doubly_reparameterized(log_weights: Tensor, z: Tensor) -> Tensor:
+    r"""The bound of :func:`importance_weighted_bound`, with the doubly reparameterized gradient.
+
+    .. math:: \nabla_\phi \mathcal{L}_K = \sum_k \tilde{w}_k^2 \,
+        \frac{\partial \log w_k}{\partial z_k} \frac{\partial z_k}{\partial \phi}, \qquad
+        \tilde{w}_k = \frac{w_k}{\sum_j w_j}
+
+    Tucker et al. (2019), equation 8: the same expectation as the plain gradient, and a variance that does
+    not grow with K. Everything else in ``log_weights`` gets the plain gradient.
+
+    Args:
+        log_weights: (K, B), nats, made of ``z`` and of a :math:`\log q` whose own parameters are detached.
+        z: the codes, (K, B, latent_dim), reparameterized; a gradient hook is put on them.
+
+    Returns:
+        (B,), nats.
+    """
+    bound = importance_weighted_bound(log_weights)
+    weights = torch.softmax(log_weights.detach(), dim=0)
+    if z.requires_grad:
+        z.register_hook(lambda gradient: gradient * weights.unsqueeze(-1))  # type: ignore[no-untyped-call]
+    surrogate = (weights * log_weights).sum(0)
+    return surrogate + (bound - surrogate).detach()
+
+
+def stratified_log_weights(batch: int, images: int | Tensor, *, like: Tensor) -> Tensor:
+    r"""Logarithms of the weights with which a batch's posteriors estimate the aggregate posterior.
+
+    .. math:: q(z) \approx \tfrac{1}{N} q(z \mid x_i) + \tfrac{N - M}{N M} q(z \mid x_{i+1})
+        + \tfrac{1}{M} \sum_{j \ne i, i + 1} q(z \mid x_j), \qquad M = B - 1
+
+    for a code z of image i. Minibatch-stratified sampling, Chen et al. (2018), appendix C.2: its
+    expectation over the other images of the batch is q(z).
+
+    Args:
+        batch: B.
+        images: N, in the data set; taken as B where it is less.
+        like: gives dtype and device.
+
+    Returns:
+        (B, B); row i is for the code of image i.
+
+    Example:
+        >>> stratified_log_weights(3, 100, like=torch.empty(0)).exp()
+        tensor([[0.0100, 0.4900, 0.5000],
+                [0.5000, 0.0100, 0.4900],
+                [0.4900, 0.5000, 0.0100]])
+    """
+    if batch == 1:
+        return like.new_zeros(1, 1)
+    others = batch - 1
+    images = torch.as_tensor(images, dtype=like.dtype, device=like.device).clamp_min(batch)
+    row = like.new_full((batch,), -math.log(others))
+    row[0] = -images.log()
+    # (N - M) / (N M), which for M = N - 1 is the 1 / N that each image of the whole set has.
+    row[1] = (1 / others - 1 / images).log()
+    offsets = torch.arange(batch, device=like.device)
+    return row[(offsets - offsets.unsqueeze(1)) % batch]
+
+
+def kl_decomposition(log_q: Tensor, log_p: Tensor, log_weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    r"""The KL term in three: mutual information, total correlation, dimension-wise KL.
+
+    .. math::
+        \log \frac{q(z \mid x)}{p(z)} = \log \frac{q(z \mid x)}{q(z)}
+            + \log \frac{q(z)}{\prod_j q(z_j)} + \log \frac{\prod_j q(z_j)}{p(z)}
+
+    Chen et al. (2018), equation 2, at one code an image. The three add up to
+    :math:`\log q(z \mid x) - \log p(z)`, whatever the weights.
+
+    Args:
+        log_q: :math:`\log q(z_{i,j} \mid x_m)` of the code of image i under the posterior of image m,
+            (B, B, latent_dim), nats.
+        log_p: :math:`\log p(z_i)`, (B,), nats.
+        log_weights: of the posteriors, (B, B), as :func:`stratified_log_weights` gives them.
+
+    Returns:
+        Mutual information, total correlation, dimension-wise KL: each (B,), nats.
+    """
+    conditional = log_q.diagonal().sum(0)
+    joint = torch.logsumexp(log_weights + log_q.sum(-1), dim=1)
+    product = torch.logsumexp(log_weights.unsqueeze(-1) + log_q, dim=1).sum(-1)
+    return conditional - joint, joint - product, product - log_p

@@ -13,6 +13,7 @@ from mnistvae._component import Component
 from mnistvae._modes import evaluating
 from mnistvae._parts import check_contract, check_parts
 from mnistvae._random import seeded
+from mnistvae.distributions import tempered
 from mnistvae.errors import DataError
 from mnistvae.images import (
     ArrayLike,
@@ -115,6 +116,8 @@ class VAE(Component):
         self.encoder = encoder
         self.decoder = decoder
         self.prior = prior if prior is not None else StandardNormal(latent_dim)
+        check_contract("prior", self.prior)
+        self.prior.attach(latent_dim, self.image_shape, num_classes)
         self.objective = objective if objective is not None else ELBO()
         check_parts(self)
 
@@ -202,7 +205,8 @@ class VAE(Component):
         Args:
             n: how many.
             y: for a conditional model, one label for all or one for each; None draws them evenly.
-            temperature: scales the codes about the prior's mean; below 1 gives more typical images.
+            temperature: scales the prior's spread, see :func:`mnistvae.distributions.tempered`; below 1 gives more
+                typical images.
             generator: makes the draw repeatable.
 
         Returns:
@@ -224,9 +228,9 @@ class VAE(Component):
         with evaluating(self), seeded(generator, self.device):
             labels = self._labels(y, n)
             prior = self.latent_prior(labels)
-            z = prior.sample() if prior.batch_shape == (n,) else prior.sample(torch.Size([n]))
             if temperature != 1.0:
-                z = prior.mean + temperature * (z - prior.mean)
+                prior = tempered(prior, temperature)
+            z = prior.sample() if prior.batch_shape == (n,) else prior.sample(torch.Size([n]))
             return self.decode(z, labels).mean
 
     @torch.no_grad()

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
+import torch
 from torch import Tensor
-from torch.distributions import Distribution
+from torch.distributions import Distribution, Independent
 
-from mnistvae._checks import check_number
+from mnistvae._checks import check_choice, check_count, check_number
 from mnistvae._component import Component
-from mnistvae.losses import kl_or_estimate, negative_elbo
+from mnistvae.distributions import detached, kl_by_dimension
+from mnistvae.errors import ComponentError, SettingError
+from mnistvae.losses import (
+    annealed_capacity,
+    doubly_reparameterized,
+    free_bits,
+    importance_weighted_bound,
+    kl_decomposition,
+    kl_or_estimate,
+    negative_elbo,
+    stratified_log_weights,
+)
+from mnistvae.schedules import Schedule
 
-__all__ = ["ELBO", "LatentVariableModel", "Objective", "Terms"]
+__all__ = ["ELBO", "IWAE", "BetaTC", "LatentVariableModel", "Objective", "Terms"]
 
 
 class Terms(NamedTuple):
@@ -43,36 +56,209 @@ class Objective(Component):
     """Contract of an objective: a model and a batch to :class:`Terms`.
 
     A subclass keeps its constructor arguments as attributes of the same names and implements
-    :meth:`forward`.
+    :meth:`forward`. What changes as training goes is set by the two methods that the Trainer calls.
     """
 
     @abstractmethod
     def forward(self, model: LatentVariableModel, x: Tensor, y: Tensor | None = None) -> Terms:
         """Terms of the loss for images (B, C, H, W) and labels (B,), one value an image."""
 
+    def prepare(self, num_images: int | None) -> None:
+        """Called once before training with the number of training images, where that is known. Does nothing here."""
+
+    def advance(self, step: int) -> None:
+        """Called before each training step with its number, from 0. Does nothing here."""
+
 
 class ELBO(Objective):
-    r"""The negative evidence lower bound, with a weight on its KL term.
+    r"""The negative evidence lower bound, with a weight on its KL term and ways to let it grow.
 
     .. math:: -\mathbb{E}_{q(z \mid x)}[\log p(x \mid z)] + \beta \, D_{KL}(q(z \mid x) \| p(z))
 
     The expectation is estimated at one code, drawn by reparameterization. Kingma and Welling
     (2014), equation 7, for beta = 1; Higgins et al. (2017), equation 4, for any beta.
 
+    With ``free_bits`` the KL term is :func:`mnistvae.losses.free_bits` (Kingma et al., 2016,
+    equation 15); with a ``capacity`` it is :math:`\beta \, |D_{KL} - C|` (Burgess et al., 2018, equation 8).
+
     Args:
         beta: weight of the KL term, at least 0; pixels and latent dimensions are summed, so beta = 1 is the bound.
+        schedule: multiplies beta at each training step or, where there is a capacity, multiplies that: see
+            :mod:`mnistvae.schedules`. In evaluation mode, and until a Trainer calls :meth:`advance`, the factor is 1.
+        free_bits: nats of KL in each latent dimension that cost nothing; under a prior that does not
+            factorise, latent_dim times as many in the whole code.
+        capacity: C, nats of KL that the code is held to; None for no such term.
 
     Raises:
-        SettingError: a negative or infinite beta.
+        SettingError: a negative or infinite number, or free bits and a capacity at once.
+
+    Example:
+        >>> from mnistvae.schedules import Linear
+        >>> objective = ELBO(beta=4.0, schedule=Linear(1000))  # beta rises over 1,000 steps
+        >>> terms = mv.VAE(latent_dim=2, objective=objective).loss(torch.rand(5, 1, 28, 28))
+        >>> torch.allclose(terms.loss, terms.reconstruction + 4 * terms.kl)
+        True
     """
 
-    def __init__(self, beta: float = 1.0) -> None:
+    _factor: Tensor
+
+    def __init__(
+        self,
+        beta: float = 1.0,
+        schedule: Schedule | None = None,
+        free_bits: float = 0.0,
+        capacity: float | None = None,
+    ) -> None:
         super().__init__()
         self.beta = check_number("a finite beta of at least 0", beta, fix="beta = 1 is the evidence lower bound")
+        self.schedule = _check_schedule(schedule)
+        self.free_bits = check_number("free_bits as a finite number of nats of at least 0", free_bits)
+        self.capacity = None
+        if capacity is not None:
+            self.capacity = check_number("capacity as a finite number of nats of at least 0, or None", capacity)
+            if self.free_bits:
+                raise SettingError("free_bits or a capacity", "both", "each sets how much KL there is: leave one out")
+        self.register_buffer("_factor", torch.ones(()), persistent=False)
+
+    def advance(self, step: int) -> None:
+        if self.schedule is not None:
+            self._factor.fill_(self.schedule(step))
 
     def forward(self, model: LatentVariableModel, x: Tensor, y: Tensor | None = None) -> Terms:
         posterior = model.encode(x, y)
         z = posterior.rsample()
         reconstruction = -model.decode(z, y).log_prob(x)
-        kl = kl_or_estimate(posterior, model.latent_prior(y), z)
-        return Terms(negative_elbo(reconstruction, kl, self.beta), reconstruction, kl)
+        prior = model.latent_prior(y)
+        kl = kl_or_estimate(posterior, prior, z)
+        factor: Tensor | float = 1.0 if self.schedule is None or not self.training else self._factor
+        if self.capacity is not None:
+            loss = annealed_capacity(reconstruction, kl, self.capacity * factor, self.beta)
+        else:
+            cost = self._with_free_bits(kl, posterior, prior) if self.free_bits else kl
+            loss = negative_elbo(reconstruction, cost, self.beta * factor)
+        return Terms(loss, reconstruction, kl)
+
+    def _with_free_bits(self, kl: Tensor, posterior: Distribution, prior: Distribution) -> Tensor:
+        by_dimension = kl_by_dimension(posterior, prior)
+        if by_dimension is None:
+            return free_bits(kl.unsqueeze(-1), self.free_bits * posterior.event_shape[0])
+        return free_bits(by_dimension, self.free_bits)
+
+
+class IWAE(Objective):
+    r"""The negative importance-weighted bound: tighter than the ELBO, and more so with more samples.
+
+    .. math:: -\mathbb{E}_{z_1, \dots, z_K \sim q(z \mid x)}\left[\log \frac{1}{K} \sum_{k=1}^{K}
+        \frac{p(x \mid z_k) \, p(z_k)}{q(z_k \mid x)}\right]
+
+    Burda et al. (2016), equation 8. ``reconstruction`` and ``kl`` are those of the ELBO, averaged over the
+    samples; the loss is at most their sum.
+
+    Args:
+        num_samples: K, codes an image; memory and time of the decoder grow with it.
+        gradient: ``"plain"``, or ``"doubly-reparameterized"``, whose noise does not grow with K
+            (Tucker et al., 2019, equation 8).
+
+    Raises:
+        SettingError: fewer than one sample, or another gradient.
+
+    Example:
+        >>> terms = mv.VAE(latent_dim=2, objective=IWAE(num_samples=8)).loss(torch.rand(5, 1, 28, 28))
+        >>> bool((terms.loss <= terms.reconstruction + terms.kl).all())
+        True
+    """
+
+    def __init__(self, num_samples: int = 50, gradient: Literal["plain", "doubly-reparameterized"] = "plain") -> None:
+        super().__init__()
+        self.num_samples = check_count("num_samples as an integer of at least 1", num_samples)
+        self.gradient = check_choice("gradient", gradient, ("plain", "doubly-reparameterized"))
+
+    def forward(self, model: LatentVariableModel, x: Tensor, y: Tensor | None = None) -> Terms:
+        posterior = model.encode(x, y)
+        z = posterior.rsample(torch.Size([self.num_samples]))
+        log_likelihood = _for_each_code(model, z, x, y)
+        log_p = model.latent_prior(y).log_prob(z)
+        if self.gradient == "plain":
+            log_q = posterior.log_prob(z)
+            bound = importance_weighted_bound(log_likelihood + log_p - log_q)
+        else:
+            log_q = detached(posterior).log_prob(z)
+            bound = doubly_reparameterized(log_likelihood + log_p - log_q, z)
+        return Terms(-bound, -log_likelihood.mean(0), (log_q - log_p).mean(0))
+
+
+class BetaTC(Objective):
+    r"""The ELBO with its KL term taken apart, and a weight on each part: disentanglement by total correlation.
+
+    .. math:: -\mathbb{E}[\log p(x \mid z)] + \alpha \, I_q(z; x)
+        + \beta \, D_{KL}\left(q(z) \,\|\, \textstyle\prod_j q(z_j)\right)
+        + \gamma \sum_j D_{KL}(q(z_j) \| p(z_j))
+
+    Chen et al. (2018), "Isolating sources of disentanglement in VAEs", equation 4. The aggregate posterior
+    q(z) is estimated from the batch by stratified weights (appendix C.2), so a batch should hold some
+    hundred images. With all weights 1 it is the ELBO with its KL estimated at one code. ``kl`` is in closed form
+    where there is one.
+
+    Args:
+        alpha: weight of the mutual information between code and image.
+        beta: weight of the total correlation.
+        gamma: weight of the dimension-wise KL.
+        num_images: N, the size of the training set; None to be told by the Trainer, or where there is
+            none, to take the batch for the set.
+
+    Raises:
+        SettingError: a negative or infinite weight.
+        ComponentError: a posterior whose dimensions are not independent.
+    """
+
+    _num_images: Tensor
+
+    def __init__(
+        self, alpha: float = 1.0, beta: float = 6.0, gamma: float = 1.0, num_images: int | None = None
+    ) -> None:
+        super().__init__()
+        self.alpha = check_number("a finite alpha of at least 0", alpha)
+        self.beta = check_number("a finite beta of at least 0", beta)
+        self.gamma = check_number("a finite gamma of at least 0", gamma)
+        self.num_images = None if num_images is None else check_count("num_images of at least 1, or None", num_images)
+        # Saved with the model, whose loss depends on it.
+        self.register_buffer("_num_images", torch.tensor(self.num_images or 0))
+
+    def prepare(self, num_images: int | None) -> None:
+        if self.num_images is None and num_images is not None:
+            self._num_images.fill_(num_images)
+
+    def forward(self, model: LatentVariableModel, x: Tensor, y: Tensor | None = None) -> Terms:
+        posterior = model.encode(x, y)
+        if not isinstance(posterior, Independent) or posterior.reinterpreted_batch_ndims != 1:
+            raise ComponentError(
+                "a posterior whose dimensions are independent, for the total correlation",
+                f"a {type(posterior).__name__}",
+                "return torch.distributions.Independent(..., 1) from the encoder, or use ELBO",
+            )
+        z = posterior.rsample()
+        reconstruction = -model.decode(z, y).log_prob(x)
+        prior = model.latent_prior(y)
+        log_q = posterior.base_dist.log_prob(z.unsqueeze(1))
+        log_weights = stratified_log_weights(len(x), self._num_images, like=z)
+        information, correlation, dimensions = kl_decomposition(log_q, prior.log_prob(z), log_weights)
+        loss = reconstruction + self.alpha * information + self.beta * correlation + self.gamma * dimensions
+        return Terms(loss, reconstruction, kl_or_estimate(posterior, prior, z))
+
+
+def _for_each_code(model: LatentVariableModel, z: Tensor, x: Tensor, y: Tensor | None) -> Tensor:
+    """Values of log p(x | z) for several codes (K, B, latent_dim) of each image: (K, B)."""
+    samples = len(z)
+    labels = None if y is None else y.repeat(samples)
+    log_likelihood: Tensor = model.decode(z.flatten(0, 1), labels).log_prob(x.repeat(samples, 1, 1, 1))
+    return log_likelihood.reshape(samples, -1)
+
+
+def _check_schedule(schedule: Schedule | None) -> Schedule | None:
+    if schedule is None or isinstance(schedule, Schedule):
+        return schedule
+    raise ComponentError(
+        "schedule as a mnistvae Schedule, or None",
+        schedule.__name__ if isinstance(schedule, type) else f"a {type(schedule).__name__}",
+        "for instance mnistvae.schedules.Linear(1000)",
+    )

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
-from typing import TypeAlias
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal, TypeAlias
 
 import torch
-from torch import Tensor
+import torch.distributions as td
+from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from mnistvae._checks import check_count
+from mnistvae._checks import check_choice, check_count, check_widths
 from mnistvae._component import Component
-from mnistvae.distributions import DiagonalNormal
+from mnistvae.distributions import DiagonalNormal, PushForward, UnitNormal
+from mnistvae.errors import ComponentError, DataError
+from mnistvae.images import ArrayLike, ImageShape, as_images, check_range
 
-__all__ = ["Prior", "StandardNormal"]
+__all__ = ["Encode", "Flow", "GaussianMixture", "Prior", "StandardNormal", "VampPrior"]
 
 #: The model's own encoder, for a prior that is made of posteriors.
 Encode: TypeAlias = Callable[[Tensor, Tensor | None], Distribution]
@@ -32,6 +36,12 @@ class Prior(Component):
     @abstractmethod
     def forward(self, y: Tensor | None = None, *, encode: Encode | None = None) -> Distribution:
         """p(z) with batch shape () or, given labels (B,), batch shape () or (B,); event shape (latent_dim,)."""
+
+    def attach(self, latent_dim: int, image_shape: ImageShape, num_classes: int | None) -> None:
+        """Called once by the model that takes the prior, before anything else: make what depends on its sizes.
+
+        Does nothing here.
+        """
 
 
 class StandardNormal(Prior):
@@ -54,5 +64,231 @@ class StandardNormal(Prior):
         self.latent_dim = check_count("latent_dim as an integer of at least 1", latent_dim)
         self.register_buffer("zero", torch.zeros(self.latent_dim), persistent=False)
 
-    def forward(self, y: Tensor | None = None, *, encode: Encode | None = None) -> DiagonalNormal:
-        return DiagonalNormal(self.zero, self.zero)
+    def forward(self, y: Tensor | None = None, *, encode: Encode | None = None) -> UnitNormal:
+        return UnitNormal(self.zero)
+
+
+class GaussianMixture(Prior):
+    r"""A mixture of normals, learned with the weights or fitted after training by :func:`mnistvae.fit_prior`.
+
+    .. math:: p(z) = \sum_{k=1}^{K} \pi_k \, \mathcal{N}(z; \mu_k, \Sigma_k)
+
+    Args:
+        latent_dim: size of z.
+        components: K.
+        covariance: ``"diag"`` or ``"full"``.
+
+    Raises:
+        SettingError: a size below 1, or another covariance.
+
+    Example:
+        >>> GaussianMixture(2, components=5)().sample((3,)).shape
+        torch.Size([3, 2])
+    """
+
+    def __init__(self, latent_dim: int, components: int = 10, covariance: Literal["diag", "full"] = "diag") -> None:
+        super().__init__()
+        self.latent_dim = check_count("latent_dim as an integer of at least 1", latent_dim)
+        self.components = check_count("components as an integer of at least 1", components)
+        self.covariance = check_choice("covariance", covariance, ("diag", "full"))
+        self.logits = nn.Parameter(torch.zeros(components))
+        self.means = nn.Parameter(torch.randn(components, latent_dim))
+        #: Logarithms of the standard deviations, or of the diagonal of the Cholesky factor.
+        self.log_scales = nn.Parameter(torch.zeros(components, latent_dim))
+        #: The Cholesky factor below its diagonal; what is above is not used.
+        self.lower = nn.Parameter(torch.zeros(components, latent_dim, latent_dim)) if covariance == "full" else None
+
+    def forward(self, y: Tensor | None = None, *, encode: Encode | None = None) -> td.MixtureSameFamily:
+        parts: Distribution
+        if self.lower is None:
+            parts = DiagonalNormal(self.means, 2 * self.log_scales)
+        else:
+            scale_tril = self.lower.tril(-1) + torch.diag_embed(self.log_scales.exp())
+            parts = td.MultivariateNormal(self.means, scale_tril=scale_tril, validate_args=False)
+        return _mixture(self.logits, parts)
+
+    @torch.no_grad()
+    def set_components(self, weights: Tensor, means: Tensor, scale_tril: Tensor) -> None:
+        """Give the mixture other components, such as those of a fit.
+
+        Args:
+            weights: pi, (K,), above 0.
+            means: (K, latent_dim).
+            scale_tril: Cholesky factors of the covariances, (K, latent_dim, latent_dim); of ``"diag"``, diagonal ones.
+        """
+        self.logits.copy_(weights.log())
+        self.means.copy_(means)
+        self.log_scales.copy_(scale_tril.diagonal(dim1=-2, dim2=-1).log())
+        if self.lower is not None:
+            self.lower.copy_(scale_tril.tril(-1))
+
+
+class VampPrior(Prior):
+    r"""A mixture of the model's own posteriors at learned images: the variational mixture of posteriors prior.
+
+    .. math:: p(z) = \frac{1}{K} \sum_{k=1}^{K} q(z \mid u_k)
+
+    Tomczak and Welling (2018), "VAE with a VampPrior", equation 9. The pseudo-inputs u are sigmoids of
+    parameters, so that they stay images; the model that takes the prior gives them their shape. Under a label the
+    posteriors are those of the same label.
+
+    Args:
+        components: K, the number of pseudo-inputs; each costs one more image to encode at every step.
+
+    Raises:
+        SettingError: fewer than one component.
+
+    Example:
+        >>> vae = mv.VAE(latent_dim=2, prior=VampPrior(components=20))
+        >>> vae.prior.pseudo_inputs.shape
+        torch.Size([20, 1, 28, 28])
+    """
+
+    #: Logits of the pseudo-inputs, (K, C, H, W), once there is a model.
+    logits: nn.Parameter | None
+
+    def __init__(self, components: int = 500) -> None:
+        super().__init__()
+        self.components = check_count("components as an integer of at least 1", components)
+        self.num_classes: int | None = None
+        self.register_parameter("logits", None)
+
+    def attach(self, latent_dim: int, image_shape: ImageShape, num_classes: int | None) -> None:
+        self.latent_dim = latent_dim
+        self.num_classes = num_classes
+        if self.logits is None:
+            # Dark, as most of an image is, and each different, or they would stay the same for ever.
+            self.logits = nn.Parameter(torch.randn(self.components, *image_shape) - 3.0)
+        elif self.logits.shape[1:] != image_shape:
+            raise ComponentError(
+                f"a VampPrior for images of shape {image_shape}",
+                f"pseudo-inputs of shape {tuple(self.logits.shape[1:])}",
+                "give each model a prior of its own",
+            )
+
+    @property
+    def pseudo_inputs(self) -> Tensor:
+        """u, (K, C, H, W) in (0, 1)."""
+        return self._logits().sigmoid()
+
+    @torch.no_grad()
+    def start_from(self, images: ArrayLike) -> None:
+        """Take images, such as some of the training set, as the first pseudo-inputs.
+
+        Args:
+            images: (K, C, H, W) in [0, 1], or uint8.
+
+        Raises:
+            DataError: another number or shape, or values outside [0, 1].
+        """
+        logits = self._logits()
+        shape = (logits.shape[1], logits.shape[2], logits.shape[3])
+        first = check_range(as_images(images, shape, device=logits.device, dtype=logits.dtype))
+        if len(first) != self.components:
+            raise DataError(f"{self.components} images, one for each component", str(len(first)), "take as many")
+        logits.copy_(torch.logit(first, eps=0.01))  # a pixel at 0 or 1 would never learn again
+
+    def forward(self, y: Tensor | None = None, *, encode: Encode | None = None) -> td.MixtureSameFamily:
+        if encode is None:
+            raise ComponentError(
+                "the model's encoder for a VampPrior", "none", "call it through the model: model.latent_prior(y)"
+            )
+        u = self.pseudo_inputs
+        if y is None or self.num_classes is None:
+            parts = encode(u, None)
+        else:  # every class once, then each image its own
+            repeated = torch.arange(self.num_classes, device=u.device).repeat_interleave(self.components)
+            by_class = encode(u.repeat(self.num_classes, 1, 1, 1), repeated)
+            parts = _select(by_class, (self.num_classes, self.components), y)
+        return _mixture(u.new_zeros(self.components), parts)
+
+    def _logits(self) -> nn.Parameter:
+        if self.logits is None:
+            raise ComponentError(
+                "a VampPrior that is part of a model", "one that is not", "pass it to VAE(prior=...) first"
+            )
+        return self.logits
+
+
+class Flow(Prior):
+    r"""A normalizing flow from the standard normal, by the library zuko.
+
+    .. math:: \log p(z) = \log \mathcal{N}(f(z); 0, I) + \log \left| \det \frac{\partial f}{\partial z} \right|
+
+    It starts as the identity, so p(z) starts as the standard normal. Dinh et al. (2017), "Density estimation using
+    Real NVP", equation 2 and, for the couplings, equations 7 and 8; Papamakarios et al. (2017) for MAF;
+    Durkan et al. (2019) for NSF.
+
+    Args:
+        latent_dim: size of z; a RealNVP splits it in two, so 2 at least makes sense.
+        kind: ``"realnvp"``, affine couplings, fast both ways; ``"maf"``, affine and autoregressive, slow to draw
+            from; ``"nsf"``, autoregressive splines, slower still and the most flexible.
+        transforms: how many, one after the other.
+        hidden: widths of the hidden layers of each transform's network.
+
+    Raises:
+        ComponentError: zuko is not installed: ``pip install "mnistvae[flows]"``.
+        SettingError: a size below 1, or another kind.
+    """
+
+    zero: Tensor
+
+    def __init__(
+        self,
+        latent_dim: int,
+        kind: Literal["realnvp", "maf", "nsf"] = "realnvp",
+        transforms: int = 8,
+        hidden: Sequence[int] = (256, 256),
+    ) -> None:
+        super().__init__()
+        self.latent_dim = check_count("latent_dim as an integer of at least 1", latent_dim)
+        self.kind = check_choice("kind", kind, ("realnvp", "maf", "nsf"))
+        self.transforms = check_count("transforms as an integer of at least 1", transforms)
+        self.hidden = check_widths("hidden", hidden, least=1)
+        self.register_buffer("zero", torch.zeros(self.latent_dim), persistent=False)
+        with _zuko() as flows:
+            make = {"realnvp": flows.RealNVP, "maf": flows.MAF, "nsf": flows.NSF}[self.kind]
+            flow = make(latent_dim, transforms=transforms, hidden_features=self.hidden, activation=nn.SiLU)
+        self.normalize = flow.transform
+        for network in self.normalize.modules():
+            layers = [layer for layer in network.children() if isinstance(layer, nn.Linear)]
+            if layers:  # the last layer of a transform's network
+                nn.init.zeros_(layers[-1].weight)
+                nn.init.zeros_(layers[-1].bias)
+
+    def forward(self, y: Tensor | None = None, *, encode: Encode | None = None) -> PushForward:
+        return PushForward(self.normalize(), UnitNormal(self.zero))
+
+
+def _mixture(logits: Tensor, parts: Distribution) -> td.MixtureSameFamily:
+    """The mixture of the last batch dimension of ``parts``."""
+    logits = logits.expand(parts.batch_shape)
+    weights = td.Categorical(logits=logits, validate_args=False)
+    return td.MixtureSameFamily(weights, parts, validate_args=False)
+
+
+def _select(posteriors: Distribution, shape: tuple[int, int], y: Tensor) -> DiagonalNormal:
+    """Of posteriors (classes * K,), those of each label: batch (B, K)."""
+    if not isinstance(posteriors, DiagonalNormal):
+        raise ComponentError(
+            "an encoder that returns DiagonalNormal, for a VampPrior that sees labels",
+            f"a {type(posteriors).__name__}",
+            "use GaussianEncoder, or a model without labels",
+        )
+    mu, logvar = (t.reshape(*shape, -1).index_select(0, y) for t in (posteriors.mu, posteriors.logvar))
+    return DiagonalNormal(mu, logvar)
+
+
+@contextmanager
+def _zuko() -> Iterator[Any]:
+    """The flows of zuko; importing it changes defaults of torch's Distribution, which are put back."""
+    names = ("_validate_args", "arg_constraints")
+    before = {name: Distribution.__dict__[name] for name in names}
+    try:
+        import zuko.flows
+    except ImportError as error:
+        raise ComponentError("the library zuko for a flow", str(error), 'pip install "mnistvae[flows]"') from error
+    finally:
+        for name, value in before.items():
+            setattr(Distribution, name, value)
+    yield zuko.flows

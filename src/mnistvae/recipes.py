@@ -15,8 +15,11 @@ from typing import TYPE_CHECKING, Any
 from mnistvae.errors import SettingError
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from mnistvae.images import ImageShape
     from mnistvae.models import VAE
+    from mnistvae.schedules import Schedule
     from mnistvae.training import Trainer
 
 __all__ = ["RECIPES", "Recipe", "get", "names"]
@@ -44,6 +47,8 @@ class Recipe:
     settings: Mapping[str, Any]
     #: Settings of the Trainer.
     training: Mapping[str, Any]
+    #: Where it comes from.
+    source: str = ""
     #: Whether the model is told the labels.
     conditional: bool = False
 
@@ -127,31 +132,88 @@ def _mlp(
     image_shape: ImageShape,
     num_classes: int | None,
     latent_dim: int,
-    beta: float,
     hidden: tuple[int, ...],
+    beta: float = 1.0,
+    activation: str = "relu",
     leak: float = 0.0,
+    sigma: float | str | None = None,
+    num_samples: int | None = None,
+    components: int | None = None,
+    warmup: int = 0,
 ) -> VAE:
-    """Fully connected, Bernoulli pixels; ``leak`` is the slope of the activation below zero."""
-    from torch import nn
-
-    from mnistvae._checks import check_number
+    """Fully connected; each setting beyond the widths is one part more."""
+    from mnistvae.likelihoods import Bernoulli, Gaussian
     from mnistvae.models import VAE
     from mnistvae.networks import MLPDecoder, MLPEncoder
-    from mnistvae.objectives import ELBO
+    from mnistvae.objectives import ELBO, IWAE
+    from mnistvae.priors import VampPrior
 
-    leak = check_number("leak as a finite slope of at least 0", leak)
-    activation = nn.LeakyReLU(leak) if leak else None
+    between = _activation(activation, leak)
     return VAE(
         latent_dim,
         image_shape,
-        encoder=MLPEncoder(latent_dim, image_shape, hidden, activation, num_classes),
-        decoder=MLPDecoder(latent_dim, image_shape, tuple(reversed(hidden)), activation, num_classes),
-        objective=ELBO(beta),
+        encoder=MLPEncoder(latent_dim, image_shape, hidden, between, num_classes),
+        decoder=MLPDecoder(latent_dim, image_shape, tuple(reversed(hidden)), between, num_classes),
+        likelihood=Bernoulli() if sigma is None else Gaussian(sigma),
+        prior=None if components is None else VampPrior(components),
+        objective=ELBO(beta, _warmup(warmup)) if num_samples is None else IWAE(num_samples),
         num_classes=num_classes,
     )
 
 
+def _resnet(
+    image_shape: ImageShape,
+    num_classes: int | None,
+    latent_dim: int,
+    beta: float,
+    channels: tuple[int, ...],
+    hidden: tuple[int, ...],
+    dropout: float,
+    transforms: int,
+    warmup: int,
+) -> VAE:
+    """Residual blocks, Bernoulli pixels, and a RealNVP prior whose networks have the widths ``hidden``."""
+    from mnistvae.models import VAE
+    from mnistvae.networks import ResNetDecoder, ResNetEncoder
+    from mnistvae.objectives import ELBO
+    from mnistvae.priors import Flow
+
+    down, up = (1, *(2 for _ in channels[1:])), tuple(2 for _ in channels)
+    return VAE(
+        latent_dim,
+        image_shape,
+        encoder=ResNetEncoder(latent_dim, image_shape, channels, down, dropout=0.0, num_classes=num_classes),
+        decoder=ResNetDecoder(latent_dim, image_shape, channels[::-1], up, dropout=dropout, num_classes=num_classes),
+        prior=Flow(latent_dim, "realnvp", transforms, hidden),
+        objective=ELBO(beta, _warmup(warmup, start=0.1)),
+        num_classes=num_classes,
+    )
+
+
+def _activation(name: str, leak: float) -> nn.Module | None:
+    """What stands between two linear layers; None is the usual ReLU."""
+    from torch import nn
+
+    from mnistvae._checks import check_choice, check_number
+
+    leak = check_number("leak as a finite slope of at least 0", leak)
+    name = check_choice("activation", name, ("relu", "tanh"))
+    if leak:
+        return nn.LeakyReLU(leak)
+    return nn.Tanh() if name == "tanh" else None
+
+
+def _warmup(steps: int, start: float = 0.0) -> Schedule | None:
+    """Beta grows over so many steps; none for no steps."""
+    from mnistvae._checks import check_count
+    from mnistvae.schedules import Linear
+
+    steps = check_count("warmup as a number of steps of at least 0", steps, least=0)
+    return Linear(steps, start) if steps else None
+
+
 _USUAL = {"epochs": 20, "batch_size": 128, "learning_rate": 1e-3}
+_BINARY = {"batch_size": 100, "learning_rate": 1e-3, "binarization": "dynamic"}
 
 #: All recipes by name.
 RECIPES: Mapping[str, Recipe] = MappingProxyType(
@@ -164,6 +226,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
                 _conv,
                 {"latent_dim": 10, "beta": 1.0, "channels": (32, 64, 128)},
                 {"epochs": 20, "batch_size": 64, "learning_rate": 2e-3},
+                "Kingma and Welling (2014) with convolutions; batch and learning rate tuned on mnist-mini",
             ),
             Recipe(
                 "beta-conv",
@@ -171,6 +234,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
                 _conv,
                 {"latent_dim": 15, "beta": 0.05, "channels": (32, 64, 128)},
                 {"epochs": 15, "batch_size": 128, "learning_rate": 1e-3},
+                "Higgins et al. (2017), with beta as notebooks that average over pixels have it",
             ),
             Recipe(
                 "conditional",
@@ -178,6 +242,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
                 _conv,
                 {"latent_dim": 8, "beta": 1.0, "channels": (32, 64, 128)},
                 {"epochs": 20, "batch_size": 64, "learning_rate": 2e-3},
+                "Sohn, Lee and Yan (2015)",
                 conditional=True,
             ),
             Recipe(
@@ -186,6 +251,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
                 _mlp,
                 {"latent_dim": 16, "beta": 1.0, "hidden": (512, 256)},
                 _USUAL,
+                "Kingma and Welling (2014), wider",
             ),
             Recipe(
                 "mlp-20",
@@ -193,6 +259,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
                 _mlp,
                 {"latent_dim": 20, "beta": 1.0, "hidden": (400,)},
                 {**_USUAL, "epochs": 10},
+                "pytorch/examples, vae",
             ),
             Recipe(
                 "mlp-2d",
@@ -200,6 +267,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
                 _mlp,
                 {"latent_dim": 2, "beta": 1.0, "hidden": (400,)},
                 _USUAL,
+                "Kingma and Welling (2014), figure 4: two latent dimensions",
             ),
             Recipe(
                 "leaky-mlp-2d",
@@ -207,6 +275,55 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
                 _mlp,
                 {"latent_dim": 2, "beta": 1.0, "hidden": (512, 512), "leak": 0.2},
                 _USUAL,
+                "Kingma and Welling (2014), figure 4, with the activation of Maas et al. (2013)",
+            ),
+            Recipe(
+                "gaussian-mlp",
+                "squared error and KL: normal pixels with a fixed sigma of the root of 1/2",
+                _mlp,
+                {"latent_dim": 20, "beta": 1.0, "hidden": (400,), "sigma": 0.5**0.5},
+                {**_USUAL, "epochs": 50},
+                "Kingma and Welling (2014), appendix C.2",
+            ),
+            Recipe(
+                "kingma2014",
+                "the first VAE: 784-500-20, tanh, binarized pixels",
+                _mlp,
+                {"latent_dim": 20, "beta": 1.0, "hidden": (500,), "activation": "tanh"},
+                {**_BINARY, "epochs": 50},
+                "Kingma and Welling (2014), section 5 and appendix C.1; Adam in place of Adagrad",
+            ),
+            Recipe(
+                "iwae-50",
+                "importance-weighted, 50 samples: 784-200-200-50, tanh, binarized pixels",
+                _mlp,
+                {"latent_dim": 50, "hidden": (200, 200), "activation": "tanh", "num_samples": 50},
+                {**_BINARY, "epochs": 50},
+                "Burda, Grosse and Salakhutdinov (2016), section 5, one stochastic layer",
+            ),
+            Recipe(
+                "vamp",
+                "a prior made of 500 posteriors: 784-300-300-40, binarized pixels",
+                _mlp,
+                {"latent_dim": 40, "beta": 1.0, "hidden": (300, 300), "components": 500, "warmup": 6000},
+                {**_BINARY, "learning_rate": 5e-4, "epochs": 50},
+                "Tomczak and Welling (2018), section 5, one stochastic layer; ReLU in place of gates",
+            ),
+            Recipe(
+                "resnet-flow",
+                "residual networks and a RealNVP prior, binarized pixels; for a GPU, and the extra [flows]",
+                _resnet,
+                {
+                    "latent_dim": 40,
+                    "beta": 1.0,
+                    "channels": (64, 128, 128),
+                    "hidden": (256, 256),
+                    "dropout": 0.1,
+                    "transforms": 8,
+                    "warmup": 2000,
+                },
+                {**_BINARY, "batch_size": 256, "epochs": 100},
+                "He et al. (2016) and Dinh et al. (2017); beta from 0.1 to 1 over the warm-up",
             ),
         )
     }

@@ -12,12 +12,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from PIL import Image
 from torch import Tensor
 
+from mnistvae import fitting
 from mnistvae._checks import check_count
 from mnistvae._files import make_folder, write_atomically
 from mnistvae._modes import evaluating
@@ -33,7 +34,7 @@ from mnistvae.training import CSVLog, History
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["RUN_FILES", "Run", "generate", "reconstruct", "train"]
+__all__ = ["RUN_FILES", "Run", "fit_prior", "generate", "reconstruct", "train"]
 
 #: What a training run leaves in its folder.
 RUN_FILES = ("model.safetensors", "history.csv", "loss.png", "reconstructions.png", "samples.png")
@@ -86,11 +87,11 @@ def train(
             callbacks=[CSVLog(target / "history.csv")],
         )
         history = trainer.fit(model, data, validation)
-        metadata = {
+        metadata: dict[str, Any] = {
             "recipe": recipe.name,
             "dataset": data.name,
             "images": len(data),
-            "binarization": data.binarization,
+            "binarization": trainer.binarization if data.binarization == "none" else data.binarization,
             "epochs": len(history),
             "batch_size": trainer.batch_size,
             "learning_rate": trainer.learning_rate,
@@ -100,11 +101,9 @@ def train(
         }
         save(model, target / "model.safetensors", metadata)
         write_figure(loss_curves(history), target / "loss.png")
-        shown = one_of_each(validation or data)
+        shown = as_trained(one_of_each(validation or data), metadata["binarization"])
         write_figure(_reconstructions(model, shown), target / "reconstructions.png")
-        columns = _columns(model)
-        images = model.sample(8 * columns, generator=torch.Generator().manual_seed(seed))
-        write_figure(sample_grid(images, columns=columns), target / "samples.png")
+        write_figure(_samples(model, seed), target / "samples.png")
     return Run(target, model, history)
 
 
@@ -153,17 +152,67 @@ def generate(
     return images
 
 
-def reconstruct(model: VAE, data: ImageDataset, folder: str | os.PathLike[str], n: int = 10) -> Path:
+def reconstruct(
+    model: VAE, data: ImageDataset, folder: str | os.PathLike[str], n: int = 10, *, binarization: str = "none"
+) -> Path:
     """Write ``reconstructions.png``: n images, of all classes in turn, over their reconstructions.
+
+    Args:
+        model: the model.
+        data: images.
+        folder: made if need be.
+        n: how many.
+        binarization: what the model's training did to grey images; the same is done to these.
 
     Raises:
         OutputError: the folder holds such a file already, or cannot be written.
         MnistvaeError: what the model raises.
     """
     n = check_count("at least one image to reconstruct", n)
-    picture = _reconstructions(model, one_of_each(data, n))
+    picture = _reconstructions(model, as_trained(one_of_each(data, n), binarization))
     with _claimed(folder, ["reconstructions.png"], "reconstructions.png") as target:
         return write_figure(picture, target / "reconstructions.png")
+
+
+def fit_prior(
+    model: VAE,
+    data: ImageDataset,
+    folder: str | os.PathLike[str],
+    components: int = 10,
+    *,
+    covariance: Literal["diag", "full"] = "full",
+    seed: int = 0,
+    metadata: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write a copy of a model with a fitted prior (see :func:`mnistvae.fit_prior`), and samples of it.
+
+    Args:
+        model: a trained model.
+        data: the images it was trained on.
+        folder: made if need be; gets ``model.safetensors`` and ``samples.png``.
+        components: normals in the mixture.
+        covariance: "full" or "diag".
+        seed: of the fit and of the samples.
+        metadata: what the model's file says beside the model; the copy's says it too. The data are binarized
+            as it says.
+
+    Returns:
+        The path of the new model.
+
+    Raises:
+        OutputError: the folder holds such files already, or cannot be written.
+        MnistvaeError: what :func:`mnistvae.fit_prior` raises.
+    """
+    about = dict(metadata or {})
+    binarization = about.get("binarization", "none")
+    if binarization != "none" and data.binarization == "none":
+        data = data.binarized(binarization)
+    fitted = fitting.fit_prior(model, data, components, covariance=covariance, seed=seed)
+    about["fitted_prior"] = {"dataset": data.name, "images": len(data), "seed": seed}
+    with _claimed(folder, ["model.safetensors", "samples.png"], "samples.png") as target:
+        path = save(fitted, target / "model.safetensors", about)
+        write_figure(_samples(fitted, seed), target / "samples.png")
+    return path
 
 
 def one_of_each(data: ImageDataset, n: int = 10) -> ImageDataset:
@@ -177,6 +226,13 @@ def one_of_each(data: ImageDataset, n: int = 10) -> ImageDataset:
     return data[order[torch.argsort(rank, stable=True)][:n]]
 
 
+def as_trained(data: ImageDataset, binarization: str) -> ImageDataset:
+    """A few images as a model saw them in training: grey, or black and white (drawn once)."""
+    if binarization == "none" or data.binarization != "none":
+        return data
+    return data.binarized("threshold" if binarization == "threshold" else "static")
+
+
 def write_figure(figure: Figure, path: Path) -> Path:
     """A figure as PNG, atomically."""
     stream = io.BytesIO()
@@ -187,6 +243,11 @@ def write_figure(figure: Figure, path: Path) -> Path:
 def _reconstructions(model: VAE, data: ImageDataset) -> Figure:
     labels = data.labels if model.num_classes is not None else None
     return reconstruction_grid(data.images, model.reconstruct(data.images, labels))
+
+
+def _samples(model: VAE, seed: int) -> Figure:
+    columns = _columns(model)
+    return sample_grid(model.sample(8 * columns, generator=torch.Generator().manual_seed(seed)), columns=columns)
 
 
 def _decode_at(model: VAE, at: Sequence[Sequence[float]], label: int | None) -> Tensor:

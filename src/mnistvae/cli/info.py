@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from mnistvae.cli.options import model_argument
+from mnistvae.cli.options import model_argument, setting_text
 
 __all__ = ["info"]
 
@@ -27,7 +27,7 @@ def info(model: Path) -> None:
     click.echo(f"{model}: {numbers:,} numbers in {len(file.tensors)} tensors, written by mnistvae {file.version}")
     for key, value in file.metadata.items():
         if isinstance(value, dict):
-            click.echo(f"{key}: " + ", ".join(f"{name}={_short(part)}" for name, part in value.items()))
+            click.echo(f"{key}: " + ", ".join(f"{name}={setting_text(part)}" for name, part in value.items()))
         else:
             click.echo(f"{key}: {value}")
     try:
@@ -35,7 +35,3 @@ def info(model: Path) -> None:
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise FileFormatError(f"the header of {model} to describe parts", "something else", "write it anew") from error
     click.echo(parts)
-
-
-def _short(value: object) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -7,6 +7,7 @@ from typing import IO, Any
 import click
 
 from mnistvae._version import __version__
+from mnistvae.cli.fit_prior import fit_prior
 from mnistvae.cli.generate import generate
 from mnistvae.cli.info import info
 from mnistvae.cli.recipes import recipes
@@ -49,7 +50,7 @@ def cli() -> None:
     """
 
 
-for command in (train, generate, reconstruct, info, recipes):
+for command in (train, generate, reconstruct, fit_prior, info, recipes):
     cli.add_command(command)
 
 

@@ -8,7 +8,17 @@ from typing import Any, TypeVar
 
 import click
 
-__all__ = ["IntTuple", "Point", "data_options", "device_option", "model_argument", "out_option", "seed_option"]
+__all__ = [
+    "IntTuple",
+    "NumberOrWord",
+    "Point",
+    "data_options",
+    "device_option",
+    "model_argument",
+    "out_option",
+    "seed_option",
+    "setting_text",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -30,7 +40,20 @@ class _Numbers(click.ParamType):  # type: ignore[type-arg]  # generic from click
             self.fail(f"expected {kind} between commas, such as 2,1, got {value!r}", param, ctx)
 
 
+class _NumberOrWord(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
+    """A number, or a word that the setting knows."""
+
+    name = "x|word"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | str:
+        try:
+            return float(value)
+        except ValueError:
+            return str(value)
+
+
 IntTuple = _Numbers(int, "n,n,...")
+NumberOrWord = _NumberOrWord()
 Point = _Numbers(float, "x,y,...")
 
 model_argument = click.argument("model", metavar="MODEL", type=click.Path(path_type=Path))
@@ -62,3 +85,8 @@ def data_options(default: str) -> Callable[[F], F]:
         )(command)
 
     return add
+
+
+def setting_text(value: object) -> str:
+    """A setting as a line for people has it."""
+    return str(float(f"{value:.6g}")) if isinstance(value, float) else str(value)

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from mnistvae.cli.options import data_options, device_option, model_argument, out_option
+from mnistvae.cli.trained import model_and_data
 
 __all__ = ["reconstruct"]
 
@@ -24,17 +25,8 @@ def reconstruct(
     """Draw images over their reconstructions by MODEL, as reconstructions.png."""
     from mnistvae import runs
     from mnistvae._files import output_folder
-    from mnistvae.data import dataset_names, load_dataset
-    from mnistvae.errors import SettingError
-    from mnistvae.io import build, read
-    from mnistvae.training import resolve_device
 
-    file = read(model)
-    vae = build(file, device=resolve_device(device), source=str(model))
-    name = dataset or file.metadata.get("dataset", "mnist-mini")
-    if dataset is None and name not in dataset_names():
-        raise SettingError("--dataset for a model trained on data of its own", f"{name!r}", "add --dataset mnist-mini")
-    data = load_dataset(name, split, data_root)  # type: ignore[arg-type]
+    file, vae, data = model_and_data(model, dataset, data_root, split, device)
     with output_folder(out, model.parent, "reconstructed") as folder:
-        path = runs.reconstruct(vae, data, folder, n)
+        path = runs.reconstruct(vae, data, folder, n, binarization=file.metadata.get("binarization", "none"))
     click.echo(f"wrote {path}")

@@ -8,7 +8,15 @@ from typing import Any
 import click
 
 from mnistvae import recipes
-from mnistvae.cli.options import IntTuple, data_options, device_option, out_option, seed_option
+from mnistvae.cli.options import (
+    IntTuple,
+    NumberOrWord,
+    data_options,
+    device_option,
+    out_option,
+    seed_option,
+    setting_text,
+)
 
 __all__ = ["train"]
 
@@ -24,7 +32,19 @@ __all__ = ["train"]
 @click.option("--beta", type=float, help="Weight of the KL term; 1 is the evidence lower bound.")
 @click.option("--hidden", type=IntTuple, help="Widths of the hidden layers of a fully connected recipe.")
 @click.option("--channels", type=IntTuple, help="Channels of the convolutions of a convolutional recipe.")
+@click.option("--activation", type=click.Choice(["relu", "tanh"]), help="Between the layers of a recipe that says so.")
 @click.option("--leak", type=float, help="Slope below zero of a recipe with LeakyReLU.")
+@click.option("--dropout", type=float, help="Share dropped in a residual recipe's decoder, while training.")
+@click.option("--sigma", type=NumberOrWord, help="Of normal pixels: a number, learned or per-pixel.")
+@click.option("--num-samples", type=int, help="Codes an image, of an importance-weighted recipe.")
+@click.option("--components", type=int, help="Of a VampPrior.")
+@click.option("--transforms", type=int, help="Of a flow prior.")
+@click.option("--warmup", type=int, help="Steps over which beta grows, of a recipe that says so.")
+@click.option(
+    "--binarization",
+    type=click.Choice(["none", "static", "dynamic", "threshold"]),
+    help="What is done to grey pixels first: dynamic draws them anew at each step.",
+)
 @seed_option
 @device_option
 @click.option("--progress/--no-progress", default=True, show_default=True, help="Show each epoch.")
@@ -36,6 +56,7 @@ def train(
     epochs: int | None,
     batch_size: int | None,
     learning_rate: float | None,
+    binarization: str | None,
     seed: int,
     device: str,
     progress: bool,
@@ -53,14 +74,15 @@ def train(
 
     name = dataset or "mnist-mini"
     data, validation = (load_dataset(name, split, data_root) for split in ("train", "test"))
-    training = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
+    training: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
+    training["binarization"] = binarization
     training = {key: value for key, value in training.items() if value is not None}
     settings = {key: value for key, value in settings.items() if value is not None}
     effective = {**chosen.settings, **settings, **chosen.training, **training, "seed": seed}
     chosen.check(settings)
     click.echo(f"recipe {chosen.name}: {chosen.summary}")
     click.echo(f"data {name}: {len(data):,} images to train on, {len(validation):,} to validate")
-    click.echo("settings " + ", ".join(f"{key}={value}" for key, value in effective.items()))
+    click.echo("settings " + ", ".join(f"{key}={setting_text(value)}" for key, value in effective.items()))
     with output_folder(out, "runs", chosen.name) as folder:
         run = runs.train(
             chosen,

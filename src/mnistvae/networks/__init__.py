@@ -3,6 +3,7 @@
 from mnistvae.networks.blocks import MLP, Conditioned
 from mnistvae.networks.decoders import ConvDecoder, Decoder, MLPDecoder, TrunkDecoder
 from mnistvae.networks.encoders import ConvEncoder, Encoder, GaussianEncoder, MLPEncoder
+from mnistvae.networks.resnet import ResidualBlock, ResNetDecoder, ResNetEncoder
 
 __all__ = [
     "MLP",
@@ -14,5 +15,8 @@ __all__ = [
     "GaussianEncoder",
     "MLPDecoder",
     "MLPEncoder",
+    "ResNetDecoder",
+    "ResNetEncoder",
+    "ResidualBlock",
     "TrunkDecoder",
 ]

@@ -7,12 +7,12 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from mnistvae._checks import check_count
+from mnistvae._checks import check_count, check_widths
 from mnistvae._component import Component
 from mnistvae.errors import ComponentError, SettingError
 from mnistvae.images import ImageShape
 
-__all__ = ["MLP", "Conditioned", "activation_or_relu", "check_classes", "check_widths", "halvings"]
+__all__ = ["MLP", "Conditioned", "activation_or_relu", "check_classes", "halvings"]
 
 #: Below this a side is too short to be halved three times and still say something.
 SMALLEST_SIDE = 8
@@ -114,21 +114,6 @@ def check_classes(num_classes: int | None) -> int | None:
         SettingError: anything else.
     """
     return None if num_classes is None else check_count("num_classes of at least 1, or None", num_classes)
-
-
-def check_widths(name: str, widths: Sequence[int], least: int = 0) -> tuple[int, ...]:
-    """``widths`` as a tuple of positive integers, at least so many of them.
-
-    Raises:
-        SettingError: anything else.
-    """
-    if isinstance(widths, Sequence) and len(widths) >= least and all(type(w) is int and w > 0 for w in widths):
-        return tuple(widths)
-    raise SettingError(
-        f"{name} as {'one or more ' if least else ''}positive integers",
-        repr(widths),
-        f"one width is written ({widths},)" if isinstance(widths, int) else "for instance (64, 32)",
-    )
 
 
 def halvings(image_shape: ImageShape, times: int) -> list[tuple[int, int]]:

@@ -9,16 +9,16 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from mnistvae._checks import check_count
+from mnistvae._checks import check_count, check_widths
 from mnistvae._component import Component
 from mnistvae.errors import ComponentError
 from mnistvae.images import ImageShape, check_image_shape
-from mnistvae.networks.blocks import MLP, Conditioned, activation_or_relu, check_classes, check_widths, halvings
+from mnistvae.networks.blocks import MLP, Conditioned, activation_or_relu, check_classes, halvings
 
 __all__ = ["ConvDecoder", "Decoder", "MLPDecoder", "TrunkDecoder"]
 
-
-_FROM_LIKELIHOOD = "take it from likelihood.n_params"
+#: The likely fix of a number of parameters that makes no sense.
+FROM_LIKELIHOOD = "take it from likelihood.n_params"
 
 
 class Decoder(Component):
@@ -66,7 +66,7 @@ class TrunkDecoder(Decoder):
         self.trunk = trunk
         self.latent_dim = check_count("latent_dim as an integer of at least 1", latent_dim)
         self.image_shape = check_image_shape(image_shape)
-        self.n_params = check_count("n_params as an integer of at least 1", n_params, fix=_FROM_LIKELIHOOD)
+        self.n_params = check_count("n_params as an integer of at least 1", n_params, fix=FROM_LIKELIHOOD)
         self.num_classes = check_classes(num_classes)
         self.code = Conditioned(nn.Identity(), latent_dim, num_classes)
 
@@ -115,7 +115,7 @@ class MLPDecoder(Decoder):
         self.hidden = check_widths("hidden", hidden)
         self.activation = activation
         self.num_classes = check_classes(num_classes)
-        self.n_params = check_count("n_params as an integer of at least 1", n_params, fix=_FROM_LIKELIHOOD)
+        self.n_params = check_count("n_params as an integer of at least 1", n_params, fix=FROM_LIKELIHOOD)
         channels, height, width = self.image_shape
         self.network = MLP(latent_dim, self.hidden, channels * n_params * height * width, activation, num_classes)
 
@@ -156,7 +156,7 @@ class ConvDecoder(Decoder):
         self.channels = check_widths("channels", channels, least=1)
         self.activation = activation
         self.num_classes = check_classes(num_classes)
-        self.n_params = check_count("n_params as an integer of at least 1", n_params, fix=_FROM_LIKELIHOOD)
+        self.n_params = check_count("n_params as an integer of at least 1", n_params, fix=FROM_LIKELIHOOD)
         sides = halvings(self.image_shape, len(self.channels))[::-1]
         height, width = sides[0]
         features = self.channels[0] * height * width

@@ -11,12 +11,12 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from mnistvae._checks import check_count
+from mnistvae._checks import check_count, check_widths
 from mnistvae._component import Component
 from mnistvae.distributions import DiagonalNormal
 from mnistvae.errors import ComponentError
 from mnistvae.images import ImageShape, check_image_shape
-from mnistvae.networks.blocks import MLP, Conditioned, activation_or_relu, check_classes, check_widths, halvings
+from mnistvae.networks.blocks import MLP, Conditioned, activation_or_relu, check_classes, halvings
 
 __all__ = ["ConvEncoder", "Encoder", "GaussianEncoder", "MLPEncoder"]
 

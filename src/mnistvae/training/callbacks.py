@@ -35,6 +35,8 @@ class State:
     history: History
     #: Number of the epoch under way, from 1.
     epoch: int = 0
+    #: Steps done, in all epochs.
+    step: int = 0
     #: Images seen in this epoch.
     images: int = 0
     #: Sums over this epoch's images of loss, reconstruction and KL, (3,), on the device: reading them waits for it.

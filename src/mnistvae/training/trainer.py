@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from mnistvae._checks import check_count, check_number, check_seed
+from mnistvae._checks import check_choice, check_count, check_number, check_seed
 from mnistvae._modes import evaluating
 from mnistvae._random import Stream, derive_seed, seeded
-from mnistvae.data import BatchSource, ImageDataset, batch_source
+from mnistvae.data import BatchSource, Binarization, ImageDataset, as_dataset, batch_source
 from mnistvae.errors import ComponentError, DataError, SettingError, TrainingError
 from mnistvae.images import ArrayLike
 from mnistvae.models import VAE
@@ -28,6 +28,7 @@ __all__ = ["Data", "Trainer"]
 
 #: What can be trained on.
 Data: TypeAlias = ImageDataset | ArrayLike | Dataset[Any] | DataLoader[Any]
+D = TypeVar("D", bound=Data | None)
 
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
@@ -44,6 +45,8 @@ class Trainer:
         batch_size: images a step.
         learning_rate: of Adam.
         seed: of order and noise.
+        binarization: what is done to grey images before they are trained on and validated with: "none", "static",
+            "dynamic" or "threshold"; see :meth:`mnistvae.ImageDataset.binarized`.
         device: "auto" (cuda, mps or cpu), or a name; the model is moved there.
         progress: show a bar for each epoch.
         callbacks: listeners, see :class:`~mnistvae.training.Callback`.
@@ -66,6 +69,7 @@ class Trainer:
         learning_rate: float = 1e-3,
         *,
         seed: int = 0,
+        binarization: Binarization = "none",
         device: str | torch.device = "auto",
         progress: bool = True,
         callbacks: Sequence[Callback] = (),
@@ -76,6 +80,8 @@ class Trainer:
             "a finite learning_rate above 0", learning_rate, above=True, fix="1e-3 is the usual start"
         )
         self.seed = check_seed(seed)
+        check_choice("binarization", binarization, get_args(Binarization))
+        self.binarization = binarization
         self.device = device
         self.progress = progress
         self.callbacks = tuple(callbacks)
@@ -108,6 +114,7 @@ class Trainer:
             raise ComponentError("a mnistvae model to train", got, "pass an instance of VAE or of a subclass")
         device = resolve_device(self.device)
         with seeded(self.seed, device):  # reading a DataLoader may draw from the global generators
+            data, validation = self._binarized(model, data), self._binarized(model, validation)
             source = batch_source(data, self.batch_size, seed=self.seed, device=device, image_shape=model.image_shape)
             held_out = None
             if validation is not None:
@@ -120,6 +127,7 @@ class Trainer:
         optimizer = self._optimizer(model, device)
         history = History(tag=model.likelihood.tag(source.binarization))
         state = State(model, self.epochs, source.num_batches, history)
+        model.objective.prepare(source.num_images)
         listeners = [*([Progress()] if self.progress else []), *self.callbacks]
         try:
             for listener in listeners:
@@ -141,6 +149,20 @@ class Trainer:
                 listener.on_fit_end(state)
         return history
 
+    def _binarized(self, model: VAE, data: D) -> D | ImageDataset:
+        if self.binarization == "none" or data is None:
+            return data
+        if isinstance(data, DataLoader):
+            raise SettingError(
+                "binarization='none' with a DataLoader",
+                repr(self.binarization),
+                "pass an ImageDataset, or binarize in the loader's own data set",
+            )
+        images = as_dataset(data, model.image_shape)
+        return (
+            images if images.binarization == self.binarization else images.binarized(self.binarization, seed=self.seed)
+        )
+
     def _optimizer(self, model: VAE, device: torch.device) -> torch.optim.Optimizer:
         weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
         if not weights:
@@ -161,6 +183,7 @@ class Trainer:
         state.sums = sums = torch.zeros(3, device=model.device)
         with seeded(derive_seed(self.seed, Stream.TRAINING, state.epoch), model.device):
             for x, y in source.epoch(state.epoch):
+                model.objective.advance(state.step)
                 terms = model.loss(x, y if model.uses_labels else None)
                 if state.images == 0:
                     _check_terms(terms, len(x))
@@ -170,6 +193,7 @@ class Trainer:
                 optimizer.step()
                 sums += _sum(terms)
                 state.images += len(x)
+                state.step += 1
                 for listener in listeners:
                     listener.on_batch_end(state, len(x))
         loss, reconstruction, kl = (sums / state.images).tolist()  # the one reading of the device in an epoch

@@ -1,0 +1,104 @@
+"""Priors fitted after training: to where the codes of the images really are."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from mnistvae._checks import check_count, check_seed
+from mnistvae._modes import evaluating
+from mnistvae._random import Stream, derive_seed, seeded
+from mnistvae.data import ImageDataset, batch_source
+from mnistvae.errors import ComponentError, DataError
+from mnistvae.images import ArrayLike
+from mnistvae.models import VAE
+from mnistvae.priors import GaussianMixture
+
+__all__ = ["fit_prior"]
+
+
+def fit_prior(
+    model: VAE,
+    data: ImageDataset | ArrayLike | Dataset[Any] | DataLoader[Any],
+    components: int = 10,
+    *,
+    covariance: Literal["diag", "full"] = "full",
+    seed: int = 0,
+    batch_size: int = 1024,
+) -> VAE:
+    r"""A model like ``model``, whose prior is a mixture of normals fitted to the codes of ``data``.
+
+    The mixture is the most likely one (scikit-learn's ``GaussianMixture``) for one draw from
+    q(z | x) of each image, that is for draws from the aggregate posterior
+
+    .. math:: q(z) = \frac{1}{N} \sum_n q(z \mid x_n)
+
+    Samples from it meet the decoder where it was trained, which samples from the standard normal often do
+    not: Ghosh et al. (2020), "From variational to deterministic autoencoders", section 4, ex-post density estimation.
+
+    Args:
+        model: a trained model; it is left as it is.
+        data: the images it was trained on; with labels for a conditional model, whose prior stays the same for all.
+        components: normals in the mixture.
+        covariance: ``"full"`` or ``"diag"``.
+        seed: of the draws and of the fit.
+        batch_size: images encoded at once.
+
+    Returns:
+        A copy, which shares no weights with ``model``; in evaluation mode.
+
+    Raises:
+        SettingError: fewer than one component.
+        DataError: fewer images than components, or images that do not fit the model.
+        ComponentError: not a VAE.
+
+    Example:
+        >>> data = mv.load_dataset("mnist-mini", "test")
+        >>> fitted = fit_prior(mv.VAE(latent_dim=2), data[:500], components=3)
+        >>> fitted.prior
+        GaussianMixture(latent_dim=2, components=3, covariance='full')
+        >>> fitted.sample(4).shape
+        torch.Size([4, 1, 28, 28])
+    """
+    if not isinstance(model, VAE):
+        raise ComponentError("a mnistvae model", f"a {type(model).__name__}", "pass an instance of VAE")
+    components = check_count("components as an integer of at least 1", components)
+    codes = _draw_codes(model, data, check_seed(seed), check_count("batch_size of at least 1", batch_size))
+    if len(codes) < max(components, 2):
+        raise DataError(
+            f"at least {max(components, 2)} images for {components} components",
+            str(len(codes)),
+            "pass more images, or fewer components",
+        )
+    if not bool(torch.isfinite(codes).all()):
+        raise DataError("finite codes", "NaN or infinity", "train the model before its prior is fitted")
+    from sklearn.mixture import GaussianMixture as Fit  # takes a second: only those who want it pay
+
+    fit = Fit(components, covariance_type=covariance, random_state=seed % 2**32, max_iter=500)
+    fit.fit(codes.double().numpy())
+    covariances = fit.covariances_ if covariance == "full" else np.stack([np.diag(row) for row in fit.covariances_])
+    fitted = copy.deepcopy(model).eval()
+    with seeded(seed):
+        prior = GaussianMixture(model.latent_dim, components, covariance)
+    weights, means, scale_tril = (
+        torch.from_numpy(a) for a in (fit.weights_, fit.means_, np.linalg.cholesky(covariances))
+    )
+    prior.set_components(weights, means, scale_tril)
+    fitted.prior = prior.to(device=model.device, dtype=model.dtype)
+    return fitted
+
+
+@torch.no_grad()
+def _draw_codes(model: VAE, data: Any, seed: int, batch_size: int) -> Tensor:
+    """One code of each image, (N, latent_dim), on the CPU."""
+    source = batch_source(
+        data, batch_size, shuffle=False, seed=seed, device=model.device, image_shape=model.image_shape
+    )
+    conditional = model.num_classes is not None
+    with evaluating(model), seeded(derive_seed(seed, Stream.FITTING), model.device):
+        return torch.cat([model.encode(x, y if conditional else None).sample().cpu() for x, y in source.epoch(0)])
