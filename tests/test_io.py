@@ -411,7 +411,7 @@ def test_other_files_are_refused(content: bytes, tmp_path: Path) -> None:
 def test_safetensors_of_something_else_are_refused(metadata: dict[str, str] | None, tmp_path: Path) -> None:
     path = tmp_path / "other.safetensors"
     save_file({"weight": torch.zeros(2)}, path, metadata)
-    with pytest.raises(FileFormatError, match=r"expected .* to be a model of mnistvae's, got safetensors of something"):
+    with pytest.raises(FileFormatError, match=r"expected .* to be a model file of mnistvae's, got safetensors of something"):
         load(path)
 
 
@@ -448,10 +448,10 @@ def test_a_changed_header_is_refused(metadata: dict[str, str | None], file: Path
 def signed(file: Path, spec: str, extra: str = "{}") -> None:
     """Another description in the file of a model, with a digest that fits it: nothing keeps a stranger from that."""
     # What the digest covers is the format's own affair: take down the one that a first attempt to read computes.
-    from mnistvae import io
+    from mnistvae import _tensorfile
 
     seen: list[str] = []
-    original = io._digest
+    original = _tensorfile.digest
 
     def record(*args: Any) -> str:
         seen.append(original(*args))
@@ -460,7 +460,7 @@ def signed(file: Path, spec: str, extra: str = "{}") -> None:
     content = file.read_bytes()
     file.write_bytes(reframed(content, {"spec": spec, "metadata": extra}))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(io, "_digest", record)
+        patch.setattr(_tensorfile, "digest", record)
         with pytest.raises(FileFormatError, match="SHA-256"):
             read(file)
     file.write_bytes(reframed(content, {"spec": spec, "metadata": extra, "sha256": seen[-1]}))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -10,15 +9,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as deserialize
-from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
 from mnistvae._component import class_finder, clone, from_spec, to_spec
-from mnistvae._files import write_atomically
 from mnistvae._random import seeded
-from mnistvae._version import __version__
+from mnistvae._tensorfile import Kind, read_tensors, write_tensors
 from mnistvae.errors import ComponentError, FileFormatError, SettingError
 from mnistvae.models import VAE
 
@@ -26,6 +21,7 @@ __all__ = ["FORMAT_VERSION", "ModelFile", "load", "read", "save"]
 
 #: Grows when an older mnistvae could no longer read the file.
 FORMAT_VERSION = 1
+_KIND = Kind("mnistvae", FORMAT_VERSION, "model file", "pass a model.safetensors written by mnistvae")
 
 
 class ModelFile(NamedTuple):
@@ -70,17 +66,12 @@ def save(model: VAE, path: str | os.PathLike[str], metadata: Mapping[str, Any] |
         )
     if not isinstance(metadata, Mapping | None):
         raise ComponentError("metadata as a dict", f"a {type(metadata).__name__}", "metadata={'note': ...}")
-    # Each tensor is copied: safetensors refuses tensors that share memory, and tied weights do.
-    tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in model.state_dict().items()}
-    header = {
-        "format": "mnistvae",
-        "format_version": str(FORMAT_VERSION),
-        "mnistvae_version": __version__,
-        "spec": _json(to_spec(model), "constructor arguments"),
-        "metadata": _json(dict(metadata or {}), "metadata"),
+    text = {
+        "spec": to_json(to_spec(model), "constructor arguments"),
+        "metadata": to_json(dict(metadata or {}), "metadata"),
     }
     _rehearse(model)
-    return write_atomically(path, serialize(tensors, header | {"sha256": _digest(tensors, header)}))
+    return write_tensors(path, _KIND, model.state_dict(), text)
 
 
 def read(path: str | os.PathLike[str]) -> ModelFile:
@@ -89,44 +80,14 @@ def read(path: str | os.PathLike[str]) -> ModelFile:
     Raises:
         FileFormatError: no such file, not a model of mnistvae's, damaged, or of a newer format.
     """
-    source = Path(path)
+    tensors, text = read_tensors(path, _KIND)
     try:
-        _check_file(source)
-        content = source.read_bytes()  # once: a file that is replaced meanwhile is still read whole
-        header = _metadata(content)
-        tensors = deserialize(content)
-    except (SafetensorError, OSError, ValueError, KeyError, AttributeError, RecursionError) as error:
-        if isinstance(error, FileFormatError):
-            raise
-        raise FileFormatError(
-            f"{str(source)[:200]} to be a model file", str(error), "pass a model.safetensors written by mnistvae"
-        ) from error
-    if header.get("format") != "mnistvae":
-        raise FileFormatError(
-            f"{source} to be a model of mnistvae's", "safetensors of something else", "pass a file written by save"
-        )
-    try:
-        version = int(header["format_version"])
-    except (KeyError, ValueError):
-        version = -1
-    if version > FORMAT_VERSION:
-        raise FileFormatError(
-            f"format version {FORMAT_VERSION} or older in {source}",
-            f"version {version}, written by mnistvae {header.get('mnistvae_version', '?')}",
-            "upgrade: pip install -U mnistvae",
-        )
-    hashed = {key: value for key, value in header.items() if key != "sha256"}
-    if version < 1 or header.get("sha256") != _digest(tensors, hashed):
-        raise FileFormatError(
-            f"the content of {source} to match its SHA-256", "other content", "the file is damaged: restore a copy"
-        )
-    try:
-        spec, extra = json.loads(hashed["spec"]), json.loads(hashed["metadata"])
+        spec, extra = json.loads(text["spec"]), json.loads(text["metadata"])
     except (KeyError, ValueError, RecursionError) as error:
-        raise FileFormatError(f"the header of {source} to hold JSON", str(error), "write it with mnistvae") from error
+        raise FileFormatError(f"the header of {path} to hold JSON", str(error), "write it with mnistvae") from error
     if not isinstance(spec, dict) or not isinstance(extra, dict):
-        raise FileFormatError(f"the header of {source} to describe a model", "something else", "write it with mnistvae")
-    return ModelFile(spec, tensors, extra, hashed.get("mnistvae_version", "?"))
+        raise FileFormatError(f"the header of {path} to describe a model", "something else", "write it with mnistvae")
+    return ModelFile(spec, tensors, extra, text.get("mnistvae_version", "?"))
 
 
 def load(
@@ -179,19 +140,6 @@ def build(
             "a device of this machine", f"{device!r} ({reason})", "leave device out, or use cpu"
         ) from error
     return vae
-
-
-def _check_file(source: Path) -> None:
-    if not source.is_file():
-        got = "a folder" if source.is_dir() else "a device or pipe" if source.exists() else "nothing"
-        raise FileFormatError(f"a model file at {source}", got, _where(source))
-
-
-def _metadata(content: bytes) -> dict[str, str]:
-    """The text beside the tensors: safetensors starts with the header's length in 8 bytes, then JSON."""
-    length = int.from_bytes(content[:8], "little")
-    metadata = json.loads(content[8 : 8 + length]).get("__metadata__") if length < len(content) else None
-    return dict(metadata or {})
 
 
 def _rehearse(model: VAE) -> None:
@@ -250,25 +198,15 @@ def _match_dtypes(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
             tensor.data = tensor.data.to(tensors[name].dtype)
 
 
-def _json(value: Any, what: str) -> str:
+def to_json(value: Any, what: str) -> str:
+    """``value`` as JSON that any reader takes.
+
+    Raises:
+        ComponentError: JSON cannot hold it.
+    """
     try:
         return json.dumps(value, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ComponentError(
             f"{what} that JSON can hold", str(error), "use finite numbers, strings, lists and dicts"
         ) from error
-
-
-def _digest(tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> str:
-    """SHA-256 of the tensors (names, dtypes, shapes, bytes) and of the rest of the header."""
-    digest = hashlib.sha256(json.dumps(dict(sorted(header.items()))).encode())
-    for name in sorted(tensors):
-        tensor = tensors[name]
-        digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
-        digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
-def _where(source: Path) -> str:
-    inside = source / "model.safetensors"
-    return f"pass {inside}" if inside.is_file() else "check the path"

@@ -137,7 +137,9 @@ class VAE(Component):
             got = f"shape {tuple(z.shape)}" if isinstance(z, Tensor) else f"a {type(z).__name__}"
             fix = "add the batch dimension: z[None]" if got == f"shape ({self.latent_dim},)" else "one row is one code"
             raise DataError(f"codes as a tensor of shape (B, {self.latent_dim})", got, fix)
-        likelihood: Distribution = self.likelihood(self.decoder(z, self._labels(y, len(z))))
+        # Under autocast the decoder gives bfloat16, in which a sum over pixels would lose whole nats.
+        parameters = self.decoder(z, self._labels(y, len(z))).to(self._anchor.dtype)
+        likelihood: Distribution = self.likelihood(parameters)
         return likelihood
 
     def latent_prior(self, y: Labels | None = None) -> Distribution:

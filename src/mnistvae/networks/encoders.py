@@ -8,6 +8,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
@@ -71,7 +72,7 @@ class GaussianEncoder(Encoder):
         if not isinstance(features, Tensor) or features.shape[:1] != x.shape[:1]:
             got = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
             raise ComponentError(f"the trunk to return features ({len(x)}, ...)", str(got), "keep the batch first")
-        return normal_from(self.head(features.reshape(len(x), -1), y))
+        return normal_from(self.head(features.reshape(len(x), -1), y), x.dtype)
 
 
 class MLPEncoder(Encoder):
@@ -106,7 +107,7 @@ class MLPEncoder(Encoder):
         self.network = MLP(math.prod(self.image_shape), self.hidden, 2 * latent_dim, activation, num_classes)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> DiagonalNormal:
-        return normal_from(self.network(x.flatten(1), y))
+        return normal_from(self.network(x.flatten(1), y), x.dtype)
 
 
 class ConvEncoder(Encoder):
@@ -150,10 +151,10 @@ class ConvEncoder(Encoder):
         self.rest = nn.Sequential(*rest, nn.Flatten(), nn.Linear(self.channels[-1] * height * width, 2 * latent_dim))
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> DiagonalNormal:
-        return normal_from(self.rest(self.first(x, y)))
+        return normal_from(self.rest(self.first(x, y)), x.dtype)
 
 
-def normal_from(parameters: Tensor) -> DiagonalNormal:
-    """(B, 2 * latent_dim), means then log-variances, as a distribution."""
-    mu, logvar = parameters.chunk(2, dim=-1)
+def normal_from(parameters: Tensor, dtype: torch.dtype) -> DiagonalNormal:
+    """(B, 2 * latent_dim), means then log-variances, as a distribution, whose maths is done in ``dtype``."""
+    mu, logvar = parameters.to(dtype).chunk(2, dim=-1)  # under autocast they come in bfloat16
     return DiagonalNormal(mu, logvar)

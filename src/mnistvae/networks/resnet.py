@@ -112,7 +112,7 @@ class ResNetEncoder(Encoder):
         self.rest = nn.Sequential(*rest, nn.SiLU(), nn.Linear(self.hidden, 2 * latent_dim))
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> DiagonalNormal:
-        mu, logvar = self.rest(self.first(x, y)).chunk(2, dim=-1)
+        mu, logvar = self.rest(self.first(x, y)).to(x.dtype).chunk(2, dim=-1)
         return DiagonalNormal(mu, logvar.clamp(*_LOGVAR))
 
 

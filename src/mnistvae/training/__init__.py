@@ -1,8 +1,32 @@
 """Training: a loop that fits a screen, its record, and what may listen to it."""
 
-from mnistvae.training.callbacks import Callback, CSVLog, Progress, State
+from mnistvae.training.callbacks import Callback, State
+from mnistvae.training.checkpoints import Checkpoint, Snapshot, read_checkpoint, write_checkpoint
 from mnistvae.training.devices import resolve_device
 from mnistvae.training.history import History, Record
+from mnistvae.training.interrupts import Interrupted
+from mnistvae.training.logs import CSVLog
+from mnistvae.training.optimizers import EMA, cosine, one_cycle
+from mnistvae.training.progress import Progress
+from mnistvae.training.stopping import EarlyStopping
 from mnistvae.training.trainer import Trainer
 
-__all__ = ["CSVLog", "Callback", "History", "Progress", "Record", "State", "Trainer", "resolve_device"]
+__all__ = [
+    "EMA",
+    "CSVLog",
+    "Callback",
+    "Checkpoint",
+    "EarlyStopping",
+    "History",
+    "Interrupted",
+    "Progress",
+    "Record",
+    "Snapshot",
+    "State",
+    "Trainer",
+    "cosine",
+    "one_cycle",
+    "read_checkpoint",
+    "resolve_device",
+    "write_checkpoint",
+]

@@ -91,14 +91,27 @@ class History(Sequence[Record]):
             raise SettingError(f"one of {', '.join(known) or 'no columns (no epoch is done)'}", repr(name))
         return [record.get(name, float("nan")) for record in self.records]
 
-    def to_text(self) -> str:
-        """The records as CSV: a line of names, then one line an epoch; empty without epochs."""
+    def columns(self, *, validates: bool = False) -> list[str]:
+        """The names of the figures, in order; none without epochs.
+
+        Args:
+            validates: with the validation's, though no epoch may have them yet.
+        """
+        known = {name for record in self.records for name in record}
+        if known and validates:
+            known |= {name for name in COLUMNS if name.startswith("validation_")}
+        return [name for name in COLUMNS if name in known] + sorted(known - set(COLUMNS))
+
+    def to_text(self, columns: Sequence[str] | None = None) -> str:
+        """The records as CSV: a line of names, then one line an epoch; empty without epochs.
+
+        Args:
+            columns: what to write (default: :meth:`columns`).
+        """
         if not self.records:
             return ""
-        known = {name for record in self.records for name in record}
-        names = [name for name in COLUMNS if name in known] + sorted(known - set(COLUMNS))
         stream = io.StringIO()
-        writer = csv.DictWriter(stream, names, restval="", lineterminator="\n")
+        writer = csv.DictWriter(stream, columns or self.columns(), restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.records)
         return stream.getvalue()

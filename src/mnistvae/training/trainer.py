@@ -1,28 +1,35 @@
-"""The training loop."""
+"""The Trainer: settings, and the loop over the epochs."""
 
 from __future__ import annotations
 
+import functools
 import math
-import time
+import os
+import signal
 from collections.abc import Sequence
-from typing import Any, TypeAlias, TypeVar, get_args
+from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
 import torch
-from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from mnistvae._checks import check_choice, check_count, check_number, check_seed
-from mnistvae._modes import evaluating
-from mnistvae._random import Stream, derive_seed, seeded
-from mnistvae.data import BatchSource, Binarization, ImageDataset, as_dataset, batch_source
-from mnistvae.errors import ComponentError, DataError, SettingError, TrainingError
+from mnistvae._random import seeded
+from mnistvae.data import Binarization, ImageDataset, as_dataset, batch_source
+from mnistvae.errors import ComponentError, SettingError
 from mnistvae.images import ArrayLike
 from mnistvae.models import VAE
-from mnistvae.objectives import Terms
-from mnistvae.training.callbacks import Callback, Progress, State
+from mnistvae.training.callbacks import Callback, State
+from mnistvae.training.checkpoints import read_checkpoint
+from mnistvae.training.checks import check_data, check_record
 from mnistvae.training.devices import resolve_device
 from mnistvae.training.history import History, Record
+from mnistvae.training.interrupts import Interrupted, Signals, watched_signals
+from mnistvae.training.optimizers import EMA, LearningRate, MakeOptimizer, make_optimizer, resolve_schedule
 from mnistvae.training.products import fast_products
+from mnistvae.training.progress import Progress
+from mnistvae.training.run import Budget, Run
+from mnistvae.training.step import Step, resolve_precision
+from mnistvae.training.stopping import EarlyStopping
 
 __all__ = ["Data", "Trainer"]
 
@@ -30,20 +37,33 @@ __all__ = ["Data", "Trainer"]
 Data: TypeAlias = ImageDataset | ArrayLike | Dataset[Any] | DataLoader[Any]
 D = TypeVar("D", bound=Data | None)
 
-_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
-
 
 class Trainer:
-    """Fits a model to images with Adam.
+    """Fits a model to images.
 
-    The same seed, data, model and machine give the same weights: the order of the images is a
-    function of (seed, epoch), the noise of (seed, epoch), and torch's global generators are left as
-    they were found.
+    The same settings, seed, data, model and machine give the same weights, and a run that is stopped and resumed
+    gives those that it would have given: the order of the images is a function of (seed, epoch), the noise of
+    (seed, epoch, step), and torch's global generators are left as they were found.
 
     Args:
         epochs: passes over the data.
-        batch_size: images a step.
-        learning_rate: of Adam.
+        batch_size: images a batch.
+        learning_rate: of the optimizer; the peak of its schedule.
+        steps: steps after which training ends, if that is sooner.
+        minutes: of training, if that is sooner; then a run cannot be repeated to the bit.
+        optimizer: called as ``optimizer(parameters, lr=learning_rate)``: a class of ``torch.optim``, or a
+            ``functools.partial`` of one; fused where torch has it.
+        schedule: of the learning rate: "cosine", "one-cycle", or a function of (step, steps in all) to a
+            factor, such as a ``functools.partial`` of :func:`~mnistvae.training.cosine`.
+        clip_norm: largest norm of the gradient.
+        ema: decay of an average of the weights, which is what is validated and left in the model.
+        accumulate: batches a step; their gradients are averaged over all images.
+        patience: epochs without a lower validation loss after which training ends, with the best weights; see
+            :class:`~mnistvae.training.EarlyStopping`.
+        validate_every: epochs between two validations; the last one is always validated.
+        precision: "fp32"; "bf16", products in bfloat16 (autocast), weights and sums in fp32; "auto", bf16 where the
+            device has instructions for it.
+        compile: compile forward and backward pass; worth its seconds in long runs only.
         seed: of order and noise.
         binarization: what is done to grey images before they are trained on and validated with: "none", "static",
             "dynamic" or "threshold"; see :meth:`mnistvae.ImageDataset.binarized`.
@@ -68,6 +88,17 @@ class Trainer:
         batch_size: int = 128,
         learning_rate: float = 1e-3,
         *,
+        steps: int | None = None,
+        minutes: float | None = None,
+        optimizer: MakeOptimizer = torch.optim.Adam,
+        schedule: Literal["cosine", "one-cycle"] | LearningRate | None = None,
+        clip_norm: float | None = None,
+        ema: float | None = None,
+        accumulate: int = 1,
+        patience: int | None = None,
+        validate_every: int = 1,
+        precision: Literal["fp32", "bf16", "auto"] = "fp32",
+        compile: bool = False,  # noqa: A002 (the word that everyone knows)
         seed: int = 0,
         binarization: Binarization = "none",
         device: str | torch.device = "auto",
@@ -79,6 +110,21 @@ class Trainer:
         self.learning_rate = check_number(
             "a finite learning_rate above 0", learning_rate, above=True, fix="1e-3 is the usual start"
         )
+        self.steps = None if steps is None else check_count("steps as an integer of at least 1, or None", steps)
+        self.minutes = None if minutes is None else check_number("minutes above 0, or None", minutes, above=True)
+        self.optimizer = optimizer
+        self.schedule = schedule
+        self._learning_rate = resolve_schedule(schedule)
+        self.clip_norm = (
+            None if clip_norm is None else check_number("clip_norm above 0, or None", clip_norm, above=True)
+        )
+        self.ema = ema
+        self.accumulate = check_count("accumulate as an integer of at least 1", accumulate)
+        self.patience = None if patience is None else check_count("patience of at least 1 epoch, or None", patience)
+        self.validate_every = check_count("validate_every as an integer of at least 1", validate_every)
+        self.precision = precision
+        resolve_precision(precision, torch.device("cpu"))
+        self.compile = compile
         self.seed = check_seed(seed)
         check_choice("binarization", binarization, get_args(Binarization))
         self.binarization = binarization
@@ -92,7 +138,14 @@ class Trainer:
                     "callbacks as instances of mnistvae.training.Callback", got, "pass Class(), not Class"
                 )
 
-    def fit(self, model: VAE, data: Data, validation: Data | None = None) -> History:
+    def fit(
+        self,
+        model: VAE,
+        data: Data,
+        validation: Data | None = None,
+        *,
+        resume: str | os.PathLike[str] | None = None,
+    ) -> History:
         """Train ``model`` in place and leave it in evaluation mode.
 
         Args:
@@ -100,6 +153,8 @@ class Trainer:
             data: an ImageDataset, a tensor or array of images (N, C, H, W), a torch ``Dataset``, or a
                 ``DataLoader`` (which keeps its own batch size and order).
             validation: the same kinds; evaluated after each epoch, always with the same noise.
+            resume: a checkpoint, or a folder of them (see :class:`~mnistvae.training.Checkpoint`), of a run with
+                the same settings, which goes on from there.
 
         Returns:
             The losses of each epoch, means in nats an image.
@@ -108,46 +163,130 @@ class Trainer:
             DataError: data that do not fit the model, or that are not images in [0, 1].
             ComponentError: a model whose loss is not one value an image.
             TrainingError: a loss that is no longer finite.
+            FileFormatError: nothing to resume from, or a checkpoint of another model.
+            Interrupted: Ctrl-C or SIGTERM, after the step under way and a checkpoint.
         """
+        run = self._prepare(model, data, validation)
+        if resume is not None:
+            run.restore(read_checkpoint(resume))
+        state = run.state
+        try:
+            with watched_signals() as signals:
+                run.tell("on_fit_start")
+                while not run.finished:
+                    run.begin_epoch()
+                    run.tell("on_epoch_start")
+                    with fast_products(model.device):
+                        record = run.train_epoch(signals)
+                        self._stop_if(signals, run)
+                        with run.averaged():
+                            record |= self._validate(run)
+                            check_record(record)
+                            state.history.append(record)
+                            run.tell("on_epoch_end")
+                    self._stop_if(signals, run)
+            if run.ema is not None:
+                run.ema.apply()
+            state.complete = True
+        finally:
+            model.eval()
+            run.tell("on_fit_end")
+        return state.history
+
+    def _validate(self, run: Run) -> Record:
+        """Losses on the validation data, if this epoch has them."""
+        last = bool(run.state.stop) or run.state.epoch == self.epochs
+        return run.validate() if last or run.state.epoch % self.validate_every == 0 else {}
+
+    def _prepare(self, model: VAE, data: Data, validation: Data | None) -> Run:
         if not isinstance(model, VAE):
             got = model.__name__ if isinstance(model, type) else f"a {type(model).__name__}"
             raise ComponentError("a mnistvae model to train", got, "pass an instance of VAE or of a subclass")
         device = resolve_device(self.device)
+        shape = model.image_shape
         with seeded(self.seed, device):  # reading a DataLoader may draw from the global generators
             data, validation = self._binarized(model, data), self._binarized(model, validation)
-            source = batch_source(data, self.batch_size, seed=self.seed, device=device, image_shape=model.image_shape)
+            source = batch_source(data, self.batch_size, seed=self.seed, device=device, image_shape=shape)
             held_out = None
             if validation is not None:
                 size = max(self.batch_size, 512)
                 held_out = batch_source(
-                    validation, size, shuffle=False, seed=self.seed, device=device, image_shape=model.image_shape
+                    validation, size, shuffle=False, seed=self.seed, device=device, image_shape=shape
                 )
         model.to(device)
-        _check(model, source, held_out)
-        optimizer = self._optimizer(model, device)
+        check_data(model, source, held_out)
+        weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        if not weights:
+            raise ComponentError("a model with weights to train", "none that require a gradient", "unfreeze a part")
+        step = Step(
+            model,
+            make_optimizer(self.optimizer, weights, self.learning_rate),
+            autocast=resolve_precision(self.precision, device),
+            compile=self.compile,
+            batch_size=source.batch_size,
+            clip_norm=self.clip_norm,
+        )
+        batches = None if source.num_batches is None else math.ceil(source.num_batches / self.accumulate)
         history = History(tag=model.likelihood.tag(source.binarization))
-        state = State(model, self.epochs, source.num_batches, history)
+        state = State(model, self.epochs, batches, history, validates=held_out is not None)
         model.objective.prepare(source.num_images)
-        listeners = [*([Progress()] if self.progress else []), *self.callbacks]
-        try:
-            for listener in listeners:
-                listener.on_fit_start(state)
-            for state.epoch in range(1, self.epochs + 1):
-                for listener in listeners:
-                    listener.on_epoch_start(state)
-                with fast_products(device):
-                    record = self._train_epoch(model, source, optimizer, state, listeners)
-                    if held_out is not None:
-                        record |= self._validate(model, held_out, device)
-                _check_finite(record)
-                history.append(record)
-                for listener in listeners:
-                    listener.on_epoch_end(state)
-        finally:
-            model.eval()
-            for listener in listeners:
-                listener.on_fit_end(state)
-        return history
+        own: list[Callback] = [] if self.patience is None else [EarlyStopping(self.patience)]
+        listeners = [*([Progress()] if self.progress else []), *own, *self.callbacks]
+        total = self._total_steps(batches)
+        return Run(
+            model=model,
+            source=source,
+            held_out=held_out,
+            step=step,
+            ema=None if self.ema is None else EMA(model, self.ema),
+            learning_rate=self._learning_rate,
+            total_steps=total or 0,
+            budget=Budget(self.steps, None if self.minutes is None else 60 * self.minutes),
+            accumulate=self.accumulate,
+            seed=self.seed,
+            state=state,
+            listeners=sorted(listeners, key=lambda listener: listener.last),
+            settings=self._settings(device, total),
+        )
+
+    def _total_steps(self, batches: int | None) -> int | None:
+        """Steps in the whole run, which the schedule of the learning rate has to know."""
+        planned = [n for n in (self.steps, None if batches is None else batches * self.epochs) if n is not None]
+        if not planned and self._learning_rate is not None:
+            raise SettingError(
+                "a number of steps for the schedule",
+                "data of unknown length",
+                "give steps=, or a data set with a length",
+            )
+        return min(planned, default=None)
+
+    def _settings(self, device: torch.device, total: int | None) -> dict[str, Any]:
+        """What a resumed run must have in common with the one it goes on with, for the result to be the same."""
+        names = [
+            *("batch_size", "learning_rate", "clip_norm", "ema", "accumulate", "patience", "validate_every"),
+            *("precision", "compile", "seed", "binarization"),
+        ]
+        return {name: getattr(self, name) for name in names} | {
+            "optimizer": _name(self.optimizer),
+            "schedule": None if self._learning_rate is None else [_name(self.schedule), total],
+            "device": device.type,
+        }
+
+    def _stop_if(self, signals: Signals, run: Run) -> None:
+        """If a signal came, have a checkpoint written, and say how to go on.
+
+        Raises:
+            Interrupted: a signal came.
+        """
+        if signals.received is None:
+            return
+        run.tell("on_interrupt")
+        message = f"stopped by {signal.Signals(signals.received).name} after step {run.state.step}"
+        if run.state.saved_to is None:
+            message += "; no checkpoint was asked for"
+        else:
+            message += f"; go on with resume={str(run.state.saved_to.parent)!r}"
+        raise Interrupted(message, signals.received)
 
     def _binarized(self, model: VAE, data: D) -> D | ImageDataset:
         if self.binarization == "none" or data is None:
@@ -163,147 +302,9 @@ class Trainer:
             images if images.binarization == self.binarization else images.binarized(self.binarization, seed=self.seed)
         )
 
-    def _optimizer(self, model: VAE, device: torch.device) -> torch.optim.Optimizer:
-        weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        if not weights:
-            raise ComponentError("a model with weights to train", "none that require a gradient", "unfreeze a part")
-        return torch.optim.Adam(weights, lr=self.learning_rate, fused=device.type in {"cpu", "cuda", "mps"})
 
-    def _train_epoch(
-        self,
-        model: VAE,
-        source: BatchSource,
-        optimizer: torch.optim.Optimizer,
-        state: State,
-        listeners: Sequence[Callback],
-    ) -> Record:
-        model.train()
-        started = time.perf_counter()
-        state.images = 0
-        state.sums = sums = torch.zeros(3, device=model.device)
-        with seeded(derive_seed(self.seed, Stream.TRAINING, state.epoch), model.device):
-            for x, y in source.epoch(state.epoch):
-                model.objective.advance(state.step)
-                terms = model.loss(x, y if model.uses_labels else None)
-                if state.images == 0:
-                    _check_terms(terms, len(x))
-                    _check_gradient(terms)
-                optimizer.zero_grad(set_to_none=True)
-                torch.autograd.backward(terms.loss.mean())
-                optimizer.step()
-                sums += _sum(terms)
-                state.images += len(x)
-                state.step += 1
-                for listener in listeners:
-                    listener.on_batch_end(state, len(x))
-        loss, reconstruction, kl = (sums / state.images).tolist()  # the one reading of the device in an epoch
-        seconds = time.perf_counter() - started
-        return {
-            "epoch": state.epoch,
-            "loss": loss,
-            "reconstruction": reconstruction,
-            "kl": kl,
-            "seconds": seconds,
-            "images_per_second": state.images / seconds,
-        }
-
-    @torch.no_grad()
-    def _validate(self, model: VAE, source: BatchSource, device: torch.device) -> Record:
-        sums = torch.zeros(3, device=device)
-        images = 0
-        # The same noise after every epoch, so that the curve shows the model and not the draw.
-        with evaluating(model), seeded(derive_seed(self.seed, Stream.VALIDATION), device):
-            for x, y in source.epoch(0):
-                terms = model.loss(x, y if model.uses_labels else None)
-                if images == 0:
-                    _check_terms(terms, len(x))
-                sums += _sum(terms)
-                images += len(x)
-        names = ("validation_loss", "validation_reconstruction", "validation_kl")
-        return dict(zip(names, (sums / images).tolist(), strict=True))
-
-
-def _sum(terms: Terms) -> Tensor:
-    """(3,): loss, reconstruction and KL, summed over the batch."""
-    return torch.stack([terms.loss, terms.reconstruction, terms.kl]).detach().sum(1)
-
-
-def _check(model: VAE, source: BatchSource, held_out: BatchSource | None) -> None:
-    """Everything about the data that can be known before the first step."""
-    _check_data(model, source)
-    if held_out is not None:
-        _check_data(model, held_out)
-    _check_batch_norm(model, source)
-
-
-def _check_data(model: VAE, batches: BatchSource) -> None:
-    if batches.image_shape != model.image_shape:
-        raise DataError(
-            f"images of shape {model.image_shape}, as the model has it",
-            f"{batches.image_shape} in {batches.name}",
-            f"make the model with image_shape={batches.image_shape}",
-        )
-    if not model.uses_labels:
-        return
-    if batches.num_classes is None:
-        raise DataError(
-            "labels for a model that uses them",
-            f"{batches.name} without labels",
-            "pass an ImageDataset(images, labels), or train an unconditional VAE",
-        )
-    if model.num_classes is not None and batches.num_classes > model.num_classes:
-        raise DataError(
-            f"labels from 0 to {model.num_classes - 1}",
-            f"{batches.num_classes - 1} in {batches.name}",
-            f"make the model with num_classes={batches.num_classes}",
-        )
-
-
-def _check_finite(record: Record) -> None:
-    for name in ("loss", "validation_loss"):
-        value = record.get(name, 0.0)
-        if not math.isfinite(value):
-            raise TrainingError(
-                f"a finite {name.replace('_', ' ')}",
-                f"{value} in epoch {record['epoch']}",
-                "lower learning_rate, or look for log(0) in the model",
-            )
-
-
-def _check_batch_norm(model: VAE, batches: BatchSource) -> None:
-    """Batch normalisation has no variance over a batch of one; say so before the epoch's last batch does."""
-    normalised = any(isinstance(module, _BATCH_NORMS) for module in model.modules())
-    if normalised and batches.smallest_batch == 1:
-        n, size = batches.num_images or 1, batches.batch_size
-        better = next((larger for larger in range(size + 1, n + 1) if n % larger != 1), None)
-        raise DataError(
-            "at least two images in every batch for a model with batch normalisation",
-            f"{n} images in batches of {size}, which leaves a batch of one",
-            "train on more images" if better is None else f"try batch_size={better}",
-        )
-
-
-def _check_terms(terms: Terms, n: int) -> None:
-    if not isinstance(terms, Terms):
-        raise ComponentError(
-            "loss to return mnistvae.objectives.Terms",
-            f"a {type(terms).__name__}",
-            "return Terms(loss, reconstruction, kl)",
-        )
-    for name, value in terms._asdict().items():
-        if not isinstance(value, Tensor) or value.shape != (n,):
-            got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
-            raise ComponentError(
-                f"one {name} for each of {n} images, shape ({n},)",
-                got,
-                "sum over pixels and latents, and leave the mean over images to the Trainer",
-            )
-
-
-def _check_gradient(terms: Terms) -> None:
-    if not terms.loss.requires_grad:
-        raise ComponentError(
-            "a loss with a gradient",
-            "none" if torch.is_grad_enabled() else "none, under torch.no_grad() or torch.inference_mode()",
-            "leave such blocks before fit, and do not detach the loss",
-        )
+def _name(part: Any) -> str:
+    """A function or class, and the arguments that a ``functools.partial`` gives it, as text."""
+    if isinstance(part, functools.partial):
+        return f"{_name(part.func)}({', '.join(f'{key}={value!r}' for key, value in sorted(part.keywords.items()))})"
+    return part if isinstance(part, str) else getattr(part, "__qualname__", type(part).__name__)

@@ -1,0 +1,93 @@
+"""What has to be true of model and data before the first step, and of a loss after each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from mnistvae.data import BatchSource
+from mnistvae.errors import DataError, TrainingError
+from mnistvae.models import VAE
+from mnistvae.training.history import Record
+
+__all__ = ["check_data", "check_record", "check_steps"]
+
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+
+
+def check_data(model: VAE, source: BatchSource, held_out: BatchSource | None) -> None:
+    """Everything about the data that can be known before the first step."""
+    for batches in (source, held_out):
+        if batches is not None:
+            _check_fit(model, batches)
+    _check_batch_norm(model, source)
+
+
+def _check_fit(model: VAE, batches: BatchSource) -> None:
+    if batches.image_shape != model.image_shape:
+        raise DataError(
+            f"images of shape {model.image_shape}, as the model has it",
+            f"{batches.image_shape} in {batches.name}",
+            f"make the model with image_shape={batches.image_shape}",
+        )
+    if not model.uses_labels:
+        return
+    if batches.num_classes is None:
+        raise DataError(
+            "labels for a model that uses them",
+            f"{batches.name} without labels",
+            "pass an ImageDataset(images, labels), or train an unconditional VAE",
+        )
+    if model.num_classes is not None and batches.num_classes > model.num_classes:
+        raise DataError(
+            f"labels from 0 to {model.num_classes - 1}",
+            f"{batches.num_classes - 1} in {batches.name}",
+            f"make the model with num_classes={batches.num_classes}",
+        )
+
+
+def check_record(record: Record) -> None:
+    """Raise TrainingError if a figure of an epoch is not finite."""
+    for name in ("loss", "validation_loss"):
+        value = record.get(name, 0.0)
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"a finite {name.replace('_', ' ')}",
+                f"{value} in epoch {record['epoch']}",
+                "lower learning_rate, or look for log(0) in the model",
+            )
+
+
+def _check_batch_norm(model: VAE, batches: BatchSource) -> None:
+    """Batch normalisation has no variance over a batch of one; say so before the epoch's last batch does."""
+    normalised = any(isinstance(module, _BATCH_NORMS) for module in model.modules())
+    if normalised and batches.smallest_batch == 1:
+        n, size = batches.num_images or 1, batches.batch_size
+        better = next((larger for larger in range(size + 1, n + 1) if n % larger != 1), None)
+        raise DataError(
+            "at least two images in every batch for a model with batch normalisation",
+            f"{n} images in batches of {size}, which leaves a batch of one",
+            "train on more images" if better is None else f"try batch_size={better}",
+        )
+
+
+def check_steps(rows: Sequence[Tensor], step: int, batch: int, epoch: int) -> None:
+    """Raise TrainingError if the loss of one of some steps is not finite.
+
+    Args:
+        rows: (3,) each: sums of loss, reconstruction and KL.
+        step: number of the last of them, from 0.
+        batch: its number in the epoch, from 0.
+        epoch: number of the epoch, from 1.
+    """
+    losses = [float(rows[0][0])] if len(rows) == 1 else torch.stack(list(rows))[:, 0].tolist()
+    for back, loss in zip(range(len(losses) - 1, -1, -1), losses, strict=True):
+        if not math.isfinite(loss):
+            raise TrainingError(
+                "a finite loss",
+                f"{loss} at step {step - back} (batch {batch - back + 1} of epoch {epoch})",
+                "lower learning_rate, clip the gradient, or look for log(0) in the model; checkpoints are as they were",
+            )

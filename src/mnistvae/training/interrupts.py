@@ -1,0 +1,58 @@
+"""Ctrl-C and SIGTERM: finish the step, then stop."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+__all__ = ["Interrupted", "Signals", "watched_signals"]
+
+
+class Interrupted(KeyboardInterrupt):
+    """Training was stopped by a signal, after a step; what it says is where the run is and how to go on.
+
+    Args:
+        message: that.
+        signal_number: which signal.
+    """
+
+    def __init__(self, message: str, signal_number: int = signal.SIGINT) -> None:
+        super().__init__(message)
+        self.signal_number = signal_number
+
+
+class Signals:
+    """Which signal came, if one did."""
+
+    received: int | None = None
+
+
+@contextmanager
+def watched_signals() -> Iterator[Signals]:
+    """A block in which the first Ctrl-C or SIGTERM is noted and the second one acts as it did before.
+
+    Only the main thread gets signals, and only where nobody has taken them over already.
+    """
+    signals = Signals()
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    taken: dict[signal.Signals, object] = {}
+
+    def note(number: int, _: FrameType | None) -> None:
+        signals.received = number
+        release()
+
+    def release() -> None:
+        for number in list(taken):
+            signal.signal(number, taken.pop(number))  # type: ignore[arg-type]
+
+    if threading.current_thread() is threading.main_thread():
+        for number, default in usual.items():
+            if signal.getsignal(number) is default:
+                taken[number] = signal.signal(number, note)
+    try:
+        yield signals
+    finally:
+        release()

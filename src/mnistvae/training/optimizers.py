@@ -1,0 +1,181 @@
+"""What turns gradients into steps: the optimizer, its learning rate over the run, averaged weights."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from mnistvae._checks import check_number
+from mnistvae.errors import ComponentError, SettingError
+
+__all__ = ["EMA", "LearningRate", "MakeOptimizer", "cosine", "make_optimizer", "one_cycle", "resolve_schedule"]
+
+#: Parameters, and ``lr=``, to an optimizer: ``torch.optim.AdamW``, or a ``functools.partial`` of such a class.
+MakeOptimizer: TypeAlias = Callable[..., torch.optim.Optimizer]
+#: (step, steps in all) to the factor of the learning rate.
+LearningRate: TypeAlias = Callable[[int, int], float]
+
+
+def cosine(step: int, steps: int, *, warmup: int = 0, final: float = 0.0) -> float:
+    r"""A factor that rises to 1 in a line, then falls along half a cosine: Loshchilov and Hutter (2017), equation 5.
+
+    Args:
+        step: number of the step, from 0.
+        steps: in the whole run.
+        warmup: steps of the rise.
+        final: factor at the end.
+
+    Example:
+        >>> [round(cosine(step, 5), 3) for step in range(5)]
+        [1.0, 0.905, 0.655, 0.345, 0.095]
+    """
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    done = (step - warmup) / max(1, steps - warmup)
+    return final + (1 - final) * (1 + math.cos(math.pi * min(1.0, done))) / 2
+
+
+def one_cycle(step: int, steps: int, *, rise: float = 0.3, start: float = 0.04, final: float = 1e-4) -> float:
+    """A factor that rises from ``start`` to 1 and falls to ``final``, both along a cosine: Smith and Topin (2018).
+
+    Args:
+        step: number of the step, from 0.
+        steps: in the whole run.
+        rise: part of the run in which it rises.
+        start: factor at the start.
+        final: factor at the end.
+
+    Example:
+        >>> [round(one_cycle(step, 11), 3) for step in (0, 3, 10)]
+        [0.04, 1.0, 0.0]
+    """
+    peak = max(1.0, rise * (steps - 1))
+    if step < peak:
+        low, done = start, step / peak
+        return low + (1 - low) * (1 - math.cos(math.pi * done)) / 2
+    done = min(1.0, (step - peak) / max(1.0, steps - 1 - peak))
+    return final + (1 - final) * (1 + math.cos(math.pi * done)) / 2
+
+
+_SCHEDULES: dict[str, LearningRate] = {"cosine": cosine, "one-cycle": one_cycle}
+
+
+def resolve_schedule(schedule: str | LearningRate | None) -> LearningRate | None:
+    """A learning-rate schedule by name, or as it came.
+
+    Raises:
+        SettingError: neither a known name nor a function.
+    """
+    if schedule is None:
+        return None
+    if isinstance(schedule, str) and schedule in _SCHEDULES:
+        return _SCHEDULES[schedule]
+    if isinstance(schedule, str) or not callable(schedule):
+        raise SettingError(
+            f"schedule as {' or '.join(map(repr, _SCHEDULES))}, or a function of (step, steps)",
+            repr(schedule),
+            "for instance functools.partial(mnistvae.training.cosine, warmup=100)",
+        )
+    return schedule
+
+
+def make_optimizer(make: MakeOptimizer, weights: Sequence[nn.Parameter], learning_rate: float) -> torch.optim.Optimizer:
+    """The optimizer; fused where its class has it and its weights' device knows it.
+
+    Raises:
+        ComponentError: ``make`` does not give an optimizer of these weights.
+    """
+    fused: dict[str, Any] = {}
+    kinds = {weight.device.type for weight in weights}
+    chosen = make.keywords if hasattr(make, "keywords") else {}  # of a functools.partial
+    if "fused" in _parameters(make) and not chosen.keys() & {"fused", "foreach"} and kinds <= {"cpu", "cuda", "mps"}:
+        fused = {"fused": True}
+    try:
+        optimizer = make(weights, lr=learning_rate, **fused)
+    except (TypeError, ValueError) as error:
+        raise ComponentError(
+            "optimizer to be called as optimizer(parameters, lr=...)",
+            str(error),
+            "for instance torch.optim.AdamW, or functools.partial(torch.optim.AdamW, weight_decay=0.01)",
+        ) from error
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise ComponentError("a torch.optim.Optimizer", f"a {type(optimizer).__name__}", "pass its class")
+    return optimizer
+
+
+def _parameters(make: MakeOptimizer) -> set[str]:
+    try:
+        return set(inspect.signature(make).parameters)
+    except (TypeError, ValueError):
+        return set()
+
+
+class EMA:
+    r"""An exponential moving average of a model's weights, which is what is validated and returned.
+
+    .. math:: \bar{\theta}_t = d_t \bar{\theta}_{t-1} + (1 - d_t) \theta_t, \qquad d_t = \min(d, (1 + t) / (10 + t))
+
+    Polyak and Juditsky (1992); the ramp lets go of the first weights soon.
+
+    Args:
+        model: whose floating weights and buffers are averaged.
+        decay: d, from 0 to below 1.
+
+    Raises:
+        SettingError: another decay.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = check_number("ema as a decay from 0 to below 1", decay)
+        if self.decay >= 1:
+            raise SettingError("ema as a decay from 0 to below 1", str(decay), "0.999 is the usual one")
+        live = model.state_dict(keep_vars=True)  # without the buffers that are made anew with the model
+        self.live = {name: tensor for name, tensor in live.items() if tensor.is_floating_point()}
+        self.average = {name: tensor.detach().clone() for name, tensor in self.live.items()}
+        self.swapped = False
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Take in the weights after step number ``step``, from 0."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(list(self.average.values()), list(self.live.values()), 1 - decay)
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """A block in which the model has the averaged weights."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    @torch.no_grad()
+    def apply(self) -> None:
+        """Give the model the averaged weights for good."""
+        for name, tensor in self.live.items():
+            tensor.copy_(self.average[name])
+
+    @torch.no_grad()
+    def _swap(self) -> None:
+        for name, tensor in self.live.items():
+            held = tensor.clone()
+            tensor.copy_(self.average[name])
+            self.average[name].copy_(held)
+        self.swapped = not self.swapped
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The weights as they are trained, and their averages, whichever of them the model has now."""
+        live = {name: tensor.detach() for name, tensor in self.live.items()}
+        return (self.average, live) if self.swapped else (live, self.average)
+
+    @torch.no_grad()
+    def load(self, average: dict[str, Tensor]) -> None:
+        """Go on from averages that :meth:`state` gave."""
+        for name, tensor in self.average.items():
+            tensor.copy_(average[name])

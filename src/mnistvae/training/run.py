@@ -1,0 +1,342 @@
+"""A run under way: everything that a step, an epoch and a checkpoint need."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mnistvae._component import to_spec
+from mnistvae._modes import evaluating
+from mnistvae._random import Stream, derive_seed, seeded
+from mnistvae.data import BatchSource
+from mnistvae.errors import ComponentError, DataError, FileFormatError, SettingError
+from mnistvae.models import VAE
+from mnistvae.training.callbacks import Callback, State
+from mnistvae.training.checkpoints import Snapshot
+from mnistvae.training.checks import check_steps
+from mnistvae.training.history import Record
+from mnistvae.training.interrupts import Signals
+from mnistvae.training.optimizers import EMA, LearningRate
+from mnistvae.training.step import Group, Step, check_terms, sums_of
+
+__all__ = ["Budget", "Run"]
+
+#: Steps between two looks at the loss on a device that would have to be waited for.
+_PATIENCE = 100
+
+
+@dataclass
+class Budget:
+    """How far a run goes: the first limit that is met ends it."""
+
+    steps: int | None
+    seconds: float | None
+    #: Spent before a resume.
+    spent: float = 0.0
+    started: float = field(default_factory=time.monotonic)
+
+    def elapsed(self) -> float:
+        """Seconds of training so far."""
+        return self.spent + time.monotonic() - self.started
+
+    def over(self, step: int) -> str:
+        """Why the run ends after so many steps, or ""."""
+        if self.steps is not None and step >= self.steps:
+            return f"{self.steps} steps are done"
+        if self.seconds is not None and self.elapsed() >= self.seconds:
+            return f"{self.seconds / 60:g} minutes are over"
+        return ""
+
+
+@dataclass
+class Run:
+    """A run under way."""
+
+    model: VAE
+    source: BatchSource
+    held_out: BatchSource | None
+    step: Step
+    ema: EMA | None
+    learning_rate: LearningRate | None
+    #: Steps in the whole run, where that is known.
+    total_steps: int
+    budget: Budget
+    accumulate: int
+    seed: int
+    state: State
+    listeners: Sequence[Callback]
+    #: What has to be the same after a resume.
+    settings: dict[str, Any]
+    #: The state of the generators in mid-epoch, after a resume.
+    generators: dict[str, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.state.snapshot = self.snapshot
+        self.state.sums = torch.zeros(3, device=self.model.device)
+        self._rates = [group["lr"] for group in self.step.optimizer.param_groups]
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing more to do."""
+        return bool(self.state.stop) or len(self.state.history) >= self.state.epochs
+
+    def tell(self, event: str) -> None:
+        """Call the method of that name of every listener."""
+        for listener in self.listeners:
+            getattr(listener, event)(self.state)
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """A block in which the model has the averaged weights, where there are any."""
+        return nullcontext() if self.ema is None else self.ema.applied()
+
+    def train_epoch(self, signals: Signals) -> Record:
+        """Train for one epoch, or for what is left of it after a resume; a signal ends it after a step."""
+        state, device = self.state, self.model.device
+        before, started = state.seconds, time.perf_counter()
+        rows: list[Tensor] = []
+        look = 1 if device.type == "cpu" else _PATIENCE
+        self.model.train()
+        with seeded(derive_seed(self.seed, Stream.TRAINING, state.epoch), device):
+            for group in self._groups():
+                if self.budget.steps is not None and state.step >= self.budget.steps:
+                    break  # a resume after the last step
+                rows.append(self._one_step(group))
+                if len(rows) >= look:
+                    check_steps(rows, state.step - 1, state.batch - 1, state.epoch)
+                    rows.clear()
+                state.seconds = before + time.perf_counter() - started
+                n = sum(len(x) for x, _ in group)
+                for listener in self.listeners:
+                    listener.on_batch_end(state, n)
+                state.stop = state.stop or self.budget.over(state.step)
+                if state.stop or signals.received is not None:
+                    self.generators = _generators(device)
+                    break
+        if rows:
+            check_steps(rows, state.step - 1, state.batch - 1, state.epoch)
+        loss, reconstruction, kl = (_sums(state) / max(1, state.images)).tolist()
+        state.seconds = before + time.perf_counter() - started  # after the device has been waited for
+        return {
+            "epoch": state.epoch,
+            "loss": loss,
+            "reconstruction": reconstruction,
+            "kl": kl,
+            "seconds": state.seconds,
+            "images_per_second": state.images / state.seconds,
+        }
+
+    def _one_step(self, group: Group) -> Tensor:
+        state = self.state
+        self.model.objective.advance(state.step)
+        if self.learning_rate is not None:
+            factor = self.learning_rate(state.step, self.total_steps)
+            for parameters, rate in zip(self.step.optimizer.param_groups, self._rates, strict=True):
+                parameters["lr"] = rate * factor
+        row = self.step(group)
+        if self.ema is not None:
+            self.ema.update(state.step)
+        state.sums = _sums(state).add_(row)
+        state.images += sum(len(x) for x, _ in group)
+        state.step += 1
+        state.batch += 1
+        return row
+
+    def _groups(self) -> Iterator[Group]:
+        """The groups of batches of this epoch; those that were done before a resume are passed over."""
+        batches = self.source.epoch(self.state.epoch)
+        groups = iter(lambda: list(islice(batches, self.accumulate)), [])
+        if self.state.batch:
+            deque(islice(groups, self.state.batch), maxlen=0)
+            if self.generators:
+                _restore_generators(self.generators, self.model.device)
+                self.generators = {}
+        yield from groups
+
+    def begin_epoch(self) -> None:
+        """Go to the next epoch; after a resume in mid-epoch, to what was done of it."""
+        self.state.epoch += 1
+        if not self.generators:
+            self.state.batch = self.state.images = 0
+            self.state.seconds = 0.0
+            self.state.sums = torch.zeros(3, device=self.model.device)
+
+    @torch.no_grad()
+    def validate(self) -> Record:
+        """Losses on the validation data; the noise is always the same, so that the curve shows the model."""
+        if self.held_out is None:
+            return {}
+        sums = torch.zeros(3, device=self.model.device)
+        images = 0
+        with evaluating(self.model), seeded(derive_seed(self.seed, Stream.VALIDATION), self.model.device):
+            for x, y in self.held_out.epoch(0):
+                terms = self.step.terms(x, y)
+                if images == 0:
+                    check_terms(terms, len(x))
+                sums += sums_of(terms)
+                images += len(x)
+        names = ("validation_loss", "validation_reconstruction", "validation_kl")
+        return dict(zip(names, (sums / images).tolist(), strict=True))
+
+    def snapshot(self) -> Snapshot:
+        """All that is needed to go on from here."""
+        state = self.state
+        done = len(state.history) == state.epoch  # nothing of the next epoch is there yet
+        raw, average = ({}, {}) if self.ema is None else self.ema.state()
+        tensors = {f"model.{name}": tensor for name, tensor in {**self.model.state_dict(), **raw}.items()}
+        tensors |= {f"ema.{name}": tensor for name, tensor in average.items()}
+        tensors |= {f"generator.{name}": tensor for name, tensor in self.generators.items()}
+        tensors["sums"] = _sums(state)
+        optimizer = _split(self.step.optimizer.state_dict(), "optimizer", tensors)
+        callbacks = [
+            [type(listener).__name__, _split(listener.state_dict(), f"callback.{n}", tensors)]
+            for n, listener in enumerate(self._remembering())
+        ]
+        info = {
+            "settings": self.settings,
+            "model": _description(self.model),
+            "data": _facts(self.source),
+            "step": state.step,
+            "batch": 0 if done else state.batch,
+            "images": state.images,
+            "seconds": state.seconds,
+            "elapsed": self.budget.elapsed(),
+            "stop": state.stop,
+            "history": state.history.records,
+            "optimizer": optimizer,
+            "callbacks": callbacks,
+        }
+        return Snapshot(tensors, info)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Go on from a snapshot.
+
+        Raises:
+            FileFormatError: of another model, or of other callbacks.
+            SettingError: of other settings.
+            DataError: of other data.
+        """
+        tensors, info = snapshot
+        self._check(info)
+        weights = _under("model", tensors)
+        try:
+            self.model.load_state_dict(weights)
+            self.step.optimizer.load_state_dict(_join(info["optimizer"], "optimizer", tensors))
+        except (RuntimeError, KeyError, ValueError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise FileFormatError("a checkpoint of this model", reason, "make the model as it was made then") from error
+        if self.ema is not None:
+            self.ema.load(_under("ema", tensors))
+        state = self.state
+        state.step, state.batch, state.images = info["step"], info["batch"], info["images"]
+        state.seconds, state.stop = info["seconds"], info["stop"]
+        state.sums = tensors["sums"].to(self.model.device)
+        state.history.records[:] = info["history"]
+        state.epoch = len(state.history)
+        self.budget.spent = info["elapsed"]
+        self.generators = _under("generator", tensors)
+        for n, (listener, (_, saved)) in enumerate(zip(self._remembering(), info["callbacks"], strict=True)):
+            listener.load_state_dict(_join(saved, f"callback.{n}", tensors))
+
+    def _check(self, info: dict[str, Any]) -> None:
+        if info["model"] != _description(self.model):
+            raise FileFormatError(
+                "a checkpoint of this model", "one of another model", "make the model as it was made then"
+            )
+        for name, value in self.settings.items():
+            then = info["settings"].get(name)
+            if then != value:
+                raise SettingError(
+                    f"{name}={then!r}, as the run to go on with has it",
+                    repr(value),
+                    "give the same settings; to train on with others, load the model and start a new run",
+                )
+        if info["data"] != _facts(self.source):
+            raise DataError(
+                f"the data that the run to go on with has: {info['data']}", str(_facts(self.source)), "pass the same"
+            )
+        then, now = [name for name, _ in info["callbacks"]], [type(one).__name__ for one in self._remembering()]
+        if then != now:
+            raise SettingError(
+                f"the callbacks that the run had: {', '.join(then) or 'none'}",
+                ", ".join(now) or "none",
+                "pass the same",
+            )
+
+    def _remembering(self) -> list[Callback]:
+        """The listeners that a checkpoint has to hold something of."""
+        return [listener for listener in self.listeners if listener.state_dict()]
+
+
+def _sums(state: State) -> Tensor:
+    if state.sums is None:
+        raise RuntimeError("no epoch is under way")
+    return state.sums
+
+
+def _generators(device: torch.device) -> dict[str, Tensor]:
+    states = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    if device.type == "mps":
+        states["mps"] = torch.mps.get_rng_state()
+    return states
+
+
+def _restore_generators(states: dict[str, Tensor], device: torch.device) -> None:
+    torch.set_rng_state(states["cpu"])
+    if "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"], device)
+    if "mps" in states:
+        torch.mps.set_rng_state(states["mps"])
+
+
+def _description(model: VAE) -> Any:
+    """What the model is: its constructor arguments or, where they cannot be read back, its tensors."""
+    try:
+        return to_spec(model)
+    except ComponentError:
+        return {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
+
+
+def _facts(source: BatchSource) -> dict[str, Any]:
+    return {"name": source.name, "images": source.num_images, "shape": list(source.image_shape)}
+
+
+def _split(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
+    """``value`` as JSON has it, its tensors put into ``tensors`` under ``path``; keys that are numbers come back so."""
+    if isinstance(value, Tensor):
+        tensors[path] = value
+        return {"tensor": path}
+    if isinstance(value, dict):
+        return {"items": [[key, _split(item, f"{path}.{key}", tensors)] for key, item in value.items()]}
+    if isinstance(value, tuple | list):
+        parts = [_split(item, f"{path}.{n}", tensors) for n, item in enumerate(value)]
+        return {"tuple" if isinstance(value, tuple) else "list": parts}
+    return value
+
+
+def _join(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
+    """What :func:`_split` took apart."""
+    if not isinstance(value, dict):
+        return value
+    ((kind, content),) = value.items()
+    if kind == "tensor":
+        return tensors[content]
+    if kind == "items":
+        return {key: _join(item, path, tensors) for key, item in content}
+    parts = [_join(item, path, tensors) for item in content]
+    return tuple(parts) if kind == "tuple" else parts
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(f"{prefix}."): tensor for name, tensor in tensors.items() if name.startswith(f"{prefix}.")
+    }

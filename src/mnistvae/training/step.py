@@ -1,0 +1,170 @@
+"""One step of training: forward, backward, clip, update."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from mnistvae.errors import ComponentError, SettingError
+from mnistvae.models import VAE
+from mnistvae.objectives import Terms
+
+__all__ = ["Batch", "Group", "Step", "resolve_precision", "sums_of"]
+
+Batch: TypeAlias = tuple[Tensor, Tensor | None]
+#: The batches of one step.
+Group: TypeAlias = Sequence[Batch]
+
+
+class Step:
+    """One step of training on one or several batches.
+
+    Args:
+        model: what is trained.
+        optimizer: of its weights.
+        autocast: the dtype in which products are computed, or None for the weights' own.
+        compile: compile forward and loss for batches of ``batch_size``; others are computed as usual.
+        batch_size: images in a full batch.
+        clip_norm: largest norm of the gradient, or None.
+    """
+
+    def __init__(
+        self,
+        model: VAE,
+        optimizer: torch.optim.Optimizer,
+        *,
+        autocast: torch.dtype | None = None,
+        compile: bool = False,  # noqa: A002 (the word that everyone knows)
+        batch_size: int = 0,
+        clip_norm: float | None = None,
+    ) -> None:
+        self.model = model
+        self.optimizer = optimizer
+        self.weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+        self.autocast = autocast
+        self.batch_size = batch_size
+        self.clip_norm = clip_norm
+        self.compiled: Callable[..., tuple[Tensor, Tensor]] | None = None
+        if compile:
+            with _distributions_as_they_were():
+                self.compiled = torch.compile(self.forward, dynamic=False)
+        self._checked = False
+
+    def __call__(self, group: Group) -> Tensor:
+        """Update the weights; the sums of loss, reconstruction and KL over the images, (3,), on the device."""
+        self.optimizer.zero_grad(set_to_none=True)
+        images = sum(len(x) for x, _ in group)
+        sums: Tensor | None = None
+        for x, y in group:
+            loss, row = self._forward(x, y)
+            torch.autograd.backward(loss if len(x) == images else loss * (len(x) / images))
+            sums = row if sums is None else sums + row
+        if sums is None:
+            raise SettingError("at least one batch in a step", "none")
+        if self.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.weights, self.clip_norm)
+        self.optimizer.step()
+        return sums
+
+    def forward(self, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The loss, a mean over the images, and the sums (3,) of loss, reconstruction and KL."""
+        terms = self.terms(x, y)
+        return terms.loss.mean(), sums_of(terms)
+
+    def terms(self, x: Tensor, y: Tensor | None) -> Terms:
+        """The model's loss, in the precision of the step."""
+        labels = y if self.model.uses_labels else None
+        if self.autocast is None:
+            return self.model.loss(x, labels)
+        with torch.autocast(x.device.type, self.autocast):
+            return self.model.loss(x, labels)
+
+    def _forward(self, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
+        if not self._checked:  # always as usual, so that what is wrong is said in the usual words
+            terms = self.terms(x, y)
+            check_terms(terms, len(x))
+            _check_gradient(terms)
+            self._checked = True
+            return terms.loss.mean(), sums_of(terms)
+        if self.compiled is None or len(x) != self.batch_size:
+            return self.forward(x, y)
+        try:
+            with _distributions_as_they_were():
+                return self.compiled(x, y)
+        except Exception as error:  # noqa: BLE001 (a compiler may raise anything)
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            warnings.warn(f"training goes on without torch.compile, which failed: {reason[:200]}", stacklevel=2)
+            self.compiled = None
+            return self.forward(x, y)
+
+
+def sums_of(terms: Terms) -> Tensor:
+    """(3,): loss, reconstruction and KL, summed over the batch."""
+    return torch.stack([terms.loss, terms.reconstruction, terms.kl]).detach().sum(1)
+
+
+def resolve_precision(precision: str, device: torch.device) -> torch.dtype | None:
+    """The dtype of products, or None for fp32 throughout; "auto" is bf16 where the device computes in it.
+
+    Raises:
+        SettingError: another word.
+    """
+    if precision not in {"fp32", "bf16", "auto"}:
+        raise SettingError("precision as one of 'fp32', 'bf16', 'auto'", repr(precision), "check the spelling")
+    if precision == "fp32" or (precision == "auto" and not _has_bf16(device)):
+        return None
+    return torch.bfloat16
+
+
+def _has_bf16(device: torch.device) -> bool:
+    """Whether the device has instructions for bfloat16, rather than emulating them."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type == "cpu":
+        return any(
+            bool(getattr(torch.cpu, name, bool)()) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+        )
+    return False
+
+
+@contextmanager
+def _distributions_as_they_were() -> Iterator[None]:
+    """The compiler switches off the validation of all distributions in the process; switch it on again."""
+    before = Distribution._validate_args  # noqa: SLF001
+    try:
+        yield
+    finally:
+        Distribution.set_default_validate_args(before)
+
+
+def check_terms(terms: Terms, n: int) -> None:
+    """Raise ComponentError unless ``terms`` are one loss, reconstruction and KL for each of ``n`` images."""
+    if not isinstance(terms, Terms):
+        raise ComponentError(
+            "loss to return mnistvae.objectives.Terms",
+            f"a {type(terms).__name__}",
+            "return Terms(loss, reconstruction, kl)",
+        )
+    for name, value in terms._asdict().items():
+        if not isinstance(value, Tensor) or value.shape != (n,):
+            got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+            raise ComponentError(
+                f"one {name} for each of {n} images, shape ({n},)",
+                got,
+                "sum over pixels and latents, and leave the mean over images to the Trainer",
+            )
+
+
+def _check_gradient(terms: Terms) -> None:
+    if not terms.loss.requires_grad:
+        raise ComponentError(
+            "a loss with a gradient",
+            "none" if torch.is_grad_enabled() else "none, under torch.no_grad() or torch.inference_mode()",
+            "leave such blocks before fit, and do not detach the loss",
+        )
