@@ -6,6 +6,7 @@ Every function refuses to write over what is there; a model is on disk before it
 from __future__ import annotations
 
 import io
+import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,24 +21,41 @@ from torch import Tensor
 
 from mnistvae import fitting
 from mnistvae._checks import check_count
+from mnistvae._component import class_finder, from_spec, to_spec
 from mnistvae._files import make_folder, write_atomically
 from mnistvae._modes import evaluating
 from mnistvae.data import ImageDataset
-from mnistvae.errors import DataError, OutputError
+from mnistvae.errors import DataError, FileFormatError, OutputError
 from mnistvae.images import ImageShape, to_uint8
-from mnistvae.io import save
+from mnistvae.io import save, to_json
 from mnistvae.models import VAE
 from mnistvae.plotting import loss_curves, reconstruction_grid, sample_grid
 from mnistvae.recipes import Recipe
-from mnistvae.training import CSVLog, History
+from mnistvae.training import Checkpoint, CSVLog, Doctor, History
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["RUN_FILES", "Run", "fit_prior", "generate", "reconstruct", "train"]
+__all__ = ["CHECKPOINTS", "RUN_FILES", "Run", "Start", "fit_prior", "generate", "read_start", "reconstruct", "train"]
 
+#: The folder of a run's checkpoints, in its own.
+CHECKPOINTS = "checkpoints"
+_START = "run.json"
 #: What a training run leaves in its folder.
 RUN_FILES = ("model.safetensors", "history.csv", "loss.png", "reconstructions.png", "samples.png")
+
+
+@dataclass(frozen=True)
+class Start:
+    """How a run was started, as ``run.json`` in its folder tells a later ``--resume``."""
+
+    recipe: str
+    dataset: str
+    #: Changes to the recipe's model.
+    settings: Mapping[str, Any]
+    #: Changes to the recipe's Trainer.
+    training: Mapping[str, Any]
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -60,8 +78,9 @@ def train(
     seed: int = 0,
     device: str = "auto",
     progress: bool = True,
+    resume: bool = False,
 ) -> Run:
-    """Train a recipe's model and leave model, history and pictures in a folder.
+    """Train a recipe's model and leave model, history, checkpoints and pictures in a folder.
 
     Args:
         recipe: see :mod:`mnistvae.recipes`.
@@ -73,20 +92,25 @@ def train(
         seed: of weights, order and noise.
         device: "auto", or a name.
         progress: show a bar for each epoch.
+        resume: go on with the run in the folder, which was started with the same arguments.
 
     Raises:
-        OutputError: the folder holds a run already, or cannot be written.
+        OutputError: the folder holds a run already (or, to resume, a finished one), or cannot be written.
         MnistvaeError: what model, Trainer and data raise.
     """
     _check_channels(data.image_shape)
     # Before a folder is made, so that a bad setting leaves none.
     model = recipe.model(image_shape=data.image_shape, num_classes=data.num_classes or 1, seed=seed, **(settings or {}))
-    with _claimed(folder, RUN_FILES, "history.csv") as target:
+    place = _unfinished(folder) if resume else _claimed(folder, RUN_FILES, "history.csv")
+    with place as target:
+        if not resume:
+            start = Start(recipe.name, data.name, settings or {}, training or {}, seed)
+            write_atomically(target / _START, to_json(to_spec(dict(vars(start))), "settings").encode())
         trainer = recipe.trainer(
             **{**(training or {}), "seed": seed, "device": device, "progress": progress},
-            callbacks=[CSVLog(target / "history.csv")],
+            callbacks=[CSVLog(target / "history.csv"), Doctor(), Checkpoint(target / CHECKPOINTS)],
         )
-        history = trainer.fit(model, data, validation)
+        history = trainer.fit(model, data, validation, resume=target / CHECKPOINTS if resume else None)
         metadata: dict[str, Any] = {
             "recipe": recipe.name,
             "dataset": data.name,
@@ -105,6 +129,22 @@ def train(
         write_figure(_reconstructions(model, shown), target / "reconstructions.png")
         write_figure(_samples(model, seed), target / "samples.png")
     return Run(target, model, history)
+
+
+def read_start(folder: str | os.PathLike[str]) -> Start:
+    """How the run in a folder was started.
+
+    Raises:
+        FileFormatError: there is no such run.
+    """
+    path = Path(folder) / _START
+    try:
+        return Start(**from_spec(json.loads(path.read_text(encoding="utf-8")), class_finder()))
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        reason = "no such file" if isinstance(error, FileNotFoundError) else str(error)
+        raise FileFormatError(
+            f"{path}, which a run writes", reason, "pass the folder of a run of mnistvae train"
+        ) from error
 
 
 def generate(
@@ -277,6 +317,15 @@ def _check_channels(image_shape: ImageShape) -> None:
             f"{image_shape[0]} channels",
             "train with mnistvae.Trainer, which takes any number, and draw the channels one by one",
         )
+
+
+@contextmanager
+def _unfinished(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """The folder of a run that was stopped."""
+    target = Path(folder)
+    if (target / "model.safetensors").exists():
+        raise OutputError(f"a run that was stopped, in {target}", "a finished one", "start a new run")
+    yield make_folder(target)
 
 
 @contextmanager

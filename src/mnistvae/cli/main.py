@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import IO, Any
 
 import click
@@ -30,7 +33,8 @@ class _Failure(click.ClickException):
 class _Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with _plain_warnings():
+                return super().invoke(ctx)
         except MnistvaeError as error:
             raise _Failure(str(error)) from error
         except (OSError, MemoryError, RuntimeError) as error:
@@ -39,6 +43,18 @@ class _Group(click.Group):
                 raise
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             raise _Failure(f"expected the system to give what was asked for, got {reason}: ask for less") from error
+
+
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Warnings on one line, without the place in the source."""
+
+    def show(message: Warning | str, *_: object) -> None:
+        click.echo(f"warning: {' '.join(str(message).split())}", err=True)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})

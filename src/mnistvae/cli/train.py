@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,43 +21,79 @@ from mnistvae.cli.options import (
 
 __all__ = ["train"]
 
+_MODEL_OPTIONS = [
+    click.option("--latent-dim", type=int, help="Size of the code."),
+    click.option("--beta", type=float, help="Weight of the KL term; 1 is the evidence lower bound."),
+    click.option("--hidden", type=IntTuple, help="Widths of the hidden layers of a fully connected recipe."),
+    click.option("--channels", type=IntTuple, help="Channels of the convolutions of a convolutional recipe."),
+    click.option(
+        "--activation", type=click.Choice(["relu", "tanh"]), help="Between the layers of a recipe that says so."
+    ),
+    click.option("--leak", type=float, help="Slope below zero of a recipe with LeakyReLU."),
+    click.option("--dropout", type=float, help="Share dropped in a residual recipe's decoder, while training."),
+    click.option("--sigma", type=NumberOrWord, help="Of normal pixels: a number, learned or per-pixel."),
+    click.option("--num-samples", type=int, help="Codes an image, of an importance-weighted recipe."),
+    click.option("--components", type=int, help="Of a VampPrior."),
+    click.option("--transforms", type=int, help="Of a flow prior."),
+    click.option("--warmup", type=int, help="Steps over which beta grows, of a recipe that says so."),
+]
+_TRAINER_OPTIONS = [
+    click.option("--epochs", type=int, help="Passes over the data."),
+    click.option("--steps", type=int, help="Steps after which training ends, if that is sooner."),
+    click.option("--minutes", type=float, help="Minutes after which training ends, if that is sooner."),
+    click.option("--batch-size", type=int, help="Images a batch."),
+    click.option("--learning-rate", type=float, help="Of Adam; the peak of its schedule."),
+    click.option("--schedule", type=click.Choice(["cosine", "one-cycle"]), help="Of the learning rate."),
+    click.option("--clip-norm", type=float, help="Largest norm of the gradient."),
+    click.option("--ema", type=float, help="Decay of an average of the weights, which is what is kept."),
+    click.option("--accumulate", type=int, help="Batches a step."),
+    click.option("--patience", type=int, help="Validations without a lower loss that are waited for."),
+    click.option("--validate-every", type=int, help="Epochs between two validations."),
+    click.option(
+        "--precision", type=click.Choice(["fp32", "bf16", "auto"]), help="Of products; auto: as the device has it."
+    ),
+    click.option("--compile/--no-compile", default=None, help="Compile the step: worth its seconds in long runs only."),
+    click.option(
+        "--binarization",
+        type=click.Choice(["none", "static", "dynamic", "threshold"]),
+        help="What is done to grey pixels first: dynamic draws them anew at each step.",
+    ),
+]
+
+_TRAINER = {
+    *("epochs", "steps", "minutes", "batch_size", "learning_rate", "schedule", "clip_norm", "ema", "accumulate"),
+    *("patience", "validate_every", "precision", "compile", "binarization"),
+}
+
+
+def _all(options: list[Callable[..., Any]]) -> Callable[..., Any]:
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
 
 @click.command()
 @click.option("--recipe", default="conv", show_default=True, metavar="NAME", help=f"{', '.join(recipes.names())}.")
 @data_options("mnist-mini")
 @out_option("The run's own folder.  [default: runs/RECIPE-TIME]")
-@click.option("--epochs", type=int, help="Passes over the data.")
-@click.option("--batch-size", type=int, help="Images a step.")
-@click.option("--learning-rate", type=float, help="Of Adam.")
-@click.option("--latent-dim", type=int, help="Size of the code.")
-@click.option("--beta", type=float, help="Weight of the KL term; 1 is the evidence lower bound.")
-@click.option("--hidden", type=IntTuple, help="Widths of the hidden layers of a fully connected recipe.")
-@click.option("--channels", type=IntTuple, help="Channels of the convolutions of a convolutional recipe.")
-@click.option("--activation", type=click.Choice(["relu", "tanh"]), help="Between the layers of a recipe that says so.")
-@click.option("--leak", type=float, help="Slope below zero of a recipe with LeakyReLU.")
-@click.option("--dropout", type=float, help="Share dropped in a residual recipe's decoder, while training.")
-@click.option("--sigma", type=NumberOrWord, help="Of normal pixels: a number, learned or per-pixel.")
-@click.option("--num-samples", type=int, help="Codes an image, of an importance-weighted recipe.")
-@click.option("--components", type=int, help="Of a VampPrior.")
-@click.option("--transforms", type=int, help="Of a flow prior.")
-@click.option("--warmup", type=int, help="Steps over which beta grows, of a recipe that says so.")
-@click.option(
-    "--binarization",
-    type=click.Choice(["none", "static", "dynamic", "threshold"]),
-    help="What is done to grey pixels first: dynamic draws them anew at each step.",
-)
+@click.option("--resume", type=click.Path(path_type=Path), metavar="DIR", help="Go on with the run in this folder.")
+@_all(_MODEL_OPTIONS)
+@_all(_TRAINER_OPTIONS)
 @seed_option
 @device_option
 @click.option("--progress/--no-progress", default=True, show_default=True, help="Show each epoch.")
+@click.pass_context
 def train(
+    context: click.Context,
+    /,
     recipe: str,
     dataset: str | None,
     data_root: Path | None,
     out: Path | None,
-    epochs: int | None,
-    batch_size: int | None,
-    learning_rate: float | None,
-    binarization: str | None,
+    resume: Path | None,
     seed: int,
     device: str,
     progress: bool,
@@ -65,39 +102,57 @@ def train(
     """Train a model and draw what it learned.
 
     The run's folder gets model.safetensors, history.csv (which grows by a line each epoch), loss.png,
-    reconstructions.png and samples.png. Settings that are left out are the recipe's.
+    reconstructions.png, samples.png and checkpoints. Settings that are left out are the recipe's.
+    Ctrl-C finishes the step and saves; --resume goes on from there, as if it had never been stopped.
     """
-    chosen = recipes.get(recipe)
+    recipes.get(recipe)  # before torch is imported
     from mnistvae import runs
     from mnistvae._files import output_folder
     from mnistvae.data import load_dataset
+    from mnistvae.training import Interrupted
 
-    name = dataset or "mnist-mini"
-    data, validation = (load_dataset(name, split, data_root) for split in ("train", "test"))
-    training: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
-    training["binarization"] = binarization
-    training = {key: value for key, value in training.items() if value is not None}
-    settings = {key: value for key, value in settings.items() if value is not None}
-    effective = {**chosen.settings, **settings, **chosen.training, **training, "seed": seed}
-    chosen.check(settings)
+    given = {name: value for name, value in settings.items() if value is not None}
+    training = {name: given.pop(name) for name in list(given) if name in _TRAINER}
+    start = runs.Start(recipe, dataset or "mnist-mini", given, training, seed)
+    if resume is not None:
+        _check_alone(context)
+        start = runs.read_start(resume)
+    chosen = recipes.get(start.recipe)
+    data, validation = (load_dataset(start.dataset, split, data_root) for split in ("train", "test"))
+    chosen.check(start.settings)
+    effective = {**chosen.settings, **start.settings, **chosen.training, **start.training, "seed": start.seed}
     click.echo(f"recipe {chosen.name}: {chosen.summary}")
-    click.echo(f"data {name}: {len(data):,} images to train on, {len(validation):,} to validate")
+    click.echo(f"data {start.dataset}: {len(data):,} images to train on, {len(validation):,} to validate")
     click.echo("settings " + ", ".join(f"{key}={setting_text(value)}" for key, value in effective.items()))
-    with output_folder(out, "runs", chosen.name) as folder:
-        run = runs.train(
-            chosen,
-            data,
-            validation,
-            folder,
-            settings=settings,
-            training=training,
-            seed=seed,
-            device=device,
-            progress=progress,
-        )
+    with output_folder(resume or out, "runs", chosen.name) as folder:
+        try:
+            run = runs.train(
+                chosen,
+                data,
+                validation,
+                folder,
+                settings=start.settings,
+                training=start.training,
+                seed=start.seed,
+                device=device,
+                progress=progress,
+                resume=resume is not None,
+            )
+        except Interrupted as error:
+            click.echo(f"\n{error.what}; go on with:\n  mnistvae train --resume {folder}", err=True)
+            context.exit(128 + error.signal_number)
     model = run.folder / "model.safetensors"
     click.echo(f"\nwrote to {run.folder}:")
     for file in runs.RUN_FILES:
         click.echo(f"  {run.folder / file}")
     label = " --label 3" if chosen.conditional else ""
     click.echo(f"next:\n  mnistvae generate {model}{label}\n  mnistvae reconstruct {model}\n  mnistvae info {model}")
+
+
+def _check_alone(context: click.Context) -> None:
+    """A resumed run has the settings that it was started with."""
+    for option in context.command.params:
+        name = option.name or ""
+        chosen = context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+        if chosen and name not in {"resume", "data_root", "device", "progress"}:
+            raise click.UsageError(f"--resume goes on with the run's own settings: leave {option.opts[0]} out")

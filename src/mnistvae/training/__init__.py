@@ -3,9 +3,10 @@
 from mnistvae.training.callbacks import Callback, State
 from mnistvae.training.checkpoints import Checkpoint, Snapshot, read_checkpoint, write_checkpoint
 from mnistvae.training.devices import resolve_device
+from mnistvae.training.doctor import Doctor, active_units
 from mnistvae.training.history import History, Record
 from mnistvae.training.interrupts import Interrupted
-from mnistvae.training.logs import CSVLog
+from mnistvae.training.logs import CSVLog, JSONLinesLog, TensorBoardLog
 from mnistvae.training.optimizers import EMA, cosine, one_cycle
 from mnistvae.training.progress import Progress
 from mnistvae.training.stopping import EarlyStopping
@@ -16,14 +17,18 @@ __all__ = [
     "CSVLog",
     "Callback",
     "Checkpoint",
+    "Doctor",
     "EarlyStopping",
     "History",
     "Interrupted",
+    "JSONLinesLog",
     "Progress",
     "Record",
     "Snapshot",
     "State",
+    "TensorBoardLog",
     "Trainer",
+    "active_units",
     "cosine",
     "one_cycle",
     "read_checkpoint",

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["Callback", "State"]
 
 
-def _no_snapshot() -> Snapshot:
-    raise RuntimeError("there is no run to take a snapshot of")
+def _no_run() -> Any:
+    raise RuntimeError("there is no run")
 
 
 @dataclass
@@ -51,8 +51,10 @@ class State:
     complete: bool = False
     #: The checkpoint that an interruption left.
     saved_to: Path | None = None
+    #: Gives some training images and their labels, (B, C, H, W) and (B,) or None.
+    examples: Callable[[], tuple[Tensor, Tensor | None]] = field(default=_no_run, repr=False)
     #: Gives all that is needed to go on from here.
-    snapshot: Callable[[], Snapshot] = field(default=_no_snapshot, repr=False)
+    snapshot: Callable[[], Snapshot] = field(default=_no_run, repr=False)
 
 
 class Callback:

@@ -15,12 +15,14 @@ class Interrupted(KeyboardInterrupt):
     """Training was stopped by a signal, after a step; what it says is where the run is and how to go on.
 
     Args:
-        message: that.
+        what: what happened.
+        fix: how to go on.
         signal_number: which signal.
     """
 
-    def __init__(self, message: str, signal_number: int = signal.SIGINT) -> None:
-        super().__init__(message)
+    def __init__(self, what: str, fix: str, signal_number: int = signal.SIGINT) -> None:
+        super().__init__(f"{what}; {fix}")
+        self.what = what
         self.signal_number = signal_number
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
-from mnistvae._files import write_atomically
-from mnistvae.errors import OutputError
+from mnistvae._files import make_folder, write_atomically
+from mnistvae.errors import OutputError, SettingError
 from mnistvae.training.callbacks import Callback, State
+from mnistvae.training.history import Record
 
-__all__ = ["CSVLog"]
+__all__ = ["CSVLog", "JSONLinesLog", "TensorBoardLog"]
 
 
 class CSVLog(Callback):
@@ -35,12 +37,76 @@ class CSVLog(Callback):
             self._columns = columns
             write_atomically(self.path, text.encode())
             return
+        _append(self.path, text.splitlines(keepends=True)[-1])
+
+
+class JSONLinesLog(Callback):
+    """A file of JSON lines, one an epoch, as log collectors read them.
+
+    Args:
+        path: the file; an earlier one is replaced when the run starts.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+
+    def on_fit_start(self, state: State) -> None:
+        write_atomically(self.path, "".join(_line(record) for record in state.history).encode())
+
+    def on_epoch_end(self, state: State) -> None:
+        _append(self.path, _line(state.history[-1]))
+
+
+class TensorBoardLog(Callback):
+    """The history's figures for TensorBoard, which the extra ``[tensorboard]`` installs.
+
+    Args:
+        folder: of the event files.
+
+    Raises:
+        SettingError: tensorboard is not installed.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = Path(folder)
         try:
-            with self.path.open("a", encoding="utf-8", newline="") as stream:
-                stream.write(text.splitlines(keepends=True)[-1])
-        except OSError as error:
-            raise OutputError(
-                f"to add a line to {self.path}",
-                error.strerror or str(error),
-                "free some space, or choose another folder",
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise SettingError(
+                "the library tensorboard for a TensorBoardLog", str(error), 'pip install "mnistvae[tensorboard]"'
             ) from error
+        self._open = SummaryWriter
+        self._writer: SummaryWriter | None = None
+
+    def on_fit_start(self, state: State) -> None:
+        self._writer = self._open(str(make_folder(self.folder)), purge_step=len(state.history) + 1)
+
+    def on_epoch_end(self, state: State) -> None:
+        if self._writer is None:
+            return
+        for name, value in state.history[-1].items():
+            if name != "epoch":
+                kind, _, figure = name.rpartition("validation_")
+                self._writer.add_scalar(
+                    f"{figure}/{'validation' if kind or figure != name else 'training'}", value, state.epoch
+                )
+        self._writer.flush()
+
+    def on_fit_end(self, state: State) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+
+def _line(record: Record) -> str:
+    return json.dumps(record) + "\n"
+
+
+def _append(path: Path, text: str) -> None:
+    try:
+        with path.open("a", encoding="utf-8", newline="") as stream:
+            stream.write(text)
+    except OSError as error:
+        raise OutputError(
+            f"to add a line to {path}", error.strerror or str(error), "free some space, or choose another folder"
+        ) from error

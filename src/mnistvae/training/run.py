@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -25,7 +26,7 @@ from mnistvae.training.checks import check_steps
 from mnistvae.training.history import Record
 from mnistvae.training.interrupts import Signals
 from mnistvae.training.optimizers import EMA, LearningRate
-from mnistvae.training.step import Group, Step, check_terms, sums_of
+from mnistvae.training.step import Batch, Group, Step, check_terms, sums_of
 
 __all__ = ["Budget", "Run"]
 
@@ -80,6 +81,7 @@ class Run:
 
     def __post_init__(self) -> None:
         self.state.snapshot = self.snapshot
+        self.state.examples = functools.cache(self._examples)
         self.state.sums = torch.zeros(3, device=self.model.device)
         self._rates = [group["lr"] for group in self.step.optimizer.param_groups]
 
@@ -159,6 +161,11 @@ class Run:
                 _restore_generators(self.generators, self.model.device)
                 self.generators = {}
         yield from groups
+
+    def _examples(self) -> Batch:
+        """The first batch of an epoch that is never trained on, so that nothing is used up."""
+        with seeded(derive_seed(self.seed, Stream.VALIDATION), self.model.device):
+            return next(iter(self.source.epoch(0)))
 
     def begin_epoch(self) -> None:
         """Go to the next epoch; after a resume in mid-epoch, to what was done of it."""

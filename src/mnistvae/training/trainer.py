@@ -281,12 +281,12 @@ class Trainer:
         if signals.received is None:
             return
         run.tell("on_interrupt")
-        message = f"stopped by {signal.Signals(signals.received).name} after step {run.state.step}"
-        if run.state.saved_to is None:
-            message += "; no checkpoint was asked for"
-        else:
-            message += f"; go on with resume={str(run.state.saved_to.parent)!r}"
-        raise Interrupted(message, signals.received)
+        saved_to = run.state.saved_to
+        raise Interrupted(
+            f"stopped by {signal.Signals(signals.received).name} after step {run.state.step}",
+            "no checkpoint was asked for" if saved_to is None else f"go on with resume={str(saved_to.parent)!r}",
+            signals.received,
+        )
 
     def _binarized(self, model: VAE, data: D) -> D | ImageDataset:
         if self.binarization == "none" or data is None:

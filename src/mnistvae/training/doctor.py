@@ -1,0 +1,94 @@
+"""Warnings in plain words, with the fix, about runs that go wrong in the usual ways."""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import torch
+from torch import Tensor
+
+from mnistvae._checks import check_count, check_number
+from mnistvae._modes import evaluating
+from mnistvae.models import VAE
+from mnistvae.training.callbacks import Callback, State
+
+__all__ = ["Doctor", "active_units"]
+
+
+class Doctor(Callback):
+    """Warns, once each, of a KL term at zero, posterior collapse, a loss that is a mean over pixels, unscaled images.
+
+    Args:
+        patience: epochs in which nothing is said of a code that is not used yet.
+        active: share of the latent dimensions that have to be active after them.
+
+    Raises:
+        SettingError: a patience below 1, or a negative share.
+    """
+
+    def __init__(self, patience: int = 3, active: float = 0.1) -> None:
+        self.patience = check_count("patience of at least 1 epoch", patience)
+        self.active = check_number("active as a share of at least 0", active)
+        self._said: set[str] = set()
+
+    def on_fit_start(self, state: State) -> None:
+        self._said.clear()
+        x, _ = state.examples()
+        brightest = float(x.max())
+        if brightest <= 1.5 / 255:
+            self._say(
+                "scale",
+                f"the brightest pixel is {brightest:.2g}: the images look divided by 255 twice; pass them in [0, 1], "
+                "or as uint8",
+            )
+
+    def on_epoch_end(self, state: State) -> None:
+        record, epoch, latent_dim = state.history[-1], state.epoch, state.model.latent_dim
+        pixels = math.prod(state.model.image_shape)
+        if epoch == 1 and 0 < record["reconstruction"] < 1e-3 * pixels:
+            self._say(
+                "mean",
+                f"the reconstruction term is {record['reconstruction']:.2g} nats for {pixels} pixels after one epoch, "
+                "which looks like a mean over them: sum over pixels and latents, or the KL term weighs too much",
+            )
+        if epoch < self.patience:
+            return
+        if record["kl"] < 0.1:
+            self._say(
+                "kl",
+                f"the KL term is {record['kl']:.2g} nats after {epoch} epochs, so the code says nothing of the image: "
+                "lower beta, let it grow (mnistvae.schedules), or give it free_bits",
+            )
+            return
+        found = active_units(state.model, *state.examples())
+        if found < max(1.0, self.active * latent_dim):
+            self._say(
+                "collapse",
+                f"{found} of {latent_dim} latent dimensions are active after {epoch} epochs, a posterior collapse: "
+                "lower beta, let it grow (mnistvae.schedules), give it free_bits, or take fewer dimensions",
+            )
+
+    def _say(self, what: str, text: str) -> None:
+        if what not in self._said:
+            self._said.add(what)
+            warnings.warn(text, stacklevel=3)
+
+
+@torch.no_grad()
+def active_units(model: VAE, x: Tensor, y: Tensor | None = None, threshold: float = 0.01) -> int:
+    r"""Latent dimensions that say something of the image.
+
+    .. math:: \left|\left\{ j : \operatorname{Var}_x\left(\mathbb{E}_{q(z \mid x)}[z_j]\right) > \delta \right\}\right|
+
+    Burda et al. (2016), section 5.
+
+    Args:
+        model: the model.
+        x: images (B, C, H, W), at least two.
+        y: labels, for a conditional model.
+        threshold: delta.
+    """
+    with evaluating(model):
+        means = model.encode(x, y if model.num_classes is not None else None).mean
+    return int((means.var(0) > threshold).sum())
