@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TypeAlias, overload
+from typing import Any, TypeAlias, overload
 
 from mnistvae._files import write_atomically
 from mnistvae.errors import FileFormatError, SettingError
@@ -140,6 +141,41 @@ class History(Sequence[Record]):
                 f"{path} to be a history of numbers", str(error), "pass a run's history.csv"
             ) from error
         return cls(records)
+
+
+    def to_json(self, path: str | os.PathLike[str]) -> Path:
+        """Write records and tag as JSON, atomically.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        text = json.dumps({"tag": self.tag, "records": self.records}, indent=1)
+        return write_atomically(path, (text + "\n").encode())
+
+    @classmethod
+    def from_json(cls, path: str | os.PathLike[str]) -> History:
+        """Read what :meth:`to_json` wrote.
+
+        Raises:
+            FileFormatError: not such a file.
+        """
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            return cls([dict(record) for record in content["records"]], str(content["tag"]))
+        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+            raise FileFormatError(f"{path} to be a history in JSON", str(error), "pass what to_json wrote") from error
+
+    def to_pandas(self) -> Any:
+        """The records as a ``pandas.DataFrame``, a row an epoch.
+
+        Raises:
+            SettingError: pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise SettingError("the library pandas for a DataFrame", str(error), "pip install pandas") from error
+        return pd.DataFrame(self.records, columns=self.columns())
 
 
 def _number(text: str) -> float:
