@@ -6,6 +6,7 @@ mixtures, transforms) holds for them too. None validates its arguments at every 
 
 from __future__ import annotations
 
+import copy
 import math
 from contextlib import suppress
 from functools import cached_property, singledispatch
@@ -21,6 +22,7 @@ from mnistvae.errors import ComponentError
 from mnistvae.losses import (
     bernoulli_cross_entropy,
     continuous_bernoulli_nll,
+    discretized_logistic_log_prob,
     discretized_logistic_nll,
     gaussian_kl,
     gaussian_kl_by_dimension,
@@ -125,8 +127,6 @@ class _Pixels(Distribution):
     def __init__(self, *parameters: Tensor) -> None:
         self.parameters = parameters
         shape = parameters[0].shape
-        if any(parameter.shape != shape for parameter in parameters):
-            shape = torch.broadcast_shapes(*(p.shape for p in parameters))  # type: ignore[no-untyped-call]
         super().__init__(shape[:-3], shape[-3:], validate_args=False)
 
     def __repr__(self) -> str:
@@ -140,7 +140,9 @@ class _Pixels(Distribution):
 
     def _uniform(self, sample_shape: Any) -> Tensor:
         shape = self._extended_shape(Size(sample_shape))
-        return torch.rand(shape, dtype=self.parameters[0].dtype, device=self.parameters[0].device)
+        like = self.parameters[0]
+        # In half precision there are 256 numbers between 1/2 and 1, too few for rare pixels.
+        return torch.rand(shape, dtype=torch.promote_types(like.dtype, torch.float32), device=like.device)
 
 
 class PixelBernoulli(_Pixels):
@@ -220,9 +222,14 @@ class PixelContinuousBernoulli(_Pixels):
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         """By the inverse of the distribution function."""
-        decay = -self.logits.abs().clamp_min(1e-6)  # the density falls from its mode; below 1e-6 it is flat
-        away = (torch.log1p(self._uniform(sample_shape) * torch.expm1(decay)) / decay).clamp(0.0, 1.0)
-        return torch.where(self.logits < 0, away, 1 - away)
+        uniform = self._uniform(sample_shape)
+        logits = self.logits.to(uniform.dtype)
+        near = logits.abs() < 1e-4  # the first order in l is exact to 1e-9 there
+        flat = uniform + 0.5 * logits * uniform * (1 - uniform)
+        decay = torch.where(near, -1.0, -logits.abs())  # the density falls from its mode
+        away = (torch.log1p(uniform * torch.expm1(decay)) / decay).clamp(0.0, 1.0)
+        steep = torch.where(logits < 0, away, 1 - away)
+        return torch.where(near, flat, steep).to(self.logits.dtype)
 
 
 class PixelLogistic(_Pixels):
@@ -237,6 +244,8 @@ class PixelLogistic(_Pixels):
     """
 
     def __init__(self, loc: Tensor, log_scale: Tensor, levels: int = 256) -> None:
+        if loc.shape != log_scale.shape:
+            loc, log_scale = torch.broadcast_tensors(loc, log_scale)  # type: ignore[no-untyped-call]
         super().__init__(loc, log_scale)
         self.loc = loc
         self.log_scale = log_scale
@@ -249,24 +258,28 @@ class PixelLogistic(_Pixels):
     @property
     def mean(self) -> Tensor:
         r"""The mean of the levels, (..., C, H, W): :math:`\sum_k P(x \ge k / (L - 1)) / (L - 1)`."""
-        inverse = (-self.log_scale).exp()
-        centre, step = self.loc * inverse, inverse / (self.levels - 1)
+        exact = torch.promote_types(self.loc.dtype, torch.float32)
+        inverse = (-self.log_scale.to(exact)).exp()
+        centre, step = self.loc.to(exact) * inverse, inverse / (self.levels - 1)
         total = torch.zeros_like(centre)
         for level in range(1, self.levels):  # one after the other: all at once would take 255 times the memory
             total = total + torch.sigmoid(centre - (level - 0.5) * step)
-        return total / (self.levels - 1)
+        return (total / (self.levels - 1)).to(self.loc.dtype)
 
     @property
     def mode(self) -> Tensor:
-        return self._nearest(self.loc)
+        """The likeliest level: the one at mu, or an outermost one, which has a whole tail."""
+        candidates = torch.stack([self._nearest(self.loc), torch.zeros_like(self.loc), torch.ones_like(self.loc)])
+        log_p = discretized_logistic_log_prob(self.loc, self.log_scale, candidates, self.levels)
+        return candidates.gather(0, log_p.argmax(0, keepdim=True)).squeeze(0)
 
     def log_prob(self, value: Tensor) -> Tensor:
         return -discretized_logistic_nll(self.loc, self.log_scale, value, self.levels)
 
     @torch.no_grad()
     def sample(self, sample_shape: Any = ()) -> Tensor:
-        uniform = self._uniform(sample_shape)
-        return self._nearest(self.loc + self.log_scale.exp() * torch.logit(uniform, eps=1e-7))
+        noise = torch.logit(self._uniform(sample_shape), eps=1e-7)
+        return self._nearest(self.loc + self.log_scale.exp() * noise).to(self.loc.dtype)
 
     def _nearest(self, x: Tensor) -> Tensor:
         return (x.clamp(0.0, 1.0) * (self.levels - 1)).round() / (self.levels - 1)
@@ -324,8 +337,8 @@ def tempered(distribution: Distribution, temperature: float) -> Distribution:
         >>> tempered(wide, 0.5).stddev
         tensor([0.5000, 0.5000])
     """
-    scale = torch.as_tensor(temperature, dtype=distribution.mean.dtype, device=distribution.mean.device)
-    shift = td.AffineTransform(distribution.mean * (1 - scale), scale, event_dim=1)
+    # The scale is a number: of a tensor without dimensions, torch counts the volume once and not in each dimension.
+    shift = td.AffineTransform(distribution.mean * (1 - temperature), float(temperature), event_dim=1)
     return td.TransformedDistribution(distribution, [shift], validate_args=False)
 
 
@@ -353,30 +366,25 @@ def _(distribution: PushForward, temperature: float) -> PushForward:
     return PushForward(distribution.normalize, tempered(distribution.base, temperature))  # type: ignore[arg-type]
 
 
-@singledispatch
 def detached(distribution: Distribution) -> Distribution:
     """The same distribution, through whose parameters no gradient flows.
 
     Raises:
-        ComponentError: one that does not keep its parameters as attributes.
+        ComponentError: one that keeps its parameters in something else than tensors and distributions.
     """
-    names = [name for name in distribution.arg_constraints if name in distribution.__dict__]
-    if not names:
-        raise ComponentError(
-            "a posterior whose parameters can be detached", f"a {type(distribution).__name__}", "use gradient='plain'"
-        )
-    values = {name: getattr(distribution, name).detach() for name in names}
-    return type(distribution)(**values, validate_args=False)
-
-
-@detached.register
-def _(distribution: DiagonalNormal) -> DiagonalNormal:
-    return DiagonalNormal(distribution.mu.detach(), distribution.logvar.detach())
-
-
-@detached.register
-def _(distribution: td.Independent) -> Distribution:  # type: ignore[type-arg]
-    return td.Independent(detached(distribution.base_dist), distribution.reinterpreted_batch_ndims, validate_args=False)
+    copied = copy.copy(distribution)
+    for name, value in vars(distribution).items():
+        if isinstance(value, Tensor):
+            setattr(copied, name, value.detach())
+        elif isinstance(value, Distribution):
+            setattr(copied, name, detached(value))
+        elif not isinstance(value, Size | int | None):
+            raise ComponentError(
+                "a posterior whose parameters can be detached",
+                f"a {type(distribution).__name__}",
+                "use gradient='plain'",
+            )
+    return copied
 
 
 def kl_by_dimension(q: Distribution, p: Distribution) -> Tensor | None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from mnistvae._checks import check_count, check_seed
+from mnistvae._checks import check_choice, check_count, check_seed
 from mnistvae._modes import evaluating
 from mnistvae._random import Stream, derive_seed, seeded
 from mnistvae.data import ImageDataset, batch_source
@@ -68,7 +68,9 @@ def fit_prior(
     if not isinstance(model, VAE):
         raise ComponentError("a mnistvae model", f"a {type(model).__name__}", "pass an instance of VAE")
     components = check_count("components as an integer of at least 1", components)
-    codes = _draw_codes(model, data, check_seed(seed), check_count("batch_size of at least 1", batch_size))
+    check_choice("covariance", covariance, ("diag", "full"))
+    seed = check_seed(seed)
+    codes = _draw_codes(model, data, seed, check_count("batch_size of at least 1", batch_size))
     if len(codes) < max(components, 2):
         raise DataError(
             f"at least {max(components, 2)} images for {components} components",
@@ -89,16 +91,16 @@ def fit_prior(
         torch.from_numpy(a) for a in (fit.weights_, fit.means_, np.linalg.cholesky(covariances))
     )
     prior.set_components(weights, means, scale_tril)
-    fitted.prior = prior.to(device=model.device, dtype=model.dtype)
+    fitted.prior = prior.eval().to(device=model.device, dtype=model.dtype)
     return fitted
 
 
 @torch.no_grad()
 def _draw_codes(model: VAE, data: Any, seed: int, batch_size: int) -> Tensor:
     """One code of each image, (N, latent_dim), on the CPU."""
-    source = batch_source(
-        data, batch_size, shuffle=False, seed=seed, device=model.device, image_shape=model.image_shape
-    )
     conditional = model.num_classes is not None
     with evaluating(model), seeded(derive_seed(seed, Stream.FITTING), model.device):
+        source = batch_source(
+            data, batch_size, shuffle=False, seed=seed, device=model.device, image_shape=model.image_shape
+        )
         return torch.cat([model.encode(x, y if conditional else None).sample().cpu() for x, y in source.epoch(0)])

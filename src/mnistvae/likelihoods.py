@@ -14,11 +14,14 @@ from torch.distributions import Distribution
 from mnistvae._checks import check_choice, check_count, check_number
 from mnistvae._component import Component
 from mnistvae.distributions import PixelBernoulli, PixelContinuousBernoulli, PixelLogistic
+from mnistvae.errors import SettingError
 
 __all__ = ["Bernoulli", "ContinuousBernoulli", "DiscretizedLogistic", "Gaussian", "Likelihood"]
 
 #: exp(-6) = 0.0025, a little over half a grey level: below it a density on 8-bit pixels has no bound.
 _LEAST_LOG_SIGMA = -6.0
+#: Outside of these, squares leave the range of float32.
+_SIGMAS = (1e-6, 1e6)
 #: exp(-7) = 0.0009, a quarter of a grey level: the mass is then in one bin already.
 _LEAST_LOG_SCALE = -7.0
 
@@ -107,7 +110,7 @@ class Gaussian(Likelihood):
             ``"identity"``: it is the parameter.
 
     Raises:
-        SettingError: a sigma that is not above 0, or an unknown word.
+        SettingError: a sigma outside [1e-6, 1e6], or an unknown word.
 
     Example:
         >>> Gaussian(sigma=0.1).n_params, Gaussian(sigma="per-pixel").n_params
@@ -125,6 +128,9 @@ class Gaussian(Likelihood):
             self.sigma = check_choice("sigma", sigma, ("learned", "per-pixel"), also="a number above 0")
         else:
             self.sigma = check_number("a finite sigma above 0", sigma, above=True, fix="or 'learned', or 'per-pixel'")
+            if not _SIGMAS[0] <= self.sigma <= _SIGMAS[1]:
+                expected = f"sigma from {_SIGMAS[0]:g} to {_SIGMAS[1]:g}"
+                raise SettingError(expected, str(sigma), "pixels are from 0 to 1: sigma is a part of that")
         self.link = check_choice("link", link, ("logit", "identity"))
         self.n_params = 2 if sigma == "per-pixel" else 1
         # Half of the range of pixels to start with; training finds the rest.
@@ -172,7 +178,7 @@ class DiscretizedLogistic(Likelihood):
 
     def __init__(self, levels: int = 256) -> None:
         super().__init__()
-        self.levels = check_count("at least 2 levels", levels, least=2)
+        self.levels = check_count("at least 2 levels", levels, least=2, fix="8-bit pixels have 256")
 
     def forward(self, params: Tensor) -> PixelLogistic:
         logits, log_scale = params.chunk(2, dim=1)

@@ -127,6 +127,11 @@ def discretized_logistic_nll(mean: Tensor, log_scale: Tensor, x: Tensor, levels:
     Returns:
         (...), nats; not negative.
     """
+    return -_over_pixels(discretized_logistic_log_prob(mean, log_scale, x, levels))
+
+
+def discretized_logistic_log_prob(mean: Tensor, log_scale: Tensor, x: Tensor, levels: int) -> Tensor:
+    """The summands of :func:`discretized_logistic_nll`, with the other sign: (..., C, H, W)."""
     level = (x * (levels - 1)).round()
     inverse = (-log_scale).exp()
     centred = level / (levels - 1) - mean
@@ -137,7 +142,7 @@ def discretized_logistic_nll(mean: Tensor, log_scale: Tensor, x: Tensor, levels:
     within = torch.log(-torch.expm1(-2 * half * inverse)).expand_as(below)
     lowest, highest = level <= 0, level >= levels - 1
     log_p = below.masked_fill(highest, 0.0) + above.masked_fill(lowest, 0.0)
-    return _over_pixels(-(log_p + within.masked_fill(lowest | highest, 0.0)))
+    return log_p + within.masked_fill(lowest | highest, 0.0)
 
 
 def _over_pixels(values: Tensor) -> Tensor:

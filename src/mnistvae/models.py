@@ -191,7 +191,7 @@ class VAE(Component):
             posterior = self.encode(images, y)
             with seeded(generator, self.device):
                 z = posterior.sample() if sample else posterior.mean
-            return self.decode(z, y).mean
+            return _images_of(self.decode(z, y))
 
     @torch.no_grad()
     def sample(
@@ -233,7 +233,7 @@ class VAE(Component):
             if temperature != 1.0:
                 prior = tempered(prior, temperature)
             z = prior.sample() if prior.batch_shape == (n,) else prior.sample(torch.Size([n]))
-            return self.decode(z, labels).mean
+            return _images_of(self.decode(z, labels))
 
     @torch.no_grad()
     def interpolate(self, a: ArrayLike, b: ArrayLike, steps: int = 8, y: Labels | None = None) -> Tensor:
@@ -265,7 +265,7 @@ class VAE(Component):
             weight = torch.linspace(0, 1, steps, device=start.device, dtype=start.dtype)[:, None]
             z = torch.lerp(start[:, None], end[:, None], weight).flatten(0, 1)
             labels = self._labels(y, len(starts))
-            images = self.decode(z, None if labels is None else labels.repeat_interleave(steps)).mean
+            images = _images_of(self.decode(z, None if labels is None else labels.repeat_interleave(steps)))
         return images if single else images.reshape(-1, steps, *self.image_shape)
 
     @property
@@ -298,6 +298,11 @@ class VAE(Component):
                 "pass y: an integer, or one for each image",
             )
         return as_labels(y, n, self.num_classes).to(self.device)
+
+
+def _images_of(likelihood: Distribution) -> Tensor:
+    """The mean of p(x | z) as images; that of a density on all reals may lie beyond [0, 1]."""
+    return likelihood.mean.clamp(0.0, 1.0)
 
 
 class BetaVAE(VAE):

@@ -154,15 +154,17 @@ class VampPrior(Prior):
         self.register_parameter("logits", None)
 
     def attach(self, latent_dim: int, image_shape: ImageShape, num_classes: int | None) -> None:
-        self.latent_dim = latent_dim
-        self.num_classes = num_classes
+        sizes = (latent_dim, image_shape, num_classes)
         if self.logits is None:
+            self.latent_dim, self.num_classes = latent_dim, num_classes
             # Dark, as most of an image is, and each different, or they would stay the same for ever.
             self.logits = nn.Parameter(torch.randn(self.components, *image_shape) - 3.0)
-        elif self.logits.shape[1:] != image_shape:
+            return
+        own = (self.latent_dim, tuple(self.logits.shape[1:]), self.num_classes)
+        if own != sizes:
             raise ComponentError(
-                f"a VampPrior for images of shape {image_shape}",
-                f"pseudo-inputs of shape {tuple(self.logits.shape[1:])}",
+                "a VampPrior for latent_dim={}, images of shape {} and num_classes={}".format(*sizes),
+                "one for {}, {} and {}".format(*own),
                 "give each model a prior of its own",
             )
 
@@ -251,10 +253,11 @@ class Flow(Prior):
             flow = make(latent_dim, transforms=transforms, hidden_features=self.hidden, activation=nn.SiLU)
         self.normalize = flow.transform
         for network in self.normalize.modules():
-            layers = [layer for layer in network.children() if isinstance(layer, nn.Linear)]
-            if layers:  # the last layer of a transform's network
-                nn.init.zeros_(layers[-1].weight)
-                nn.init.zeros_(layers[-1].bias)
+            layers = [layer for layer in network.children() if isinstance(getattr(layer, "weight", None), Tensor)]
+            own = network.parameters(recurse=False) if isinstance(network, nn.ParameterList) else ()
+            for last in (*layers[-1:], *own):  # of a transform's network; or, for one dimension, its parameters
+                for parameter in last.parameters() if isinstance(last, nn.Module) else (last,):
+                    nn.init.zeros_(parameter)
 
     def forward(self, y: Tensor | None = None, *, encode: Encode | None = None) -> PushForward:
         return PushForward(self.normalize(), UnitNormal(self.zero))

@@ -302,7 +302,7 @@ def _decode_at(model: VAE, at: Sequence[Sequence[float]], label: int | None) -> 
             raise DataError("finite coordinates", str(tuple(point)))
     z = torch.tensor(at, dtype=model.dtype, device=model.device)
     with torch.no_grad(), evaluating(model):
-        return model.decode(z, label).mean
+        return model.decode(z, label).mean.clamp(0.0, 1.0)
 
 
 def _columns(model: VAE) -> int:
