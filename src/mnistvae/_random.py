@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from enum import IntEnum
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from mnistvae.errors import SettingError
 
-__all__ = ["Stream", "derive_seed", "seeded"]
+__all__ = ["Stream", "batch_noise", "derive_seed", "noise_for_rows", "seeded"]
 
 
 class Stream(IntEnum):
@@ -62,3 +64,26 @@ def seeded(seed: int | torch.Generator | None, device: torch.device | str = "cpu
         finally:
             if mps is not None:
                 torch.mps.set_rng_state(mps)
+
+
+#: Which rows of a larger batch the present one is, and how many that has.
+_ROWS: ContextVar[tuple[slice, int] | None] = ContextVar("rows", default=None)
+
+
+@contextmanager
+def noise_for_rows(rows: slice, of: int) -> Iterator[None]:
+    """A block whose batches are ``rows`` of larger ones, and get the noise that those rows would have there."""
+    token = _ROWS.set((rows, of))
+    try:
+        yield
+    finally:
+        _ROWS.reset(token)
+
+
+def batch_noise(shape: torch.Size, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Standard normal noise (..., B, D) for a batch, or for what :func:`noise_for_rows` says that it is."""
+    larger = _ROWS.get()
+    if larger is None or len(shape) < 2 or shape[-2] != larger[0].stop - larger[0].start:
+        return torch.randn(shape, dtype=dtype, device=device)
+    rows, of = larger
+    return torch.randn((*shape[:-2], of, shape[-1]), dtype=dtype, device=device)[..., rows, :]

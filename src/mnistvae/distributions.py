@@ -18,6 +18,7 @@ from torch import Size, Tensor
 from torch.distributions import Distribution, constraints, kl_divergence
 from torch.distributions.kl import register_kl
 
+from mnistvae._random import batch_noise
 from mnistvae.errors import ComponentError
 from mnistvae.losses import (
     bernoulli_cross_entropy,
@@ -98,7 +99,7 @@ class DiagonalNormal(td.Independent[td.Normal]):
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         shape = self._extended_shape(Size(sample_shape))
-        noise = torch.randn(shape, dtype=self.mu.dtype, device=self.mu.device)
+        noise = batch_noise(shape, self.mu.dtype, self.mu.device)
         return torch.addcmul(self.mu, self._sigma, noise)
 
     def sample(self, sample_shape: Any = ()) -> Tensor:

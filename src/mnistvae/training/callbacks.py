@@ -62,6 +62,8 @@ class Callback:
 
     #: Whether it is called after those that are not last, so that it sees what they did.
     last = False
+    #: Whether it is called in every process, and not only in the one that writes.
+    everywhere = False
 
     def on_fit_start(self, state: State) -> None:
         """Before the first epoch; after a resume, ``state.history`` holds the earlier ones."""

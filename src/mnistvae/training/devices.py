@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 from mnistvae.errors import SettingError
@@ -17,7 +19,8 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
     """
     if str(device) == "auto":
         if torch.cuda.is_available():
-            return torch.device("cuda", torch.cuda.current_device())
+            local = os.environ.get("LOCAL_RANK")  # of several processes on this machine
+            return torch.device("cuda", torch.cuda.current_device() if local is None else int(local))
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         resolved = torch.device(device)

@@ -142,7 +142,6 @@ class History(Sequence[Record]):
             ) from error
         return cls(records)
 
-
     def to_json(self, path: str | os.PathLike[str]) -> Path:
         """Write records and tag as JSON, atomically.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import signal
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -16,13 +17,14 @@ from torch import Tensor
 
 from mnistvae._component import to_spec
 from mnistvae._modes import evaluating
-from mnistvae._random import Stream, derive_seed, seeded
+from mnistvae._random import Stream, derive_seed, noise_for_rows, seeded
 from mnistvae.data import BatchSource
 from mnistvae.errors import ComponentError, DataError, FileFormatError, SettingError
 from mnistvae.models import VAE
 from mnistvae.training.callbacks import Callback, State
 from mnistvae.training.checkpoints import Snapshot
 from mnistvae.training.checks import check_steps
+from mnistvae.training.distributed import ALONE, World
 from mnistvae.training.history import Record
 from mnistvae.training.interrupts import Signals
 from mnistvae.training.optimizers import EMA, LearningRate
@@ -76,6 +78,7 @@ class Run:
     listeners: Sequence[Callback]
     #: What has to be the same after a resume.
     settings: dict[str, Any]
+    world: World = ALONE
     #: The state of the generators in mid-epoch, after a resume.
     generators: dict[str, Tensor] = field(default_factory=dict)
 
@@ -83,6 +86,9 @@ class Run:
         self.state.snapshot = self.snapshot
         self.state.examples = functools.cache(self._examples)
         self.state.sums = torch.zeros(3, device=self.model.device)
+        self._wishes = [0.0, 0.0]
+        if self.world.size > 1:
+            self.step.exchange = self._exchange
         self._rates = [group["lr"] for group in self.step.optimizer.param_groups]
 
     @property
@@ -92,8 +98,12 @@ class Run:
 
     def tell(self, event: str) -> None:
         """Call the method of that name of every listener."""
-        for listener in self.listeners:
+        for listener in self._heard():
             getattr(listener, event)(self.state)
+
+    def _heard(self) -> list[Callback]:
+        """The listeners that are called in this process."""
+        return [listener for listener in self.listeners if self.world.writes or listener.everywhere]
 
     def averaged(self) -> AbstractContextManager[None]:
         """A block in which the model has the averaged weights, where there are any."""
@@ -110,15 +120,16 @@ class Run:
             for group in self._groups():
                 if self.budget.steps is not None and state.step >= self.budget.steps:
                     break  # a resume after the last step
+                self._wishes = [float(signals.received or 0), float(bool(self.budget.over(state.step)))]
                 rows.append(self._one_step(group))
                 if len(rows) >= look:
                     check_steps(rows, state.step - 1, state.batch - 1, state.epoch)
                     rows.clear()
                 state.seconds = before + time.perf_counter() - started
                 n = sum(len(x) for x, _ in group)
-                for listener in self.listeners:
+                for listener in self._heard():
                     listener.on_batch_end(state, n)
-                state.stop = state.stop or self.budget.over(state.step)
+                state.stop = state.stop or self._over(signals)
                 if state.stop or signals.received is not None:
                     self.generators = _generators(device)
                     break
@@ -135,6 +146,20 @@ class Run:
             "images_per_second": state.images / state.seconds,
         }
 
+    def _over(self, signals: Signals) -> str:
+        """Why the run ends here, or ""; several processes end together, a step after one of them wants to."""
+        over = self.budget.over(self.state.step)
+        if self.world.size == 1 or (self.budget.steps is not None and self.state.step >= self.budget.steps):
+            return over
+        signals.received = int(signal.SIGTERM) if self._wishes[0] else None
+        return "the time is over" if self._wishes[1] else ""
+
+    def _exchange(self, gradients: list[Tensor]) -> None:
+        """Add up the gradients of all processes, and what each of them wants."""
+        wishes = torch.tensor(self._wishes, device=self.model.device)
+        self.world.add([*gradients, wishes])
+        self._wishes = wishes.tolist()
+
     def _one_step(self, group: Group) -> Tensor:
         state = self.state
         self.model.objective.advance(state.step)
@@ -142,7 +167,7 @@ class Run:
             factor = self.learning_rate(state.step, self.total_steps)
             for parameters, rate in zip(self.step.optimizer.param_groups, self._rates, strict=True):
                 parameters["lr"] = rate * factor
-        row = self.step(group)
+        row = self.step(group, self.world)
         if self.ema is not None:
             self.ema.update(state.step)
         state.sums = _sums(state).add_(row)
@@ -184,11 +209,14 @@ class Run:
         images = 0
         with evaluating(self.model), seeded(derive_seed(self.seed, Stream.VALIDATION), self.model.device):
             for x, y in self.held_out.epoch(0):
-                terms = self.step.terms(x, y)
+                own = self.world.rows(len(x))
+                with noise_for_rows(own, len(x)):
+                    terms = self.step.terms(x[own], None if y is None else y[own])
                 if images == 0:
-                    check_terms(terms, len(x))
+                    check_terms(terms, own.stop - own.start)
                 sums += sums_of(terms)
                 images += len(x)
+        self.world.add([sums])
         names = ("validation_loss", "validation_reconstruction", "validation_kl")
         return dict(zip(names, (sums / images).tolist(), strict=True))
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from mnistvae._random import noise_for_rows
 from mnistvae.errors import ComponentError, SettingError
 from mnistvae.models import VAE
 from mnistvae.objectives import Terms
+from mnistvae.training.distributed import ALONE, World
 
 __all__ = ["Batch", "Group", "Step", "resolve_precision", "sums_of"]
 
@@ -32,6 +34,7 @@ class Step:
         compile: compile forward and loss for batches of ``batch_size``; others are computed as usual.
         batch_size: images in a full batch.
         clip_norm: largest norm of the gradient, or None.
+        exchange: adds up the gradients, and the sums, of several processes, in place.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class Step:
         compile: bool = False,  # noqa: A002 (the word that everyone knows)
         batch_size: int = 0,
         clip_norm: float | None = None,
+        exchange: Callable[[list[Tensor]], None] | None = None,
     ) -> None:
         self.model = model
         self.optimizer = optimizer
@@ -50,23 +54,33 @@ class Step:
         self.autocast = autocast
         self.batch_size = batch_size
         self.clip_norm = clip_norm
+        self.exchange = exchange
         self.compiled: Callable[..., tuple[Tensor, Tensor]] | None = None
         if compile:
             with _distributions_as_they_were():
                 self.compiled = torch.compile(self.forward, dynamic=False)
         self._checked = False
 
-    def __call__(self, group: Group) -> Tensor:
-        """Update the weights; the sums of loss, reconstruction and KL over the images, (3,), on the device."""
+    def __call__(self, group: Group, world: World = ALONE) -> Tensor:
+        """Update the weights; the sums of loss, reconstruction and KL over the images, (3,), on the device.
+
+        Args:
+            group: the batches, whole; each process takes its own rows of them.
+            world: the processes.
+        """
         self.optimizer.zero_grad(set_to_none=True)
         images = sum(len(x) for x, _ in group)
-        sums: Tensor | None = None
+        sums = torch.zeros(3, device=self.model.device)
         for x, y in group:
-            loss, row = self._forward(x, y)
-            torch.autograd.backward(loss if len(x) == images else loss * (len(x) / images))
-            sums = row if sums is None else sums + row
-        if sums is None:
-            raise SettingError("at least one batch in a step", "none")
+            rows = world.rows(len(x))
+            with noise_for_rows(rows, len(x)) if world.size > 1 else nullcontext():
+                own = x[rows], None if y is None else y[rows]
+                loss, row = self._forward(*(own if world.size > 1 else (x, y)))
+            n = rows.stop - rows.start
+            torch.autograd.backward(loss if n == images else loss * (n / images))
+            sums += row
+        if self.exchange is not None:
+            self.exchange([*(weight.grad for weight in self.weights if weight.grad is not None), sums])
         if self.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.weights, self.clip_norm)
         self.optimizer.step()

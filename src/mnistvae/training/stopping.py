@@ -22,6 +22,8 @@ class EarlyStopping(Callback):
         SettingError: a patience below 1, or a negative min_delta.
     """
 
+    everywhere = True  # all see the same losses, and stop together
+
     def __init__(self, patience: int = 10, min_delta: float = 0.0, monitor: str = "validation_loss") -> None:
         self.patience = check_count("patience of at least 1 epoch", patience)
         self.min_delta = check_number("a finite min_delta of at least 0", min_delta)

@@ -22,6 +22,7 @@ from mnistvae.training.callbacks import Callback, State
 from mnistvae.training.checkpoints import read_checkpoint
 from mnistvae.training.checks import check_data, check_record
 from mnistvae.training.devices import resolve_device
+from mnistvae.training.distributed import World, joined
 from mnistvae.training.history import History, Record
 from mnistvae.training.interrupts import Interrupted, Signals, watched_signals
 from mnistvae.training.optimizers import EMA, LearningRate, MakeOptimizer, make_optimizer, resolve_schedule
@@ -47,7 +48,7 @@ class Trainer:
 
     Args:
         epochs: passes over the data.
-        batch_size: images a batch.
+        batch_size: images a batch, in each process.
         learning_rate: of the optimizer; the peak of its schedule.
         steps: steps after which training ends, if that is sooner.
         minutes: of training, if that is sooner; then a run cannot be repeated to the bit.
@@ -166,10 +167,14 @@ class Trainer:
             FileFormatError: nothing to resume from, or a checkpoint of another model.
             Interrupted: Ctrl-C or SIGTERM, after the step under way and a checkpoint.
         """
-        run = self._prepare(model, data, validation)
-        if resume is not None:
-            run.restore(read_checkpoint(resume))
-        state = run.state
+        with joined(device := resolve_device(self.device)) as world:
+            run = self._prepare(model, data, validation, device, world)
+            if resume is not None:
+                run.restore(read_checkpoint(resume))
+            return self._loop(run)
+
+    def _loop(self, run: Run) -> History:
+        state, model = run.state, run.model
         try:
             with watched_signals() as signals:
                 run.tell("on_fit_start")
@@ -198,18 +203,18 @@ class Trainer:
         last = bool(run.state.stop) or run.state.epoch == self.epochs
         return run.validate() if last or run.state.epoch % self.validate_every == 0 else {}
 
-    def _prepare(self, model: VAE, data: Data, validation: Data | None) -> Run:
+    def _prepare(self, model: VAE, data: Data, validation: Data | None, device: torch.device, world: World) -> Run:
         if not isinstance(model, VAE):
             got = model.__name__ if isinstance(model, type) else f"a {type(model).__name__}"
             raise ComponentError("a mnistvae model to train", got, "pass an instance of VAE or of a subclass")
-        device = resolve_device(self.device)
+        batch_size = self.batch_size * world.size
         shape = model.image_shape
         with seeded(self.seed, device):  # reading a DataLoader may draw from the global generators
             data, validation = self._binarized(model, data), self._binarized(model, validation)
-            source = batch_source(data, self.batch_size, seed=self.seed, device=device, image_shape=shape)
+            source = batch_source(data, batch_size, seed=self.seed, device=device, image_shape=shape)
             held_out = None
             if validation is not None:
-                size = max(self.batch_size, 512)
+                size = max(batch_size, 512)
                 held_out = batch_source(
                     validation, size, shuffle=False, seed=self.seed, device=device, image_shape=shape
                 )
@@ -246,7 +251,8 @@ class Trainer:
             seed=self.seed,
             state=state,
             listeners=sorted(listeners, key=lambda listener: listener.last),
-            settings=self._settings(device, total),
+            settings=self._settings(device, total, world),
+            world=world,
         )
 
     def _total_steps(self, batches: int | None) -> int | None:
@@ -260,7 +266,7 @@ class Trainer:
             )
         return min(planned, default=None)
 
-    def _settings(self, device: torch.device, total: int | None) -> dict[str, Any]:
+    def _settings(self, device: torch.device, total: int | None, world: World) -> dict[str, Any]:
         """What a resumed run must have in common with the one it goes on with, for the result to be the same."""
         names = [
             *("batch_size", "learning_rate", "clip_norm", "ema", "accumulate", "patience", "validate_every"),
@@ -270,6 +276,7 @@ class Trainer:
             "optimizer": _name(self.optimizer),
             "schedule": None if self._learning_rate is None else [_name(self.schedule), total],
             "device": device.type,
+            "processes": world.size,
         }
 
     def _stop_if(self, signals: Signals, run: Run) -> None:
@@ -281,6 +288,7 @@ class Trainer:
         if signals.received is None:
             return
         run.tell("on_interrupt")
+        run.world.wait()  # for the checkpoint: when the first process ends, torchrun ends the others
         saved_to = run.state.saved_to
         raise Interrupted(
             f"stopped by {signal.Signals(signals.received).name} after step {run.state.step}",
