@@ -379,7 +379,7 @@ def detached(distribution: Distribution) -> Distribution:
             setattr(copied, name, value.detach())
         elif isinstance(value, Distribution):
             setattr(copied, name, detached(value))
-        elif not isinstance(value, Size | int | None):
+        elif not isinstance(value, Size | int | float | None):
             raise ComponentError(
                 "a posterior whose parameters can be detached",
                 f"a {type(distribution).__name__}",

@@ -24,6 +24,8 @@ _LEAST_LOG_SIGMA = -6.0
 _SIGMAS = (1e-6, 1e6)
 #: exp(-7) = 0.0009, a quarter of a grey level: the mass is then in one bin already.
 _LEAST_LOG_SCALE = -7.0
+#: A scale beyond which nothing changes, and from where float32 would overflow before long.
+_GREATEST_LOG = 30.0
 
 
 class Likelihood(Component):
@@ -144,7 +146,7 @@ class Gaussian(Likelihood):
             scale = _floored(self.log_sigma, _LEAST_LOG_SIGMA).exp().to(params.dtype)
         else:
             mean, log_sigma = params.chunk(2, dim=1)
-            scale = _floored(log_sigma, _LEAST_LOG_SIGMA).exp()
+            scale = _floored(log_sigma, _LEAST_LOG_SIGMA).clamp_max(_GREATEST_LOG).exp()
         mean = mean.sigmoid() if self.link == "logit" else mean
         return td.Independent(td.Normal(mean, scale, validate_args=False), 3, validate_args=False)
 
@@ -158,7 +160,7 @@ class DiscretizedLogistic(Likelihood):
     .. math:: P(x = k / (L - 1)) = \sigma\left(\frac{x + \delta - \mu}{s}\right)
         - \sigma\left(\frac{x - \delta - \mu}{s}\right), \qquad \delta = \frac{1}{2 (L - 1)}
 
-    The first half of the parameters are the logits of mu, the second half log s, kept above -7. Kingma et al.
+    The first half of the parameters are the logits of mu, the second half log s, kept within [-7, 30]. Kingma et al.
     (2016), "Improved variational inference with inverse autoregressive flow", appendix C; Salimans et al.
     (2017), "PixelCNN++", equation 2. Bits per dimension are these nats over (C H W log 2).
 
@@ -182,7 +184,7 @@ class DiscretizedLogistic(Likelihood):
 
     def forward(self, params: Tensor) -> PixelLogistic:
         logits, log_scale = params.chunk(2, dim=1)
-        return PixelLogistic(logits.sigmoid(), log_scale.clamp_min(_LEAST_LOG_SCALE), self.levels)
+        return PixelLogistic(logits.sigmoid(), log_scale.clamp(_LEAST_LOG_SCALE, _GREATEST_LOG), self.levels)
 
     def tag(self, binarization: str = "none") -> str:
         return _density_tag(f"discretized-logistic-{self.levels}", binarization)

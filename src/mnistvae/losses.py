@@ -315,12 +315,11 @@ def doubly_reparameterized(log_weights: Tensor, z: Tensor) -> Tensor:
     Returns:
         (B,), nats.
     """
-    bound = importance_weighted_bound(log_weights)
     weights = torch.softmax(log_weights.detach(), dim=0)
     if z.requires_grad:
+        # The bound's own gradient weighs each sample once; on the way through z it is weighed again.
         z.register_hook(lambda gradient: gradient * weights.unsqueeze(-1))  # type: ignore[no-untyped-call]
-    surrogate = (weights * log_weights).sum(0)
-    return surrogate + (bound - surrogate).detach()
+    return importance_weighted_bound(log_weights)
 
 
 def stratified_log_weights(batch: int, images: int | Tensor, *, like: Tensor) -> Tensor:
@@ -352,7 +351,7 @@ def stratified_log_weights(batch: int, images: int | Tensor, *, like: Tensor) ->
     images = torch.as_tensor(images, dtype=like.dtype, device=like.device).clamp_min(batch)
     row = like.new_full((batch,), -math.log(others))
     row[0] = -images.log()
-    # (N - M) / (N M), which for M = N - 1 is the 1 / N that each image of the whole set has.
+    # The (N - M) / (N M) of above.
     row[1] = (1 / others - 1 / images).log()
     offsets = torch.arange(batch, device=like.device)
     return row[(offsets - offsets.unsqueeze(1)) % batch]
