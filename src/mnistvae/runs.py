@@ -10,7 +10,7 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -31,7 +31,7 @@ from mnistvae.io import save, to_json
 from mnistvae.models import VAE
 from mnistvae.plotting import loss_curves, reconstruction_grid, sample_grid
 from mnistvae.recipes import Recipe
-from mnistvae.training import Checkpoint, CSVLog, Doctor, History
+from mnistvae.training import Checkpoint, CSVLog, Doctor, History, rank_here
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -101,16 +101,24 @@ def train(
     _check_channels(data.image_shape)
     # Before a folder is made, so that a bad setting leaves none.
     model = recipe.model(image_shape=data.image_shape, num_classes=data.num_classes or 1, seed=seed, **(settings or {}))
-    place = _unfinished(folder) if resume else _claimed(folder, RUN_FILES, "history.csv")
+    writes = rank_here() == 0
+    place: AbstractContextManager[Path] = nullcontext(Path(folder))  # of a process that leaves it to the first one
+    if writes:
+        place = _unfinished(folder) if resume else _claimed(folder, RUN_FILES, "history.csv")
     with place as target:
-        if not resume:
+        if writes and not resume:
             start = Start(recipe.name, data.name, settings or {}, training or {}, seed)
             write_atomically(target / _START, to_json(to_spec(dict(vars(start))), "settings").encode())
+        checkpoints = target / CHECKPOINTS
         trainer = recipe.trainer(
             **{**(training or {}), "seed": seed, "device": device, "progress": progress},
-            callbacks=[CSVLog(target / "history.csv"), Doctor(), Checkpoint(target / CHECKPOINTS)],
+            callbacks=[CSVLog(target / "history.csv"), Doctor(), Checkpoint(checkpoints)],
         )
-        history = trainer.fit(model, data, validation, resume=target / CHECKPOINTS if resume else None)
+        # A run that was stopped before its first checkpoint starts again.
+        begun = resume and checkpoints.is_dir() and any(checkpoints.iterdir())
+        history = trainer.fit(model, data, validation, resume=checkpoints if begun else None)
+        if not writes:
+            return Run(target, model, history)
         metadata: dict[str, Any] = {
             "recipe": recipe.name,
             "dataset": data.name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -109,22 +110,27 @@ def train(
     from mnistvae import runs
     from mnistvae._files import output_folder
     from mnistvae.data import load_dataset
-    from mnistvae.training import Interrupted
+    from mnistvae.training import Interrupted, rank_here, restarted
 
     given = {name: value for name, value in settings.items() if value is not None}
     training = {name: given.pop(name) for name in list(given) if name in _TRAINER}
     start = runs.Start(recipe, dataset or "mnist-mini", given, training, seed)
     if resume is not None:
         _check_alone(context)
+    elif restarted() and out is not None and (out / "run.json").exists():
+        resume = out  # this process is there in place of one that failed
+    if resume is not None:
         start = runs.read_start(resume)
     chosen = recipes.get(start.recipe)
     data, validation = (load_dataset(start.dataset, split, data_root) for split in ("train", "test"))
     chosen.check(start.settings)
     effective = {**chosen.settings, **start.settings, **chosen.training, **start.training, "seed": start.seed}
-    click.echo(f"recipe {chosen.name}: {chosen.summary}")
-    click.echo(f"data {start.dataset}: {len(data):,} images to train on, {len(validation):,} to validate")
-    click.echo("settings " + ", ".join(f"{key}={setting_text(value)}" for key, value in effective.items()))
-    with output_folder(resume or out, "runs", chosen.name) as folder:
+    first = rank_here() == 0
+    say: Callable[..., None] = click.echo if first else _say_nothing
+    say(f"recipe {chosen.name}: {chosen.summary}")
+    say(f"data {start.dataset}: {len(data):,} images to train on, {len(validation):,} to validate")
+    say("settings " + ", ".join(f"{key}={setting_text(value)}" for key, value in effective.items()))
+    with output_folder(resume or out, "runs", chosen.name) if first else nullcontext(resume or out or Path()) as folder:
         try:
             run = runs.train(
                 chosen,
@@ -139,14 +145,18 @@ def train(
                 resume=resume is not None,
             )
         except Interrupted as error:
-            click.echo(f"\n{error.what}; go on with:\n  mnistvae train --resume {folder}", err=True)
+            say(f"\n{error.what}; go on with:\n  mnistvae train --resume {folder}", err=True)
             context.exit(128 + error.signal_number)
     model = run.folder / "model.safetensors"
-    click.echo(f"\nwrote to {run.folder}:")
+    say(f"\nwrote to {run.folder}:")
     for file in runs.RUN_FILES:
-        click.echo(f"  {run.folder / file}")
+        say(f"  {run.folder / file}")
     label = " --label 3" if chosen.conditional else ""
-    click.echo(f"next:\n  mnistvae generate {model}{label}\n  mnistvae reconstruct {model}\n  mnistvae info {model}")
+    say(f"next:\n  mnistvae generate {model}{label}\n  mnistvae reconstruct {model}\n  mnistvae info {model}")
+
+
+def _say_nothing(message: object = None, *, err: bool = False) -> None:
+    """What the first process says is enough."""
 
 
 def _check_alone(context: click.Context) -> None:

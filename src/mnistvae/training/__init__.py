@@ -3,6 +3,7 @@
 from mnistvae.training.callbacks import Callback, State
 from mnistvae.training.checkpoints import Checkpoint, Snapshot, read_checkpoint, write_checkpoint
 from mnistvae.training.devices import resolve_device
+from mnistvae.training.distributed import rank_here, restarted
 from mnistvae.training.doctor import Doctor, active_units
 from mnistvae.training.history import History, Record
 from mnistvae.training.interrupts import Interrupted
@@ -31,7 +32,9 @@ __all__ = [
     "active_units",
     "cosine",
     "one_cycle",
+    "rank_here",
     "read_checkpoint",
     "resolve_device",
+    "restarted",
     "write_checkpoint",
 ]

@@ -15,7 +15,17 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-__all__ = ["ALONE", "World", "joined"]
+__all__ = ["ALONE", "World", "joined", "rank_here", "restarted"]
+
+
+def rank_here() -> int:
+    """The number of this process among those that ``torchrun`` started; 0 on its own."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def restarted() -> bool:
+    """Whether ``torchrun`` started this process in place of one that failed."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
 
 
 @dataclass(frozen=True)
