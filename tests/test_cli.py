@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -17,13 +18,27 @@ import pytest
 import torch
 import torchvision
 from click.testing import CliRunner, Result
-from readback import content, png
+from readback import content, originals_drawn, png
 from safetensors.torch import save_file
 
-from mnistvae import VAE, ConditionalVAE, History, __version__, load, recipes, runs, save
+from mnistvae import (
+    VAE,
+    ConditionalVAE,
+    History,
+    ImageDataset,
+    __version__,
+    io,
+    load,
+    load_dataset,
+    recipes,
+    runs,
+    save,
+)
 from mnistvae.cli import cli
+from mnistvae.cli.options import setting_text
 from mnistvae.networks import MLPDecoder, MLPEncoder
 from mnistvae.objectives import Terms
+from mnistvae.priors import Flow, GaussianMixture, VampPrior
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
@@ -82,6 +97,27 @@ def conditional(tmp_path: Path) -> Path:
     """A small conditional model, not trained."""
     torch.manual_seed(1)
     return save(ConditionalVAE(2), tmp_path / "models" / "conditional.safetensors")
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> dict[str, ImageDataset]:
+    """The commands find only so many digits to train on and to test: enough to see what becomes of a setting."""
+    digits = load_dataset("mnist-mini", "test")
+    parts = {"train": digits[:40], "test": digits[40:70]}
+    monkeypatch.setattr("mnistvae.data.load_dataset", lambda name, split, root: parts[split])
+    return parts
+
+
+@pytest.fixture
+def unpainted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are made and not written as PNG, which takes most of the time of so short a run."""
+    monkeypatch.setattr(runs, "write_figure", lambda figure, path: path)
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
+    """The originals of every picture of reconstructions, as they are drawn."""
+    return originals_drawn(monkeypatch)
 
 
 class Custom(VAE):
@@ -153,7 +189,84 @@ def test_the_hidden_widths_are_taken(tmp_path: Path) -> None:
     assert "(12, 7)" in succeed("info", tmp_path / "run" / "model.safetensors")
 
 
-# --- generate, reconstruct, info, recipes ---------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("recipe", "options", "found"),
+    [
+        ("kingma2014", "--activation relu", {"encoder.activation": None}),
+        ("kingma2014", "--activation tanh", {"encoder.activation.__class__": torch.nn.Tanh}),
+        ("gaussian-mlp", "--sigma 0.25", {"likelihood.sigma": 0.25}),
+        ("gaussian-mlp", "--sigma learned", {"likelihood.sigma": "learned"}),
+        ("gaussian-mlp", "--sigma per-pixel", {"likelihood.sigma": "per-pixel", "decoder.n_params": 2}),
+        ("iwae-50", "--num-samples 3", {"objective.num_samples": 3}),
+        ("vamp", "--components 5 --warmup 7", {"prior.components": 5, "objective.schedule.steps": 7}),
+        ("vamp", "--components 5 --warmup 0 --beta 0.5", {"objective.schedule": None, "objective.beta": 0.5}),
+        (
+            "resnet-flow",
+            "--channels 8 --transforms 2 --dropout 0.25 --latent-dim 4 --warmup 3",
+            {"prior.transforms": 2, "prior.hidden": (8,), "decoder.dropout": 0.25, "objective.schedule.steps": 3},
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_setting_of_a_recipe_reaches_its_model(
+    few: dict[str, ImageDataset], unpainted: None, tmp_path: Path, recipe: str, options: str, found: dict[str, Any]
+) -> None:
+    quick = ["--hidden", "8", "--epochs", 1, "--batch-size", 20, "--no-progress", "--out", tmp_path / "run"]
+    out = succeed("train", "--recipe", recipe, *options.split(), *quick)
+    for name, value in zip(*[iter(options.split())] * 2, strict=True):
+        # The line of settings says it in the recipe's own words.
+        text = f"({value},)" if name == "--channels" else value
+        assert f" {name[2:].replace('-', '_')}={text}" in out
+    model = load(tmp_path / "run" / "model.safetensors")
+    assert {name: attrgetter(name)(model) for name in found} == found
+    assert succeed("generate", tmp_path / "run" / "model.safetensors", "-n", 2, "--out", tmp_path / "drawn")
+    assert succeed("reconstruct", tmp_path / "run" / "model.safetensors", "-n", 2, "--out", tmp_path / "passed")
+
+
+@pytest.mark.parametrize("binarization", ["none", "static", "dynamic", "threshold"])
+def test_train_with_a_binarization_draws_what_it_trained_on(
+    few: dict[str, ImageDataset], unpainted: None, drawn: list[torch.Tensor], tmp_path: Path, binarization: str
+) -> None:
+    arguments = ["--hidden", "8", "--epochs", 1, "--no-progress", "--out", tmp_path / "run"]
+    out = succeed("train", "--recipe", "mlp-2d", "--binarization", binarization, *arguments)
+    assert f"binarization={binarization}" in out
+    path = tmp_path / "run" / "model.safetensors"
+    metadata = io.read(path).metadata
+    tag = "grey-bce" if binarization == "none" else f"binarized-{binarization}"
+    assert (metadata["binarization"], metadata["tag"]) == (binarization, tag)
+    succeed("reconstruct", path, "-n", 10, "--out", tmp_path / "passed")
+    grey = runs.one_of_each(few["test"]).images
+    for originals in drawn:
+        if binarization == "none":
+            assert torch.equal(originals, grey)
+        else:
+            assert set(originals.unique().tolist()) == {0, 255}
+            threshold = (grey >= 128) * 255
+            assert torch.equal(originals, threshold) is (binarization == "threshold")
+            assert torch.equal(originals[grey == 0].unique(), torch.tensor([0], dtype=torch.uint8))
+            assert torch.equal(originals[grey == 255].unique(), torch.tensor([255], dtype=torch.uint8))
+    assert len(drawn) == 2
+
+
+def test_a_recipe_that_binarizes_can_be_told_not_to(
+    few: dict[str, ImageDataset], unpainted: None, tmp_path: Path
+) -> None:
+    quick = ["--hidden", "8", "--epochs", 1, "--no-progress"]
+    for binarization, tag in ((None, "binarized-dynamic"), ("none", "grey-bce"), ("threshold", "binarized-threshold")):
+        option = [] if binarization is None else ["--binarization", binarization]
+        succeed("train", "--recipe", "kingma2014", *option, *quick, "--out", tmp_path / tag)
+        assert io.read(tmp_path / tag / "model.safetensors").metadata["tag"] == tag
+
+
+def test_every_setting_of_every_recipe_is_an_option_and_every_option_a_setting() -> None:
+    common = {"recipe", "dataset", "data_root", "out", "seed", "device", "progress"}
+    options = {parameter.name for parameter in cli.commands["train"].params}
+    settings = {name for recipe in recipes.RECIPES.values() for name in (*recipe.settings, *recipe.training)}
+    assert settings - options == set()
+    assert options - settings == common
+
+
+# --- generate, reconstruct, fit-prior, info, recipes ----------------------------------------------------------------
 
 
 def test_generate_in_a_process_of_its_own(run: Run, tmp_path: Path) -> None:
@@ -220,6 +333,113 @@ def test_reconstruct_with_a_conditional_model_that_names_no_dataset(conditional:
     assert succeed("reconstruct", conditional, "-n", 3).startswith("wrote ")
 
 
+@pytest.mark.parametrize(("covariance", "components"), [("full", 4), ("diag", 2)])
+def test_fit_prior_leaves_a_model_with_a_mixture_and_its_samples(
+    run: Run, few: dict[str, ImageDataset], tmp_path: Path, covariance: str, components: int
+) -> None:
+    before = content(run.folder)
+    folder = tmp_path / "fitted"
+    options = ["--components", components, "--covariance", covariance]
+    out = succeed("fit-prior", run.model, *options, "--out", folder)
+    assert content(run.folder) == before
+    path = folder / "model.safetensors"
+    assert set(content(folder)) == {"model.safetensors", "samples.png"}
+    assert f"wrote {path} and {folder / 'samples.png'}" in out
+    assert out.endswith(f"next:\n  mnistvae generate {path}\n")
+    assert png(folder / "samples.png").size > 10_000
+
+    fitted, original = load(path), load(run.model)
+    assert isinstance(fitted.prior, GaussianMixture)
+    assert (fitted.prior.components, fitted.prior.covariance) == (components, covariance)
+    z = torch.randn(3, 2)
+    assert torch.equal(fitted.decode(z).mean, original.decode(z).mean)
+    metadata = io.read(path).metadata
+    assert metadata.pop("fitted_prior") == {"dataset": "mnist-mini", "images": 40, "seed": 0}
+    assert metadata == io.read(run.model).metadata
+    assert f"GaussianMixture(latent_dim=2, components={components}" in succeed("info", path)
+
+    for model, name in ((path, "new"), (run.model, "old")):
+        succeed("generate", model, "-n", 3, "--out", tmp_path / name)
+    new, old = content(tmp_path / "new"), content(tmp_path / "old")
+    assert new.keys() == old.keys()
+    assert all(new[name] != old[name] for name in new)
+
+
+def test_fit_prior_is_repeatable_and_names_its_folder(run: Run, few: dict[str, ImageDataset], tmp_path: Path) -> None:
+    model = tmp_path / "model.safetensors"
+    model.write_bytes(run.model.read_bytes())
+    for seed in (1, 1, 2):
+        succeed("fit-prior", model, "--components", 3, "--seed", seed)
+    folders = sorted(path for path in tmp_path.iterdir() if path.name.startswith("fitted-"))
+    assert all(re.fullmatch(r"fitted-\d{8}-\d{6}(-\d)?", folder.name) for folder in folders)
+    seeds = {folder: io.read(folder / "model.safetensors").metadata["fitted_prior"]["seed"] for folder in folders}
+    by_seed = sorted(folders, key=seeds.__getitem__)
+    assert [seeds[folder] for folder in by_seed] == [1, 1, 2]
+    first, again, other = (load(folder / "model.safetensors").prior.state_dict() for folder in by_seed)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["means"], other["means"])
+    first, again, other = ((folder / "samples.png").read_bytes() for folder in by_seed)
+    assert first == again
+    assert first != other
+
+
+def test_fit_prior_of_a_conditional_model(conditional: Path, few: dict[str, ImageDataset], tmp_path: Path) -> None:
+    succeed("fit-prior", conditional, "--components", 2, "--dataset", "mnist-mini", "--out", tmp_path / "fitted")
+    path = tmp_path / "fitted" / "model.safetensors"
+    fitted = load(path)
+    assert isinstance(fitted.prior, GaussianMixture)
+    assert fitted.num_classes == 10
+    for label in (3, 7):
+        succeed("generate", path, "-n", 2, "--label", label, "--out", tmp_path / str(label))
+    assert content(tmp_path / "3")["000.png"] != content(tmp_path / "7")["000.png"]
+    succeed("generate", path, "-n", 10, "--out", tmp_path / "all")
+
+
+def test_fit_prior_takes_the_place_of_any_prior(few: dict[str, ImageDataset], tmp_path: Path) -> None:
+    shape = (1, 28, 28)
+    for name, prior in (("vamp", VampPrior(3)), ("flow", Flow(2, transforms=1, hidden=(4,)))):
+        parts: dict[str, Any] = {"encoder": MLPEncoder(2, shape, (8,)), "decoder": MLPDecoder(2, shape, (8,))}
+        path = save(VAE(2, shape, prior=prior, **parts), tmp_path / f"{name}.safetensors", {"dataset": "mnist-mini"})
+        succeed("fit-prior", path, "--components", 1, "--out", tmp_path / name)
+        assert isinstance(load(tmp_path / name / "model.safetensors").prior, GaussianMixture)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--components 0", "components as an integer of at least 1, got 0"),
+        ("--components -2", "components as an integer of at least 1, got -2"),
+        ("--components 41", "at least 41 images for 41 components, got 40: pass more images, or fewer components"),
+        ("--device nonsense", "a device of this machine, got 'nonsense'"),
+    ],
+)
+def test_fit_prior_with_a_setting_that_makes_no_sense(
+    plane: Path, few: dict[str, ImageDataset], arguments: str, message: str
+) -> None:
+    for place in ([], ["--out", "mine"]):
+        assert re.search(message, fail("fit-prior", plane, *arguments.split(), *place))
+    assert list(plane.parent.iterdir()) == [plane]  # no empty folder is left
+    assert list(Path.cwd().iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "samples.png"])
+def test_fit_prior_writes_over_nothing(plane: Path, few: dict[str, ImageDataset], tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / name).write_bytes(b"precious")
+    line = fail("fit-prior", plane, "--components", 1, "--out", folder)
+    assert f"a folder without {name}" in line
+    assert content(folder) == {name: b"precious"}
+
+
+def test_fit_prior_with_data_that_do_not_fit(plane: Path, tmp_path: Path) -> None:
+    assert "a data set named" in fail("fit-prior", plane, "--dataset", "cifar")
+    other = save(VAE(2, (3, 16, 16)), tmp_path / "other.safetensors")
+    assert "images of shape" in fail("fit-prior", other)
+    own = save(VAE(2), tmp_path / "own.safetensors", {"dataset": "mine"})
+    assert "--dataset for a model trained on data of its own, got 'mine'" in fail("fit-prior", own)
+
+
 def test_info(run: Run) -> None:
     done = mnistvae("info", run.model)
     assert (done.returncode, done.stderr) == (0, "")
@@ -254,6 +474,19 @@ def test_recipes_lists_all_of_them() -> None:
     assert "latent_dim=15, beta=0.05, channels=(32, 64, 128), epochs=15" in out
 
 
+def test_recipes_says_name_settings_and_source_of_each() -> None:
+    lines = succeed("recipes").splitlines()
+    assert len(lines) == 3 * len(recipes.RECIPES)
+    for recipe, title, settings, source in zip(
+        recipes.RECIPES.values(), lines[::3], lines[1::3], lines[2::3], strict=True
+    ):
+        assert title == f"{recipe.name}: {recipe.summary}"
+        said = re.split(r", (?=[a-z_]+=)", settings.strip())
+        assert said == [f"{k}={setting_text(v)}" for k, v in {**recipe.settings, **recipe.training}.items()]
+        assert source == f"    source: {recipe.source}"
+    assert "sigma=0.707107" in "".join(lines)
+
+
 def test_version_and_help() -> None:
     assert succeed("--version") == f"mnistvae, version {__version__}\n"
     out = succeed("--help")
@@ -264,14 +497,14 @@ def test_version_and_help() -> None:
         for parameter in command.params:
             if parameter.param_type_name == "option":
                 assert parameter.help, (name, parameter.name)
-    assert set(cli.commands) == {"train", "generate", "reconstruct", "info", "recipes"}
+    assert set(cli.commands) == {"train", "generate", "reconstruct", "fit-prior", "info", "recipes"}
 
 
 def test_help_is_quick_because_it_imports_little() -> None:
     code = (
         "import sys\n"
         "from mnistvae.cli import cli\n"
-        "for line in ('--help', 'train --help', 'generate --help', 'recipes', '--version'):\n"
+        "for line in ('--help', 'train --help', 'generate --help', 'fit-prior --help', 'recipes', '--version'):\n"
         "    cli.main(line.split(), prog_name='mnistvae', standalone_mode=False)\n"
         "print('heavy:', *sorted({'torch', 'numpy', 'matplotlib', 'PIL', 'torchvision'} & sys.modules.keys()))"
     )
@@ -338,7 +571,7 @@ def _flipped(path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("command", ["generate", "reconstruct", "info"])
+@pytest.mark.parametrize("command", ["generate", "reconstruct", "fit-prior", "info"])
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -356,7 +589,7 @@ def test_a_file_that_is_no_model(tmp_path: Path, command: str, make: Callable[[P
     assert re.search(message, fail(command, make(tmp_path / "model.safetensors")))
 
 
-@pytest.mark.parametrize("command", ["generate", "reconstruct"])
+@pytest.mark.parametrize("command", ["generate", "reconstruct", "fit-prior"])
 def test_a_model_of_a_class_that_is_not_mnistvaes(tmp_path: Path, command: str) -> None:
     line = fail(command, save(Custom(2), tmp_path / "custom.safetensors"))
     assert "the class 'Custom'" in line
@@ -381,6 +614,27 @@ def test_a_model_of_a_class_that_is_not_mnistvaes(tmp_path: Path, command: str) 
         ("--beta inf", "a finite beta of at least 0, got inf"),
         ("--channels 0", "channels as one or more positive integers"),
         ("--recipe mlp --hidden 8,-1", "hidden as positive integers"),
+        ("--sigma 0.1", "settings of the recipe 'conv': latent_dim, beta, channels, got sigma"),
+        ("--num-samples 5", "settings of the recipe 'conv': .*, got num_samples"),
+        ("--dropout 0.1", "settings of the recipe 'conv': .*, got dropout"),
+        ("--recipe mlp --components 5", "settings of the recipe 'mlp': .*, got components"),
+        ("--recipe mlp --activation tanh", "settings of the recipe 'mlp': .*, got activation"),
+        ("--recipe mlp --warmup 5 --components 5", "settings of the recipe 'mlp': .*, got components, warmup"),
+        ("--recipe vamp --transforms 2", "settings of the recipe 'vamp': .*, got transforms"),
+        ("--recipe iwae-50 --beta 2", "settings of the recipe 'iwae-50': .*, got beta"),
+        ("--recipe gaussian-mlp --sigma 0", "a finite sigma above 0, got 0.0"),
+        ("--recipe gaussian-mlp --sigma -1", "a finite sigma above 0, got -1.0"),
+        ("--recipe gaussian-mlp --sigma nan", "a finite sigma above 0, got nan"),
+        ("--recipe gaussian-mlp --sigma inf", "a finite sigma above 0, got inf"),
+        (
+            "--recipe gaussian-mlp --sigma much",
+            "sigma as a number above 0, or one of 'learned', 'per-pixel', got 'much'",
+        ),
+        ("--recipe iwae-50 --num-samples 0", "num_samples as an integer of at least 1, got 0"),
+        ("--recipe vamp --components 0", "components as an integer of at least 1, got 0"),
+        ("--recipe vamp --warmup -1", "warmup as a number of steps of at least 0, got -1"),
+        ("--recipe resnet-flow --dropout 1", "dropout as a number from 0 to below 1, got 1.0"),
+        ("--recipe resnet-flow --transforms 0", "transforms as an integer of at least 1, got 0"),
         ("--device nonsense", "a device of this machine, got 'nonsense'"),
         ("--device hpu", "a device of this machine, got 'hpu'"),
         ("--device meta", "a device of this machine, got 'meta'"),
@@ -443,8 +697,23 @@ def test_a_folder_that_holds_a_run(run: Run, plane: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize("place", ["file", "file/below"])
 def test_an_output_folder_that_cannot_be(plane: Path, tmp_path: Path, place: str) -> None:
     (tmp_path / "file").write_text("precious")
-    for command in (["train"], ["generate", plane], ["reconstruct", plane]):
+    for command in (["train"], ["generate", plane], ["reconstruct", plane], ["fit-prior", plane]):
         assert "a folder to write at" in fail(*command, "--out", tmp_path / place)
+
+
+def test_a_setting_that_the_recipe_does_not_have_is_said_before_anything_else() -> None:
+    for arguments in ("--sigma 0.1", "--recipe mlp --components 3", "--recipe iwae-50 --beta 2"):
+        result = invoke("train", *arguments.split())
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert "leave it out, or choose a recipe that has it" in result.stderr
+
+
+def test_a_flow_without_its_library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = save(VAE(2, prior=Flow(2, transforms=1, hidden=(4,))), tmp_path / "flow.safetensors")
+    monkeypatch.setitem(sys.modules, "zuko.flows", None)  # as if it were not installed
+    for command in (("train", "--recipe", "resnet-flow"), ("generate", path), ("fit-prior", path)):
+        assert 'pip install "mnistvae[flows]"' in fail(*command)
+    assert "Flow(latent_dim=2" in succeed("info", path)
 
 
 def test_a_dataset_that_cannot_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -465,6 +734,12 @@ def test_a_dataset_that_cannot_be_had(tmp_path: Path, monkeypatch: pytest.Monkey
         ("train --seed -1", "-1 is not in the range"),
         ("train --hidden 4,x", "expected whole numbers between commas, such as 2,1, got '4,x'"),
         ("train --frobnicate", "No such option"),
+        ("train --binarization grey", "'grey' is not one of 'none', 'static', 'dynamic', 'threshold'"),
+        ("train --activation gelu", "'gelu' is not one of 'relu', 'tanh'"),
+        ("train --components few", "'few' is not a valid integer"),
+        ("fit-prior", "Missing argument 'MODEL'"),
+        ("fit-prior m --components few", "'few' is not a valid integer"),
+        ("fit-prior m --covariance tied", "'tied' is not one of 'full', 'diag'"),
         ("generate", "Missing argument 'MODEL'"),
         ("generate m --at 1;2", "expected numbers between commas"),
         ("generate m --at 1,2 -n 3", "--at decodes the points given"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from readback import stirred
 from torch import Tensor, nn
+from torch.nn import functional
 
 from mnistvae import networks
 from mnistvae._component import class_finder, clone, from_spec, to_spec
@@ -29,6 +32,9 @@ from mnistvae.networks import (
     GaussianEncoder,
     MLPDecoder,
     MLPEncoder,
+    ResidualBlock,
+    ResNetDecoder,
+    ResNetEncoder,
     TrunkDecoder,
 )
 
@@ -56,6 +62,12 @@ MAKERS: dict[str, Callable[[ImageShape, int | None], nn.Module]] = {
     "MLPDecoder": lambda shape, k: MLPDecoder(LATENT, shape, (7, 12), nn.Tanh(), num_classes=k),
     "ConvDecoder": lambda shape, k: ConvDecoder(LATENT, shape, channels=(6, 4), activation=nn.SiLU(), num_classes=k),
     "TrunkDecoder": lambda shape, k: TrunkDecoder(canvas(shape), LATENT, shape, num_classes=k),
+    "ResNetEncoder": lambda shape, k: stirred(
+        ResNetEncoder(LATENT, shape, (3, 6), (1, 2), hidden=7, dropout=0.5, num_classes=k)
+    ),
+    "ResNetDecoder": lambda shape, k: stirred(
+        ResNetDecoder(LATENT, shape, (6, 3), (2, 1), hidden=7, dropout=0.5, num_classes=k)
+    ),
 }
 
 
@@ -102,6 +114,7 @@ def shape(request: pytest.FixtureRequest) -> ImageShape:
 def case(request: pytest.FixtureRequest, shape: ImageShape, num_classes: int | None) -> Case:
     maker = MAKERS[request.param]
     made = Case(lambda: maker(shape, num_classes), maker(shape, num_classes), shape, num_classes)
+    made.part.eval()  # drops nothing out
     made.ask()  # a GaussianEncoder learns here how many features its trunk has
     return made
 
@@ -143,7 +156,7 @@ def test_contract_an_example_depends_on_itself_alone_and_the_same_each_time(case
 
 
 def test_contract_repr_is_the_call_that_makes_it(case: Case) -> None:
-    rebuilt = eval(repr(case.part), {"__builtins__": {}}, NAMES)  # noqa: S307 (that is the promise)
+    rebuilt = eval(repr(case.part), {"__builtins__": {}}, NAMES).eval()  # noqa: S307 (that is the promise)
     assert type(rebuilt) is type(case.part)
     assert repr(rebuilt) == repr(case.part)
     assert case.ask(rebuilt).shape == case.ask().shape
@@ -182,7 +195,7 @@ def test_contract_deepcopy_is_equal_and_apart(case: Case) -> None:
 
 
 def test_contract_state_dict_carries_all(case: Case) -> None:
-    twin = case.make()
+    twin = case.make().eval()
     case.ask(twin)
     assert not torch.equal(case.ask(twin), case.ask())
     twin.load_state_dict(case.part.state_dict())
@@ -313,21 +326,156 @@ def test_conditioned_without_classes_is_the_layer() -> None:
     assert torch.equal(Conditioned(layer, 3)(x), layer(x))
 
 
+# ------------------------------------------------------------------------------------------- residual networks
+
+
+def test_the_makers_of_the_contract_leave_nothing_at_its_start() -> None:
+    for name, make in MAKERS.items():
+        part = make((1, 8, 8), CLASSES)
+        if isinstance(part, ResNetEncoder | ResNetDecoder):
+            assert all((p != 0).all() for p in part.parameters()), name
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluating"])
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+@pytest.mark.parametrize("channels", [1, 3, 8, 12])
+def test_a_new_block_is_the_identity(channels: int, dropout: float, training: bool) -> None:
+    block = ResidualBlock(channels, dropout).train(training)
+    x = torch.randn(2, channels, 5, 4)
+    assert torch.equal(block(x), x)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 6, 8, 12, 20, 64])
+def test_a_block_adds_what_its_equation_says(channels: int) -> None:
+    block = stirred(ResidualBlock(channels))
+    first_norm, second_norm = (m for m in block.modules() if isinstance(m, nn.GroupNorm))
+    assert first_norm.num_groups == second_norm.num_groups
+    assert channels % first_norm.num_groups == 0
+    assert first_norm.num_groups == 8 or channels < 64
+    first, second = (m for m in block.modules() if isinstance(m, nn.Conv2d))
+    x = torch.randn(2, channels, 5, 4)
+
+    def step(x: Tensor, norm: nn.GroupNorm, convolution: nn.Conv2d) -> Tensor:
+        # By hand, group by group: mean 0 and variance 1 over its channels and pixels, then one scale a channel.
+        parts = x.reshape(2, norm.num_groups, -1)
+        parts = (parts - parts.mean(-1, keepdim=True)) / (parts.var(-1, correction=0, keepdim=True) + 1e-5).sqrt()
+        h = parts.reshape(x.shape) * norm.weight[:, None, None] + norm.bias[:, None, None]
+        return functional.conv2d(h * h.sigmoid(), convolution.weight, convolution.bias, padding=1)
+
+    expected = x + step(step(x, first_norm, first), second_norm, second)
+    torch.testing.assert_close(block(x), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.25])
+def test_a_block_is_printed_saved_and_copied_as_any_part(dropout: float) -> None:
+    block = ResidualBlock(6, dropout)
+    assert repr(block) == f"ResidualBlock(channels=6, dropout={dropout})"
+    assert to_spec(from_spec(to_spec(block), class_finder())) == to_spec(block)
+    assert {m.p for m in clone(block).modules() if isinstance(m, nn.Dropout)} == {dropout}
+
+
+@given(
+    height=st.integers(8, 40),
+    width=st.integers(8, 40),
+    colours=st.integers(1, 3),
+    scales=st.lists(st.tuples(st.integers(1, 12), st.integers(1, 2)), min_size=1, max_size=4),
+    n_params=st.integers(1, 2),
+)
+def test_residual_networks_take_any_image_size(
+    height: int, width: int, colours: int, scales: list[tuple[int, int]], n_params: int
+) -> None:
+    shape, channels, blocks = (colours, height, width), [c for c, _ in scales], [b for _, b in scales]
+    z = ResNetEncoder(2, shape, channels, blocks, hidden=3)(torch.rand(2, *shape)).mean
+    assert z.shape == (2, 2)
+    assert z.isfinite().all()
+    out = ResNetDecoder(2, shape, channels, blocks, hidden=3, n_params=n_params)(z)
+    assert out.shape == (2, colours * n_params, height, width)
+    assert out.isfinite().all()
+
+
+@pytest.mark.parametrize("channels", [8, 4, 3, 16])
+def test_down_to_one_pixel_the_code_still_tells_images_apart(channels: int) -> None:
+    shape, widths = (1, 8, 8), (channels,) * 4  # 8, 4, 2 and 1 pixels
+    encoder = ResNetEncoder(2, shape, widths, (1,) * 4, hidden=8)
+    decoder = ResNetDecoder(2, shape, widths, (1,) * 4, hidden=8)
+    x = torch.rand(2, *shape)
+    means = encoder(x).mean
+    assert (means[0] - means[1]).abs().max() > 1e-4
+    torch.testing.assert_close(encoder(x[:1]).mean, means[:1], rtol=1e-4, atol=1e-5)  # a batch of one
+    assert decoder(torch.randn(1, 2)).shape == (1, *shape)
+
+
+@pytest.mark.parametrize(
+    ("channels", "blocks", "sides"),
+    [((2, 3, 4), (1, 2, 3), (9, 17)), ((5,), (2,), (8, 8)), ((2, 2, 2, 2), (1, 1, 1, 1), (13, 8))],
+    ids=str,
+)
+def test_blocks_and_halvings_are_as_many_as_asked_for(
+    channels: tuple[int, ...], blocks: tuple[int, ...], sides: tuple[int, int]
+) -> None:
+    shape = (2, *sides)
+    encoder = ResNetEncoder(3, shape, channels, blocks, hidden=11)
+    decoder = ResNetDecoder(3, shape, channels[::-1], blocks[::-1], hidden=11, n_params=2)
+    by_scale = [width for width, number in zip(channels, blocks, strict=True) for _ in range(number)]
+    assert [m.channels for m in encoder.modules() if isinstance(m, ResidualBlock)] == by_scale
+    assert [m.channels for m in decoder.modules() if isinstance(m, ResidualBlock)] == by_scale[::-1]
+    # What is left of the image after each halving, rounded up, is what the dense layer sees.
+    least = [math.ceil(side / 2 ** (len(channels) - 1)) for side in sides]
+    features = channels[-1] * math.prod(least)
+    sizes = [(m.in_features, m.out_features) for m in encoder.modules() if isinstance(m, nn.Linear)]
+    assert sizes == [(features, 11), (11, 6)]
+    sizes = [(m.in_features, m.out_features) for m in decoder.modules() if isinstance(m, nn.Linear)]
+    assert sizes == [(3, 11), (11, features)]
+    strides = [m.stride for m in encoder.modules() if isinstance(m, nn.Conv2d) and m.stride != (1, 1)]
+    assert strides == [(2, 2)] * (len(channels) - 1)
+    assert count(decoder, nn.Upsample) == len(channels) - 1
+
+
+def test_the_log_variance_is_kept_within_its_bounds() -> None:
+    encoder = ResNetEncoder(4, (1, 8, 8), (4,), (1,), hidden=4)
+    last = [m for m in encoder.modules() if isinstance(m, nn.Linear)][-1]
+    with torch.no_grad():
+        last.bias.copy_(torch.tensor([-50.0, 50.0, 0.0, 7.0, -50.0, 50.0, -11.0, 7.0]))
+        last.weight.zero_()
+    q = encoder(torch.rand(2, 1, 8, 8))
+    torch.testing.assert_close(q.mean[0], torch.tensor([-50.0, 50.0, 0.0, 7.0]))  # the mean is free
+    torch.testing.assert_close(q.variance.log()[0], torch.tensor([-12.0, 8.0, -11.0, 7.0]))
+    q.variance.log().sum().backward()
+    assert last.bias.grad is not None
+    assert (last.bias.grad != 0).tolist() == [False] * 6 + [True, True]  # inside them it learns
+
+
+@pytest.mark.parametrize("encodes", [True, False], ids=["encoder", "decoder"])
+def test_dropout_is_for_training_alone(encodes: bool) -> None:
+    make: Callable[..., nn.Module] = ResNetEncoder if encodes else ResNetDecoder
+    x = torch.rand(2, 1, 8, 8) if encodes else torch.randn(2, 2)
+    for dropout in (0.0, 0.5):
+        part = stirred(make(2, (1, 8, 8), (4,), (2,), hidden=4, dropout=dropout))
+        rates = [m.p for m in part.modules() if isinstance(m, nn.Dropout)]
+        assert rates == [dropout] * 2  # in each block
+        draws = [part.train()(x) for _ in range(2)]
+        first, again = (draw.mean if encodes else draw for draw in draws)
+        assert torch.equal(first, again) is (dropout == 0.0)
+        still = [part.eval()(x) for _ in range(2)]
+        first, again = (draw.mean if encodes else draw for draw in still)
+        assert torch.equal(first, again)
+
+
 # ------------------------------------------------------------------------------------------------------- errors
+
+#: Those that are told the size of the image.
+SIZED = [MLPEncoder, ConvEncoder, ResNetEncoder, MLPDecoder, ConvDecoder, ResNetDecoder]
 
 
 @pytest.mark.parametrize("latent_dim", [0, -1, 1.5, "2", None, True])
 @pytest.mark.parametrize(
     "make",
     [
-        MLPEncoder,
-        ConvEncoder,
-        MLPDecoder,
-        ConvDecoder,
+        *SIZED,
         lambda size: GaussianEncoder(nn.Flatten(), size),
         lambda size: TrunkDecoder(nn.Identity(), size),
     ],
-    ids=list(MAKERS)[:2] + list(MAKERS)[3:5] + ["GaussianEncoder", "TrunkDecoder"],
+    ids=[*(make.__name__ for make in SIZED), "GaussianEncoder", "TrunkDecoder"],
 )
 def test_latent_dim_is_a_positive_integer(make: Callable[[Any], nn.Module], latent_dim: Any) -> None:
     with pytest.raises(SettingError, match="expected latent_dim as an integer of at least 1, got"):
@@ -335,14 +483,14 @@ def test_latent_dim_is_a_positive_integer(make: Callable[[Any], nn.Module], late
 
 
 @pytest.mark.parametrize("shape", [(28, 28), (0, 28, 28), 28, None])
-@pytest.mark.parametrize("make", [MLPEncoder, ConvEncoder, MLPDecoder, ConvDecoder])
+@pytest.mark.parametrize("make", SIZED)
 def test_image_shape_is_three_positive_integers(make: Callable[..., nn.Module], shape: Any) -> None:
     with pytest.raises(SettingError, match=r"expected image_shape as three positive integers .* for MNIST"):
         make(2, shape)
 
 
 @pytest.mark.parametrize("channels", [(), (0,), (32, -1)])
-@pytest.mark.parametrize("make", [ConvEncoder, ConvDecoder])
+@pytest.mark.parametrize("make", [ConvEncoder, ConvDecoder, ResNetEncoder, ResNetDecoder])
 def test_channels_are_positive_integers(make: Callable[..., nn.Module], channels: tuple[int, ...]) -> None:
     with pytest.raises(SettingError, match=r"expected channels .*, got .*: for instance"):
         make(2, channels=channels)
@@ -357,7 +505,16 @@ def test_hidden_widths_are_positive(make: Callable[..., nn.Module], hidden: tupl
 
 @pytest.mark.parametrize(
     ("make", "argument"),
-    [(MLPEncoder, "hidden"), (MLPDecoder, "hidden"), (ConvEncoder, "channels"), (ConvDecoder, "channels")],
+    [
+        (MLPEncoder, "hidden"),
+        (MLPDecoder, "hidden"),
+        (ConvEncoder, "channels"),
+        (ConvDecoder, "channels"),
+        (ResNetEncoder, "channels"),
+        (ResNetEncoder, "blocks"),
+        (ResNetDecoder, "channels"),
+        (ResNetDecoder, "blocks"),
+    ],
 )
 def test_one_width_in_the_place_of_several_is_explained(make: Callable[..., nn.Module], argument: str) -> None:
     with pytest.raises(SettingError, match=rf"expected {argument} .*, got 32: "):
@@ -365,25 +522,68 @@ def test_one_width_in_the_place_of_several_is_explained(make: Callable[..., nn.M
 
 
 @pytest.mark.parametrize("num_classes", [0, -1])
-@pytest.mark.parametrize("make", [MLPEncoder, ConvEncoder, MLPDecoder, ConvDecoder])
+@pytest.mark.parametrize("make", SIZED)
 def test_num_classes_is_positive(make: Callable[..., nn.Module], num_classes: int) -> None:
     with pytest.raises(SettingError, match="expected num_classes of at least 1, or None, got"):
         make(2, num_classes=num_classes)
 
 
 @pytest.mark.parametrize("n_params", [0, -1, 1.5])
-@pytest.mark.parametrize("make", [MLPDecoder, ConvDecoder])
+@pytest.mark.parametrize("make", [MLPDecoder, ConvDecoder, ResNetDecoder])
 def test_n_params_is_a_positive_integer(make: Callable[..., nn.Module], n_params: Any) -> None:
     with pytest.raises(SettingError, match=r"expected n_params as an integer .*: take it from likelihood\.n_params"):
         make(2, n_params=n_params)
 
 
 @pytest.mark.parametrize("shape", [(1, 7, 28), (1, 28, 7), (3, 1, 1)])
-@pytest.mark.parametrize("make", [ConvEncoder, ConvDecoder])
+@pytest.mark.parametrize("make", [ConvEncoder, ConvDecoder, ResNetEncoder, ResNetDecoder])
 def test_images_too_small_to_be_halved_are_refused(make: Callable[..., nn.Module], shape: ImageShape) -> None:
     message = rf"expected images of at least 8 x 8 .*, got {shape[1]} x {shape[2]}: use MLPEncoder and MLPDecoder"
     with pytest.raises(SettingError, match=message):
         make(2, shape)
+
+
+@pytest.mark.parametrize(
+    ("channels", "blocks"), [((4, 4), (1,)), ((4,), (1, 1)), ((4, 4, 4), (1, 2)), ((4, 4), (1, 1, 1))], ids=str
+)
+@pytest.mark.parametrize("make", [ResNetEncoder, ResNetDecoder])
+def test_each_scale_has_its_blocks(
+    make: Callable[..., nn.Module], channels: tuple[int, ...], blocks: tuple[int, ...]
+) -> None:
+    message = re.escape(f"expected blocks for each of {len(channels)} scales, as channels={channels} has them, got ")
+    with pytest.raises(SettingError, match=message + re.escape(f"blocks={blocks}")):
+        make(2, channels=channels, blocks=blocks)
+
+
+@pytest.mark.parametrize("blocks", [(), (0,), (1, -1, 1), (1.0, 1.0, 1.0)], ids=str)
+@pytest.mark.parametrize("make", [ResNetEncoder, ResNetDecoder])
+def test_blocks_are_positive_integers(make: Callable[..., nn.Module], blocks: tuple[int, ...]) -> None:
+    with pytest.raises(SettingError, match=r"expected blocks as one or more positive integers, got .*: for instance"):
+        make(2, blocks=blocks)
+
+
+@pytest.mark.parametrize("hidden", [0, -1, 1.5, (512,), None, True])
+@pytest.mark.parametrize("make", [ResNetEncoder, ResNetDecoder])
+def test_a_residual_network_has_one_hidden_width(make: Callable[..., nn.Module], hidden: Any) -> None:
+    with pytest.raises(SettingError, match="expected hidden as an integer of at least 1, got"):
+        make(2, hidden=hidden)
+
+
+@pytest.mark.parametrize("dropout", [1.0, 1, 1.5, -0.1, float("nan"), float("inf"), "0.1", None, True])
+@pytest.mark.parametrize(
+    "make",
+    [lambda p: ResNetEncoder(2, dropout=p), lambda p: ResNetDecoder(2, dropout=p), lambda p: ResidualBlock(4, p)],
+    ids=["ResNetEncoder", "ResNetDecoder", "ResidualBlock"],
+)
+def test_dropout_leaves_something(make: Callable[[Any], nn.Module], dropout: Any) -> None:
+    with pytest.raises(SettingError, match="expected dropout as a number from 0 to below 1, got"):
+        make(dropout)
+
+
+@pytest.mark.parametrize("channels", [0, -1, 1.5, "4", None])
+def test_a_block_has_a_positive_number_of_channels(channels: Any) -> None:
+    with pytest.raises(SettingError, match=r"expected channels .*, got"):
+        ResidualBlock(channels)
 
 
 @pytest.mark.parametrize("make", [MLPEncoder, ConvEncoder, MLPDecoder, ConvDecoder])

@@ -2,22 +2,62 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from mnistvae import VAE, ImageDataset, recipes
+from mnistvae import VAE, ImageDataset, load, recipes, save
 from mnistvae.errors import SettingError
-from mnistvae.likelihoods import Bernoulli
-from mnistvae.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
-from mnistvae.objectives import ELBO
-from mnistvae.priors import StandardNormal
+from mnistvae.likelihoods import Bernoulli, Gaussian, Likelihood
+from mnistvae.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder, ResNetDecoder, ResNetEncoder
+from mnistvae.objectives import ELBO, IWAE, Objective
+from mnistvae.priors import Flow, Prior, StandardNormal, VampPrior
+from mnistvae.schedules import Linear
 
 NAMES = recipes.names()
+#: Changes that leave what a recipe is, and make it quick on a CPU.
+SMALL: dict[str, dict[str, Any]] = {
+    "vamp": {"components": 6},
+    "resnet-flow": {"channels": (8, 16), "hidden": (8,), "transforms": 2, "latent_dim": 6},
+}
+
+
+class Row(NamedTuple):
+    """What a recipe is made of."""
+
+    between: type[nn.Module]
+    likelihood: type[Likelihood] = Bernoulli
+    prior: type[Prior] = StandardNormal
+    objective: type[Objective] = ELBO
+    beta: float | None = 1.0
+    binarization: str = "none"
+    tag: str = "grey-bce"
+    encoder: type[nn.Module] = MLPEncoder
+    decoder: type[nn.Module] = MLPDecoder
+
+
+CONV: dict[str, Any] = {"encoder": ConvEncoder, "decoder": ConvDecoder}
+BINARY: dict[str, Any] = {"binarization": "dynamic", "tag": "binarized-dynamic"}
+ROWS = {
+    "conv": Row(nn.ReLU, **CONV),
+    "beta-conv": Row(nn.ReLU, beta=0.05, **CONV),
+    "conditional": Row(nn.ReLU, **CONV),
+    "mlp": Row(nn.ReLU),
+    "mlp-20": Row(nn.ReLU),
+    "mlp-2d": Row(nn.ReLU),
+    "leaky-mlp-2d": Row(nn.LeakyReLU),
+    "gaussian-mlp": Row(nn.ReLU, likelihood=Gaussian, tag="gaussian"),
+    "kingma2014": Row(nn.Tanh, **BINARY),
+    "iwae-50": Row(nn.Tanh, objective=IWAE, beta=None, **BINARY),
+    "vamp": Row(nn.ReLU, prior=VampPrior, **BINARY),
+    "resnet-flow": Row(nn.SiLU, prior=Flow, encoder=ResNetEncoder, decoder=ResNetDecoder, **BINARY),
+}
 
 
 def layers(module: nn.Module, kind: type[nn.Module]) -> list[Any]:
@@ -44,9 +84,43 @@ def data(n: int = 32) -> ImageDataset:
 
 
 def test_the_names_are_the_ones_that_people_type() -> None:
-    assert NAMES == ["conv", "beta-conv", "conditional", "mlp", "mlp-20", "mlp-2d", "leaky-mlp-2d"]
+    assert NAMES == [
+        "conv",
+        "beta-conv",
+        "conditional",
+        "mlp",
+        "mlp-20",
+        "mlp-2d",
+        "leaky-mlp-2d",
+        "gaussian-mlp",
+        "kingma2014",
+        "iwae-50",
+        "vamp",
+        "resnet-flow",
+    ]
     assert [recipes.RECIPES[name].name for name in NAMES] == NAMES
-    assert all(recipe.summary and "\n" not in recipe.summary for recipe in recipes.RECIPES.values())
+    for recipe in recipes.RECIPES.values():
+        for text in (recipe.summary, recipe.source):
+            assert text.strip()
+            assert "\n" not in text
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_is_made_of_what_its_row_says(name: str) -> None:
+    row, recipe = ROWS[name], recipes.get(name)
+    model, trainer = recipe.model(), recipe.trainer()
+    assert type(model) is VAE
+    for part in ("encoder", "decoder", "likelihood", "prior", "objective"):
+        assert type(getattr(model, part)) is getattr(row, part), part
+    kinds = {type(m) for m in model.encoder.modules() if type(m).__module__ == "torch.nn.modules.activation"}
+    assert kinds == {row.between}
+    assert {type(m) for m in model.decoder.modules() if type(m).__module__ == "torch.nn.modules.activation"} == kinds
+    assert getattr(model.objective, "beta", None) == row.beta
+    assert trainer.binarization == row.binarization
+    assert model.likelihood.tag(trainer.binarization) == row.tag
+    for setting in ("epochs", "batch_size", "learning_rate"):
+        assert getattr(trainer, setting) == recipe.training[setting]
+    assert model.latent_dim == recipe.settings["latent_dim"]
 
 
 @pytest.mark.parametrize("name", ["conv", "beta-conv", "conditional"])
@@ -117,7 +191,99 @@ def test_only_the_conditional_recipe_sees_labels(name: str) -> None:
     assert recipe.conditional is (name == "conditional")
     assert model.num_classes == (7 if name == "conditional" else None)
     assert model.uses_labels is (name == "conditional")
-    assert isinstance(model.prior, StandardNormal)
+
+
+def test_gaussian_mlp_is_squared_error_and_kl_for_50_epochs_of_128() -> None:
+    recipe = recipes.get("gaussian-mlp")
+    model, trainer = recipe.model(), recipe.trainer()
+    assert linear(model.encoder) == [(784, 400), (400, 2 * 20)]
+    assert linear(model.decoder) == [(20, 400), (400, 784)]
+    assert (trainer.epochs, trainer.batch_size, trainer.learning_rate) == (50, 128, 1e-3)
+    x = torch.rand(6, 1, 28, 28)
+    torch.manual_seed(1)
+    terms = model.loss(x)
+    torch.manual_seed(1)
+    out = model(x)  # the same code
+    squared_error = (x - out.reconstruction).square().sum((1, 2, 3))
+    mu, variance = out.posterior.mean, out.posterior.variance
+    kl = 0.5 * (mu**2 + variance - 1 - variance.log()).sum(1)
+    constant = 784 / 2 * math.log(math.pi)
+    torch.testing.assert_close(terms.kl, kl, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(terms.loss, squared_error + kl + constant)
+
+
+def test_kingma2014_is_784_500_20_in_batches_of_100() -> None:
+    recipe = recipes.get("kingma2014")
+    model, trainer = recipe.model(), recipe.trainer()
+    assert linear(model.encoder) == [(784, 500), (500, 2 * 20)]
+    assert linear(model.decoder) == [(20, 500), (500, 784)]
+    assert (trainer.epochs, trainer.batch_size, trainer.learning_rate) == (50, 100, 1e-3)
+
+
+def test_iwae_50_has_50_samples() -> None:
+    recipe = recipes.get("iwae-50")
+    model, trainer = recipe.model(), recipe.trainer()
+    assert isinstance(model.objective, IWAE)
+    assert model.objective.num_samples == 50
+    assert model.objective.gradient == "plain"
+    assert linear(model.encoder) == [(784, 200), (200, 200), (200, 2 * 50)]
+    assert linear(model.decoder) == [(50, 200), (200, 200), (200, 784)]
+    assert (trainer.epochs, trainer.batch_size, trainer.learning_rate) == (50, 100, 1e-3)
+    seen: list[tuple[int, ...]] = []
+    model.decoder.register_forward_hook(lambda module, inputs, out: seen.append(tuple(inputs[0].shape)))
+    model.loss(torch.rand(2, 1, 28, 28).round())
+    assert seen == [(100, 50)]
+
+
+def test_vamp_has_500_pseudo_inputs_and_beta_grows_for_6000_steps() -> None:
+    recipe = recipes.get("vamp")
+    model, trainer = recipe.model(), recipe.trainer()
+    assert isinstance(model.prior, VampPrior)
+    assert model.prior.pseudo_inputs.shape == (500, 1, 28, 28)
+    assert linear(model.encoder) == [(784, 300), (300, 300), (300, 2 * 40)]
+    assert linear(model.decoder) == [(40, 300), (300, 300), (300, 784)]
+    networks = sum(i * o + o for i, o in linear(model))
+    assert sum(p.numel() for p in model.parameters()) == networks + 500 * 784
+    assert model.latent_prior().log_prob(torch.zeros(3, 40)).shape == (3,)
+    assert isinstance(model.objective, ELBO)
+    assert isinstance(model.objective.schedule, Linear)
+    assert (model.objective.schedule.steps, model.objective.schedule.start) == (6000, 0.0)
+    assert (trainer.epochs, trainer.batch_size, trainer.learning_rate) == (50, 100, 5e-4)
+
+
+def test_resnet_flow_has_the_size_it_was_tried_at() -> None:
+    recipe = recipes.get("resnet-flow")
+    model, trainer = recipe.model(), recipe.trainer()
+
+    def dense(inputs: int, outputs: int) -> int:
+        return inputs * outputs + outputs
+
+    def convolution(inputs: int, outputs: int) -> int:
+        return dense(9 * inputs, outputs)
+
+    def block(channels: int) -> int:
+        return 2 * (2 * channels + convolution(channels, channels))
+
+    # By hand: 28 x 28 with 64 channels, 14 x 14 and 7 x 7 with 128, then 512 units and 40 means and log-variances.
+    encoder = convolution(1, 64) + block(64) + convolution(64, 128) + 2 * block(128) + convolution(128, 128)
+    encoder += 2 * block(128) + 2 * 128 + dense(128 * 7 * 7, 512) + dense(512, 80)
+    decoder = dense(40, 512) + dense(512, 128 * 7 * 7) + 2 * block(128) + convolution(128, 128) + 2 * block(128)
+    decoder += convolution(128, 64) + 2 * block(64) + 2 * 64 + convolution(64, 1)
+    # Each coupling makes 20 shifts and 20 scales of the other 20 numbers.
+    prior = 8 * (dense(20, 256) + dense(256, 256) + dense(256, 40))
+    parts = (model.encoder, model.decoder, model.prior)
+    assert [sum(p.numel() for p in part.parameters()) for part in parts] == [encoder, decoder, prior]
+    assert sum(p.numel() for p in model.parameters()) == encoder + decoder + prior == 10_175_121
+
+    assert model.sample(2).shape == model.reconstruct(torch.rand(2, 1, 28, 28)).shape == (2, 1, 28, 28)
+    assert {layer.p for layer in layers(model.decoder, nn.Dropout)} == {0.1}
+    assert {layer.p for layer in layers(model.encoder, nn.Dropout)} == {0.0}
+    assert isinstance(model.prior, Flow)
+    assert (model.prior.kind, model.prior.transforms) == ("realnvp", 8)
+    assert isinstance(model.objective, ELBO)
+    assert isinstance(model.objective.schedule, Linear)
+    assert (model.objective.schedule.steps, model.objective.schedule.start) == (2000, 0.1)
+    assert (trainer.epochs, trainer.batch_size, trainer.learning_rate) == (100, 256, 1e-3)
 
 
 # --- they train -----------------------------------------------------------------------------------------------------
@@ -126,20 +292,35 @@ def test_only_the_conditional_recipe_sees_labels(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_recipe_trains(name: str) -> None:
     recipe = recipes.get(name)
-    model = recipe.model()
+    model = recipe.model(**SMALL.get(name, {}))
     before = weights(model)
-    trainer = recipe.trainer(epochs=1, batch_size=16, progress=False, device="cpu")
+    trainer = recipe.trainer(epochs=1, batch_size=16, progress=False, device="cpu")  # two steps
     history = trainer.fit(model, data())
     (record,) = history
+    assert history.tag == ROWS[name].tag
     assert all(torch.isfinite(torch.tensor(record[key])) for key in ("loss", "reconstruction", "kl"))
     assert 400 < record["loss"] < 700  # noise images: near 784 log 2 = 543 nats before anything is learned
     assert not torch.equal(weights(model), before)
     assert weights(model).isfinite().all()
 
 
-@pytest.mark.parametrize("name", ["conv", "conditional", "mlp", "leaky-mlp-2d"])
+@pytest.mark.parametrize("name", NAMES)
+def test_every_recipe_is_saved_and_read(name: str, tmp_path: Path) -> None:
+    recipe = recipes.get(name)
+    model = recipe.model(image_shape=(1, 8, 8), num_classes=3, **SMALL.get(name, {})).eval()
+    same = load(save(model, tmp_path / "model.safetensors"))
+    x, y = torch.rand(4, 1, 8, 8), torch.arange(4) % 3 if recipe.conditional else None
+    losses = []
+    for each in (model, same):
+        torch.manual_seed(3)
+        losses.append(each.loss(x, y).loss)
+    assert torch.equal(*losses)
+    assert repr(same) == repr(model)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_recipes_take_other_images(name: str) -> None:
-    model = recipes.get(name).model(image_shape=(3, 9, 12), num_classes=4)
+    model = recipes.get(name).model(image_shape=(3, 9, 12), num_classes=4, **SMALL.get(name, {}))
     y = torch.tensor([0, 3]) if model.uses_labels else None
     assert model.reconstruct(torch.rand(2, 3, 9, 12), y).shape == (2, 3, 9, 12)
 
@@ -158,6 +339,45 @@ def test_settings_can_be_changed() -> None:
     assert convolutions(model.decoder, nn.ConvTranspose2d) == [(6, 4), (4, 1)]
     model = recipes.get("leaky-mlp-2d").model(leak=0.05)
     assert {layer.negative_slope for layer in layers(model, nn.LeakyReLU)} == {0.05}
+    model = recipes.get("kingma2014").model(activation="relu", hidden=(5,))
+    assert layers(model, nn.ReLU)
+    assert not layers(model, nn.Tanh)
+    model = recipes.get("iwae-50").model(num_samples=3, hidden=(5,), latent_dim=4)
+    assert isinstance(model.objective, IWAE)
+    assert (model.objective.num_samples, model.latent_dim) == (3, 4)
+    model = recipes.get("vamp").model(components=7, warmup=0, hidden=(5,))
+    assert isinstance(model.prior, VampPrior)
+    assert model.prior.components == 7
+    assert isinstance(model.objective, ELBO)
+    assert model.objective.schedule is None
+    assert isinstance(recipes.get("vamp").model(components=7, warmup=9).objective.schedule, Linear)
+
+
+def test_settings_of_the_residual_recipe_can_be_changed() -> None:
+    changes: dict[str, Any] = {"latent_dim": 5, "beta": 0.5, "channels": (4, 6), "hidden": (9, 7), "dropout": 0.25}
+    model = recipes.get("resnet-flow").model(**changes, transforms=3, warmup=11)
+    assert isinstance(model.encoder, ResNetEncoder)
+    assert isinstance(model.decoder, ResNetDecoder)
+    assert isinstance(model.prior, Flow)
+    assert isinstance(model.objective, ELBO)
+    assert (model.encoder.channels, model.decoder.channels) == ((4, 6), (6, 4))
+    assert (model.encoder.dropout, model.decoder.dropout) == (0.0, 0.25)
+    assert (model.prior.transforms, model.prior.hidden, model.prior.latent_dim) == (3, (9, 7), 5)
+    assert model.objective.beta == 0.5
+    assert isinstance(model.objective.schedule, Linear)
+    assert model.objective.schedule.steps == 11
+
+
+@pytest.mark.parametrize(("sigma", "n_params"), [(0.1, 1), (2, 1), ("learned", 1), ("per-pixel", 2)])
+def test_gaussian_mlp_takes_any_sigma_that_the_likelihood_knows(sigma: float | str, n_params: int) -> None:
+    recipe = recipes.get("gaussian-mlp")
+    model = recipe.model(sigma=sigma, hidden=(8,))
+    assert isinstance(model.likelihood, Gaussian)
+    assert model.likelihood.sigma == sigma
+    assert model.likelihood.n_params == n_params
+    history = recipe.trainer(epochs=1, batch_size=16, progress=False, device="cpu").fit(model, data())
+    assert math.isfinite(history[0]["loss"])
+    assert model.sample(2).shape == (2, 1, 28, 28)
 
 
 def test_a_change_does_not_stay() -> None:
@@ -192,6 +412,19 @@ def test_the_trainer_can_be_changed() -> None:
         ("conv", {"beta": -1.0}, "a finite beta of at least 0, got -1.0"),
         ("conv", {"channels": ()}, "channels as one or more positive integers"),
         ("mlp", {"hidden": (10, 0)}, r"hidden as positive integers, got \(10, 0\)"),
+        ("leaky-mlp-2d", {"leak": -0.1}, "leak as a finite slope of at least 0, got -0.1"),
+        ("kingma2014", {"activation": "gelu"}, "activation as one of 'relu', 'tanh', got 'gelu'"),
+        ("kingma2014", {"sigma": 1.0}, "settings of the recipe 'kingma2014': .*, got sigma"),
+        ("gaussian-mlp", {"sigma": 0.0}, "a finite sigma above 0, got 0.0: or 'learned', or 'per-pixel'"),
+        ("gaussian-mlp", {"sigma": "lerned"}, "sigma as a number above 0, or one of 'learned', 'per-pixel', got 'ler"),
+        ("iwae-50", {"num_samples": 0}, "num_samples as an integer of at least 1, got 0"),
+        ("iwae-50", {"beta": 2.0}, "settings of the recipe 'iwae-50': .*, got beta"),
+        ("vamp", {"components": 0}, "components as an integer of at least 1, got 0"),
+        ("vamp", {"warmup": -1}, "warmup as a number of steps of at least 0, got -1"),
+        ("resnet-flow", {"dropout": 1.0}, "dropout as a number from 0 to below 1, got 1.0"),
+        ("resnet-flow", {"transforms": 0}, "transforms as an integer of at least 1, got 0"),
+        ("resnet-flow", {"hidden": ()}, r"hidden as one or more positive integers, got \(\)"),
+        ("resnet-flow", {"components": 5}, "settings of the recipe 'resnet-flow': .*, got components"),
     ],
     ids=str,
 )

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from readback import content, png
+from readback import content, originals_drawn, png
 
-from mnistvae import VAE, ConditionalVAE, History, ImageDataset, io, load, recipes, runs
+from mnistvae import VAE, ConditionalVAE, History, ImageDataset, fitting, io, load, recipes, runs
 from mnistvae.errors import DataError, MnistvaeError, OutputError, SettingError, TrainingError
 from mnistvae.networks import MLPDecoder, MLPEncoder
+from mnistvae.priors import GaussianMixture
 
 SHAPE = (1, 9, 8)
 
@@ -169,6 +170,35 @@ def test_a_run_whose_weights_explode_says_so(tmp_path: Path) -> None:
     assert not (tmp_path / "run" / "model.safetensors").exists()
 
 
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
+    """The originals of every picture of reconstructions, as they are drawn."""
+    return originals_drawn(monkeypatch)
+
+
+@pytest.mark.parametrize("binarization", ["static", "dynamic", "threshold"])
+def test_a_run_on_binarized_images_says_so_and_draws_them(
+    tmp_path: Path, drawn: list[torch.Tensor], binarization: Any
+) -> None:
+    run = train(tmp_path, training={"epochs": 1, "binarization": binarization})
+    metadata = io.read(tmp_path / "model.safetensors").metadata
+    assert metadata["binarization"] == binarization
+    assert metadata["tag"] == run.history.tag == f"binarized-{binarization}"
+    (originals,) = drawn
+    assert originals.shape == (10, *SHAPE)
+    assert set(originals.unique().tolist()) == {0, 255}
+
+
+def test_a_run_on_images_that_were_binarized_before_says_how(tmp_path: Path) -> None:
+    data = tiny().binarized("static")
+    arguments: dict[str, Any] = {"settings": {"hidden": (8,)}, "device": "cpu", "progress": False}
+    runs.train(recipes.get("mlp-2d"), data, None, tmp_path, training={"epochs": 1}, **arguments)
+    assert io.read(tmp_path / "model.safetensors").metadata["binarization"] == "static"
+    with pytest.raises(DataError, match="grey images, got images with binarization 'static'"):
+        runs.train(recipes.get("kingma2014"), data, None, tmp_path / "other", **arguments)
+    assert content(tmp_path / "other") == {}
+
+
 # --- generate -------------------------------------------------------------------------------------------------------
 
 
@@ -307,6 +337,120 @@ def test_reconstruct_refuses(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"images of shape .*got shape \(10, 1, 28, 28\)"):
         runs.reconstruct(plane(), ImageDataset(torch.zeros(20, 28, 28)), tmp_path / "other")
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("binarization", ["none", "static", "dynamic", "threshold"])
+def test_reconstruct_draws_what_the_model_was_trained_on(
+    tmp_path: Path, drawn: list[torch.Tensor], binarization: str
+) -> None:
+    data = tiny()
+    for folder in ("one", "two"):
+        runs.reconstruct(plane(), data, tmp_path / folder, 8, binarization=binarization)
+    grey = runs.one_of_each(data, 8).images
+    assert torch.equal(*drawn)
+    assert torch.equal(drawn[0], grey) is (binarization == "none")
+    assert torch.equal(drawn[0], (grey >= 128) * 255) is (binarization == "threshold")
+    assert set(drawn[0].unique().tolist()) == ({0, 255} if binarization != "none" else set(grey.unique().tolist()))
+    assert content(tmp_path / "one") == content(tmp_path / "two")
+    assert data.binarization == "none"
+
+
+@pytest.mark.parametrize("binarization", ["none", "static", "dynamic", "threshold"])
+def test_images_that_are_black_and_white_already_are_drawn_as_they_are(binarization: str) -> None:
+    data = tiny().binarized("threshold")
+    assert runs.as_trained(data, binarization) is data
+
+
+# --- fit_prior ------------------------------------------------------------------------------------------------------
+
+
+def test_fit_prior_writes_a_copy_with_a_mixture_and_its_samples(tmp_path: Path) -> None:
+    model, notes = plane(), {"recipe": "mine", "dataset": "tiny", "fitted_prior": "an earlier one"}
+    path = runs.fit_prior(model, tiny(), tmp_path / "new" / "fitted", 3, covariance="diag", seed=4, metadata=notes)
+    assert path == tmp_path / "new" / "fitted" / "model.safetensors"
+    assert content(path.parent).keys() == {"model.safetensors", "samples.png"}
+    file, fitted = io.read(path), load(path)
+    assert file.metadata == {
+        "recipe": "mine",
+        "dataset": "tiny",
+        "fitted_prior": {"dataset": "tiny", "images": 40, "seed": 4},
+    }
+    assert notes["fitted_prior"] == "an earlier one"
+    assert repr(fitted.prior) == "GaussianMixture(latent_dim=2, components=3, covariance='diag')"
+    assert not isinstance(model.prior, GaussianMixture)
+    x = torch.rand(3, *SHAPE)
+    assert torch.equal(fitted.reconstruct(x), model.reconstruct(x))
+    assert png(path.parent / "samples.png").size > 1000
+    for each, name in ((fitted, "same"), (model, "other")):
+        runs.write_figure(runs._samples(each, 4), tmp_path / f"{name}.png")
+    samples = (path.parent / "samples.png").read_bytes()
+    assert samples == (tmp_path / "same.png").read_bytes()
+    assert samples != (tmp_path / "other.png").read_bytes()
+    expected = fitting.fit_prior(model, tiny(), 3, covariance="diag", seed=4)
+    for name, value in expected.prior.state_dict().items():
+        assert torch.equal(fitted.prior.state_dict()[name], value), name
+
+
+def test_fit_prior_of_a_conditional_model(tmp_path: Path) -> None:
+    model = ConditionalVAE(2, 4, SHAPE)
+    fitted = load(runs.fit_prior(model, tiny(), tmp_path, 2))
+    assert isinstance(fitted.prior, GaussianMixture)
+    assert fitted.sample(3, 1).shape == (3, *SHAPE)
+    height, width = png(tmp_path / "samples.png").shape[:2]
+    assert height > 1.5 * width  # a column for each of four classes, and eight rows
+    with pytest.raises(DataError, match="labels for a model conditioned on 4 classes, got none"):
+        runs.fit_prior(model, tiny(classes=None), tmp_path / "other", 2)
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "samples.png"])
+def test_fit_prior_writes_over_nothing(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"precious")
+    with pytest.raises(OutputError, match=f"a folder without {name}, got .*which has one"):
+        runs.fit_prior(plane(), tiny(), tmp_path, 2)
+    assert content(tmp_path) == {name: b"precious"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"components": 0}, SettingError, "components as an integer of at least 1, got 0"),
+        ({"components": 41}, DataError, "at least 41 images for 41 components, got 40"),
+        ({"seed": -1}, SettingError, "seed as an integer of at least 0, got -1"),
+        ({"covariance": "tied"}, SettingError, "covariance as one of 'diag', 'full', got 'tied'"),
+        ({"metadata": {"binarization": "grey"}}, SettingError, "got 'grey'"),
+    ],
+    ids=str,
+)
+def test_fit_prior_refuses_what_makes_no_sense(
+    tmp_path: Path, arguments: dict[str, Any], error: type[MnistvaeError], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        runs.fit_prior(plane(), tiny(), tmp_path / "out", **{"components": 2, **arguments})
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+@pytest.mark.parametrize("binarization", ["none", "static", "dynamic", "threshold"])
+def test_fit_prior_sees_the_images_of_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, binarization: Any, seed: int
+) -> None:
+    monkeypatch.setattr(runs, "write_figure", lambda figure, path: path)  # it would take most of the time
+    run = train(tmp_path / "run", training={"epochs": 1, "binarization": binarization}, seed=seed)
+    seen: list[ImageDataset] = []
+    fit = fitting.fit_prior
+
+    def watched(model: VAE, data: Any, *arguments: Any, **options: Any) -> VAE:
+        seen.append(data)
+        return fit(model, data, *arguments, **options)
+
+    monkeypatch.setattr(fitting, "fit_prior", watched)
+    metadata = io.read(run.folder / "model.safetensors").metadata
+    runs.fit_prior(run.model, tiny(), tmp_path / "fitted", 2, metadata=metadata)
+    assert seen[0].binarization == binarization
+    trained = tiny() if binarization == "none" else tiny().binarized(binarization, seed=seed)
+    assert torch.equal(seen[0].images, trained.images)
+    assert io.read(tmp_path / "fitted" / "model.safetensors").metadata["binarization"] == binarization
 
 
 # --- one of each ----------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator
+from itertools import permutations
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +24,8 @@ from mnistvae import VAE, ConditionalVAE, History, ImageDataset, Trainer, load_d
 from mnistvae.data import Batches
 from mnistvae.errors import ComponentError, DataError, FileFormatError, OutputError, SettingError, TrainingError
 from mnistvae.networks import ConvEncoder, GaussianEncoder, MLPDecoder, MLPEncoder
-from mnistvae.objectives import ELBO, Terms
+from mnistvae.objectives import ELBO, BetaTC, Terms
+from mnistvae.schedules import Linear
 from mnistvae.training import Callback, CSVLog, Progress, State, resolve_device
 from mnistvae.training.history import COLUMNS
 
@@ -210,6 +212,253 @@ def test_dynamic_binarization_reaches_the_model_as_zeros_and_ones() -> None:
     quiet(2, 40, learning_rate=1e-30).fit(small(model=Watching), images().binarized("dynamic"))
     assert all(((x == 0) | (x == 1)).all() for x in seen)
     assert not torch.equal(seen[0].sum((1, 2, 3)).sort().values, seen[1].sum((1, 2, 3)).sort().values)
+
+
+# --- grey images made black and white -------------------------------------------------------------------------------
+
+Kind = Literal["static", "dynamic", "threshold"]
+KINDS: tuple[Kind, ...] = ("static", "dynamic", "threshold")
+
+
+class Seeing(VAE):
+    """Keeps a copy of every batch that it is trained (True) or validated (False) on."""
+
+    def loss(self, x: Any, y: Any = None) -> Terms:
+        self.__dict__.setdefault("seen", []).append((self.training, x.detach().clone()))
+        return super().loss(x, y)
+
+
+def batches(model: VAE, *, training: bool) -> list[Tensor]:
+    """What a Seeing was given, its images in an order that is the same whatever the shuffle."""
+    return [sorted_rows(x) for mode, x in model.seen if mode is training]  # type: ignore[union-attr, misc]
+
+
+def sorted_rows(x: Tensor) -> Tensor:
+    rows = x.flatten(1)
+    return rows[sorted(range(len(rows)), key=lambda i: rows[i].tolist())]
+
+
+def pixels(data: ImageDataset) -> Tensor:
+    return sorted_rows(data.images.float() / 255)
+
+
+@pytest.mark.parametrize("kind", ["none", *KINDS])
+def test_grey_images_are_binarized_as_asked(kind: Any) -> None:
+    model, data, held_out = small(model=Seeing), images(), images(11, seed=1)
+    history = quiet(3, 64, seed=4, binarization=kind).fit(model, data, held_out)
+    assert history.tag == ("grey-bce" if kind == "none" else f"binarized-{kind}")
+    trained, validated = batches(model, training=True), batches(model, training=False)
+    assert len(trained) == len(validated) == 3
+    if kind == "dynamic":
+        assert not any(torch.equal(trained[0], later) for later in trained[1:])
+        assert set(torch.stack(trained).unique().tolist()) == {0.0, 1.0}
+        # White as often as the pixel is bright.
+        assert torch.stack(trained).mean().item() == pytest.approx(pixels(data).mean().item(), abs=0.02)
+        assert set(validated[0].unique().tolist()) == {0.0, 1.0}
+    else:
+        for seen, whole in ((trained, data), (validated, held_out)):
+            expected = whole if kind == "none" else whole.binarized(kind, seed=4)
+            assert all(torch.equal(batch, pixels(expected)) for batch in seen)
+    assert all(torch.equal(validated[0], later) for later in validated)  # held out: always the same draw
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_is_the_run_on_images_binarized_before(kind: Kind) -> None:
+    runs = []
+    for binarization in ("none", kind):
+        data, held_out = images(), images(11, seed=1)
+        if binarization == "none":
+            data, held_out = (each.binarized(kind, seed=3) for each in (data, held_out))
+        model = small()
+        runs.append((figures(quiet(seed=3, binarization=binarization).fit(model, data, held_out)), weights(model)))
+    assert runs[0][0] == runs[1][0]
+    assert torch.equal(runs[0][1], runs[1][1])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_images_binarized_the_same_way_are_left_alone(kind: Kind) -> None:
+    model, data = small(model=Seeing), images().binarized(kind, seed=9)
+    assert quiet(1, 64, seed=0, binarization=kind).fit(model, data, data).tag == f"binarized-{kind}"
+    if kind != "dynamic":
+        assert torch.equal(batches(model, training=True)[0], pixels(data))  # not drawn again under another seed
+        assert torch.equal(batches(model, training=False)[0], pixels(data))
+
+
+@pytest.mark.parametrize(("kind", "other"), list(permutations(KINDS, 2)))
+def test_images_binarized_another_way_are_refused(kind: Kind, other: Kind) -> None:
+    model, log = small(), Log()
+    before = weights(model)
+    trainer = quiet(binarization=kind, callbacks=[log])
+    message = f"grey images, got images with binarization '{other}': start from the original"
+    with pytest.raises(DataError, match=message):
+        trainer.fit(model, images().binarized(other))
+    with pytest.raises(DataError, match=message):
+        trainer.fit(model, images(), images().binarized(other))
+    assert torch.equal(weights(model), before)
+    assert log.calls == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_dataloader_binarizes_for_itself(kind: Kind) -> None:
+    loader = DataLoader(images(), batch_size=8)
+    message = f"expected binarization='none' with a DataLoader, got '{kind}': pass an ImageDataset, or binarize in"
+    with pytest.raises(SettingError, match=message):
+        quiet(binarization=kind).fit(small(), loader)
+    with pytest.raises(SettingError, match=message):
+        quiet(binarization=kind).fit(small(), images(), loader)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_callers_images_stay_grey(kind: Kind) -> None:
+    data, held_out = images(), images(11, seed=1)
+    before = [(each.images.clone(), each.labels) for each in (data, held_out)]
+    model = small()
+    state = torch.get_rng_state()
+    quiet(binarization=kind).fit(model, data, held_out)
+    assert torch.equal(torch.get_rng_state(), state)
+    for each, (grey, labels) in zip((data, held_out), before, strict=True):
+        assert torch.equal(each.images, grey)
+        assert each.labels is labels
+        assert each.binarization == "none"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_draw_is_a_function_of_the_seed(kind: Kind) -> None:
+    losses = [quiet(seed=seed, binarization=kind).fit(small(), images()).column("loss") for seed in (1, 1, 2)]
+    assert losses[0] == losses[1]
+    assert losses[0] != losses[2]
+    seen = []
+    for seed in (1, 2):
+        model = small(model=Seeing)
+        quiet(1, 64, seed=seed, binarization=kind).fit(model, images())
+        seen += batches(model, training=True)
+    assert torch.equal(*seen) is (kind == "threshold")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_whatever_holds_grey_images_is_binarized(kind: Kind) -> None:
+    data = images(labelled=False)
+    found = []
+    for each in (
+        data,
+        data.images,
+        data.images.float() / 255,
+        data.images.flatten(1).numpy(),
+        TensorDataset(data.images),
+    ):
+        history = quiet(1, binarization=kind).fit(small(), each, each)
+        assert history.tag == f"binarized-{kind}"
+        found.append(figures(history))
+    assert all(each == found[0] for each in found)
+
+
+def test_labels_stay_with_their_images() -> None:
+    shades = torch.tensor([0, 255], dtype=torch.uint8).repeat_interleave(8).reshape(16, 1, 1, 1).expand(-1, *SHAPE)
+
+    class Checking(VAE):
+        def loss(self, x: Any, y: Any = None) -> Terms:
+            assert torch.equal(x[:, 0, 0, 0], y.float())
+            return super().loss(x, y)
+
+    parts = {"encoder": MLPEncoder(2, SHAPE, (8,), num_classes=2), "decoder": MLPDecoder(2, SHAPE, (8,), num_classes=2)}
+    for kind in KINDS:
+        model = small(model=Checking, num_classes=2, **parts)
+        quiet(1, 5, binarization=kind).fit(model, ImageDataset(shades, torch.arange(16) // 8))
+
+
+@pytest.mark.parametrize("word", ["grey", "Dynamic", "", None, True, 1, ["static"]])
+def test_an_unknown_binarization(word: Any) -> None:
+    message = "expected binarization as one of 'none', 'static', 'dynamic', 'threshold', got "
+    with pytest.raises(SettingError, match=message + re.escape(repr(word))):
+        Trainer(binarization=word)
+
+
+# --- what the objective is told -------------------------------------------------------------------------------------
+
+
+class Listening(ELBO):
+    """Writes down what it is told, and when it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[tuple[Any, ...]] = []
+
+    def prepare(self, num_images: int | None) -> None:
+        self.calls.append(("prepare", num_images))
+
+    def advance(self, step: int) -> None:
+        self.calls.append(("advance", step))
+
+    def forward(self, model: Any, x: Tensor, y: Tensor | None = None) -> Terms:
+        self.calls.append(("trained" if self.training else "validated", len(x)))
+        return super().forward(model, x, y)
+
+
+def test_an_objective_is_prepared_once_and_advanced_before_each_step() -> None:
+    objective = Listening()
+    model = small(objective=objective)
+    quiet(2, 16).fit(model, images(36), images(600, seed=1))
+
+    def epoch(first: int) -> list[tuple[Any, ...]]:
+        steps = [[("advance", first + i), ("trained", n)] for i, n in enumerate((16, 16, 4))]
+        return [*sum(steps, []), ("validated", 512), ("validated", 88)]  # noqa: RUF017 (three short lists)
+
+    assert objective.calls == [("prepare", 36), *epoch(0), *epoch(3)]
+    objective.calls.clear()
+    quiet(1, 64).fit(model, images(9))  # another run starts anew
+    assert objective.calls == [("prepare", 9), ("advance", 0), ("trained", 9)]
+
+
+@pytest.mark.parametrize(("stream", "known"), [(False, 20), (True, None)])
+def test_an_objective_is_told_of_a_loaders_images_where_they_are_known(stream: bool, known: int | None) -> None:
+    objective = Listening()
+    loader = DataLoader(Endless(), batch_size=8) if stream else DataLoader(images(20), batch_size=8)
+    quiet(1).fit(small(objective=objective), loader)
+    assert objective.calls[0] == ("prepare", known)
+    assert [step for name, step in objective.calls if name == "advance"] == [0, 1, 2]
+
+
+def test_the_state_counts_the_steps() -> None:
+    counted: list[tuple[str, int]] = []
+
+    class Counter(Callback):
+        def on_fit_start(self, state: State) -> None:
+            counted.append(("start", state.step))
+
+        def on_batch_end(self, state: State, n: int) -> None:
+            counted.append(("batch", state.step))
+
+        def on_epoch_end(self, state: State) -> None:
+            counted.append(("epoch", state.step))
+
+    quiet(2, 16, callbacks=[Counter()]).fit(small(), images(36), images(600))
+    first, second = ([*(("batch", i) for i in steps), ("epoch", steps[-1])] for steps in ((1, 2, 3), (4, 5, 6)))
+    assert counted == [("start", 0), *first, *second]
+
+
+def test_a_schedule_sets_the_weight_of_each_step_and_not_of_validation() -> None:
+    weighed: list[float] = []
+
+    class Weighing(VAE):
+        def loss(self, x: Any, y: Any = None) -> Terms:
+            terms = super().loss(x, y)
+            if self.training:
+                weighed.append(((terms.loss - terms.reconstruction).sum() / terms.kl.sum()).item())
+            return terms
+
+    model = small(model=Weighing, objective=ELBO(2.0, Linear(4)))
+    history = quiet(2, 16).fit(model, images(36), images(20))
+    assert weighed == pytest.approx([0.0, 0.5, 1.0, 1.5, 2.0, 2.0], abs=2e-4)  # twice 0, 1/4, ... across the epochs
+    for record in history:
+        expected = record["validation_reconstruction"] + 2 * record["validation_kl"]
+        assert record["validation_loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_total_correlation_is_told_the_size_of_the_training_set() -> None:
+    for told, expected in ((None, 36), (1000, 1000)):
+        objective = BetaTC(num_images=told)
+        quiet(1, 16).fit(small(objective=objective), images(36), images(20))
+        assert int(objective._num_images) == expected
 
 
 # --- what can be trained on -----------------------------------------------------------------------------------------

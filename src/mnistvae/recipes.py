@@ -149,12 +149,14 @@ def _mlp(
     from mnistvae.priors import VampPrior
 
     between = _activation(activation, leak)
+    likelihood = Bernoulli() if sigma is None else Gaussian(sigma)
+    up = tuple(reversed(hidden))
     return VAE(
         latent_dim,
         image_shape,
         encoder=MLPEncoder(latent_dim, image_shape, hidden, between, num_classes),
-        decoder=MLPDecoder(latent_dim, image_shape, tuple(reversed(hidden)), between, num_classes),
-        likelihood=Bernoulli() if sigma is None else Gaussian(sigma),
+        decoder=MLPDecoder(latent_dim, image_shape, up, between, num_classes, likelihood.n_params),
+        likelihood=likelihood,
         prior=None if components is None else VampPrior(components),
         objective=ELBO(beta, _warmup(warmup)) if num_samples is None else IWAE(num_samples),
         num_classes=num_classes,

@@ -254,7 +254,7 @@ def fit_prior(
     about = dict(metadata or {})
     binarization = about.get("binarization", "none")
     if binarization != "none" and data.binarization == "none":
-        data = data.binarized(binarization)
+        data = data.binarized(binarization, seed=about.get("seed", 0))
     fitted = fitting.fit_prior(model, data, components, covariance=covariance, seed=seed)
     about["fitted_prior"] = {"dataset": data.name, "images": len(data), "seed": seed}
     with _claimed(folder, ["model.safetensors", "samples.png"], "samples.png") as target:

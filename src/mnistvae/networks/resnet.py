@@ -35,12 +35,15 @@ class ResidualBlock(Component):
     Args:
         channels: of input and output, (B, channels, H, W).
         dropout: share of the channels' values dropped between the convolutions while training.
+
+    Raises:
+        SettingError: channels below 1, or a dropout outside [0, 1).
     """
 
     def __init__(self, channels: int, dropout: float = 0.0) -> None:
         super().__init__()
-        self.channels = channels
-        self.dropout = dropout
+        self.channels = channels = check_count("channels as an integer of at least 1", channels)
+        self.dropout = _check_dropout(dropout)
         last = nn.Conv2d(channels, channels, 3, padding=1)
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)  # type: ignore[arg-type]
@@ -50,7 +53,7 @@ class ResidualBlock(Component):
             nn.Conv2d(channels, channels, 3, padding=1),
             _norm(channels),
             nn.SiLU(),
-            nn.Dropout(dropout),
+            nn.Dropout(self.dropout),
             last,
         )
 
@@ -175,7 +178,8 @@ class ResNetDecoder(Decoder):
 
 
 def _norm(channels: int) -> nn.GroupNorm:
-    return nn.GroupNorm(math.gcd(_GROUPS, channels), channels)
+    # At least four channels a group, where there are as many: of a single pixel, a group of one is always 0.
+    return nn.GroupNorm(math.gcd(_GROUPS, channels, max(1, channels // 4)), channels)
 
 
 def _check_scales(channels: Sequence[int], blocks: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
