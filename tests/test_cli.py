@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import shlex
@@ -39,6 +40,7 @@ from mnistvae.cli.options import setting_text
 from mnistvae.networks import MLPDecoder, MLPEncoder
 from mnistvae.objectives import Terms
 from mnistvae.priors import Flow, GaussianMixture, VampPrior
+from mnistvae.training import Trainer
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
@@ -259,11 +261,11 @@ def test_a_recipe_that_binarizes_can_be_told_not_to(
 
 
 def test_every_setting_of_every_recipe_is_an_option_and_every_option_a_setting() -> None:
-    common = {"recipe", "dataset", "data_root", "out", "seed", "device", "progress"}
+    common = {"recipe", "dataset", "data_root", "out", "resume"}
+    trainer = set(inspect.signature(Trainer).parameters) - {"optimizer", "callbacks"}
     options = {parameter.name for parameter in cli.commands["train"].params}
     settings = {name for recipe in recipes.RECIPES.values() for name in (*recipe.settings, *recipe.training)}
-    assert settings - options == set()
-    assert options - settings == common
+    assert options == settings | trainer | common
 
 
 # --- generate, reconstruct, fit-prior, info, recipes ----------------------------------------------------------------
@@ -582,7 +584,7 @@ def _flipped(path: Path) -> Path:
         (_empty, "to be a model file"),
         (_truncated, "to be a model file"),
         (_flipped, "to match its SHA-256, got other content: the file is damaged"),
-        (_foreign, "to be a model of mnistvae's, got safetensors of something else"),
+        (_foreign, "to be a model file of mnistvae's, got safetensors of something else"),
     ],
 )
 def test_a_file_that_is_no_model(tmp_path: Path, command: str, make: Callable[[Path], Path], message: str) -> None:

@@ -411,7 +411,9 @@ def test_other_files_are_refused(content: bytes, tmp_path: Path) -> None:
 def test_safetensors_of_something_else_are_refused(metadata: dict[str, str] | None, tmp_path: Path) -> None:
     path = tmp_path / "other.safetensors"
     save_file({"weight": torch.zeros(2)}, path, metadata)
-    with pytest.raises(FileFormatError, match=r"expected .* to be a model file of mnistvae's, got safetensors of something"):
+    with pytest.raises(
+        FileFormatError, match=r"expected .* to be a model file of mnistvae's, got safetensors of something"
+    ):
         load(path)
 
 

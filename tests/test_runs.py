@@ -47,7 +47,7 @@ def test_a_run_leaves_its_files_and_no_other(tmp_path: Path) -> None:
     folder = tmp_path / "new" / "run"
     run = train(folder)
     assert run.folder == folder
-    assert {path.name for path in folder.iterdir()} == set(runs.RUN_FILES)
+    assert {path.name for path in folder.iterdir()} == {*runs.RUN_FILES, "run.json", runs.CHECKPOINTS}
     for name in ("loss.png", "reconstructions.png", "samples.png"):
         picture = png(folder / name)
         assert picture.shape[0] > 50
@@ -105,7 +105,7 @@ def test_a_run_without_validation_or_labels(tmp_path: Path) -> None:
         progress=False,
     )
     assert "validation_loss" not in run.history[0]
-    assert {path.name for path in run.folder.iterdir()} == set(runs.RUN_FILES)
+    assert {path.name for path in run.folder.iterdir()} == {*runs.RUN_FILES, "run.json", runs.CHECKPOINTS}
 
 
 def test_a_conditional_run_takes_its_classes_from_the_data(tmp_path: Path) -> None:

@@ -678,7 +678,7 @@ def test_a_loss_of_another_kind_is_refused(returned: Any, message: str) -> None:
 
 
 @pytest.mark.parametrize(("value", "bad_epoch"), [(float("nan"), 2), (float("inf"), 1)])
-def test_a_loss_that_is_not_finite_names_the_epoch(value: float, bad_epoch: int) -> None:
+def test_a_loss_that_is_not_finite_names_the_step(value: float, bad_epoch: int) -> None:
     class Breaking(VAE):
         calls = 0
 
@@ -690,7 +690,10 @@ def test_a_loss_that_is_not_finite_names_the_epoch(value: float, bad_epoch: int)
 
     log = Log()
     model = small(model=Breaking)
-    with pytest.raises(TrainingError, match=f"a finite loss, got {value} in epoch {bad_epoch}: lower learning_rate"):
+    with pytest.raises(
+        TrainingError,
+        match=rf"a finite loss, got {value} at step {3 * bad_epoch - 1} \(batch 3 of epoch {bad_epoch}\): lower learn",
+    ):
         quiet(5, callbacks=[log]).fit(model, images())
     assert log.calls[-1] == "on_fit_end"
     assert log.calls.count("on_epoch_end") == bad_epoch - 1

@@ -10,7 +10,7 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -31,7 +31,7 @@ from mnistvae.io import save, to_json
 from mnistvae.models import VAE
 from mnistvae.plotting import loss_curves, reconstruction_grid, sample_grid
 from mnistvae.recipes import Recipe
-from mnistvae.training import Checkpoint, CSVLog, Doctor, History, rank_here
+from mnistvae.training import Callback, Checkpoint, CSVLog, Doctor, History, State, rank_here
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -104,15 +104,17 @@ def train(
     writes = rank_here() == 0
     place: AbstractContextManager[Path] = nullcontext(Path(folder))  # of a process that leaves it to the first one
     if writes:
-        place = _unfinished(folder) if resume else _claimed(folder, RUN_FILES, "history.csv")
+        place = _unfinished(folder) if resume else _new_run(folder)
     with place as target:
-        if writes and not resume:
-            start = Start(recipe.name, data.name, settings or {}, training or {}, seed)
-            write_atomically(target / _START, to_json(to_spec(dict(vars(start))), "settings").encode())
         checkpoints = target / CHECKPOINTS
         trainer = recipe.trainer(
             **{**(training or {}), "seed": seed, "device": device, "progress": progress},
-            callbacks=[CSVLog(target / "history.csv"), Doctor(), Checkpoint(checkpoints)],
+            callbacks=[
+                _WriteStart(target / _START, Start(recipe.name, data.name, settings or {}, training or {}, seed)),
+                CSVLog(target / "history.csv"),
+                Doctor(),
+                Checkpoint(checkpoints),
+            ],
         )
         # A run that was stopped before its first checkpoint starts again.
         begun = resume and checkpoints.is_dir() and any(checkpoints.iterdir())
@@ -325,6 +327,31 @@ def _check_channels(image_shape: ImageShape) -> None:
             f"{image_shape[0]} channels",
             "train with mnistvae.Trainer, which takes any number, and draw the channels one by one",
         )
+
+
+class _WriteStart(Callback):
+    """Writes how the run is started, once everything is known to fit."""
+
+    def __init__(self, path: Path, start: Start) -> None:
+        self.path = path
+        self.start = start
+
+    def on_fit_start(self, state: State) -> None:
+        write_atomically(self.path, to_json(to_spec(dict(vars(self.start))), "settings").encode())
+
+
+@contextmanager
+def _new_run(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """The folder of a run that starts; one that fails before its first checkpoint leaves nothing in it."""
+    with _claimed(folder, RUN_FILES, "history.csv") as target:
+        try:
+            yield target
+        except BaseException:
+            with suppress(OSError):  # rmdir refuses a folder that is not empty
+                if (target / CHECKPOINTS).exists():
+                    (target / CHECKPOINTS).rmdir()
+                (target / _START).unlink(missing_ok=True)
+            raise
 
 
 @contextmanager

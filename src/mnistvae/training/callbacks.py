@@ -52,9 +52,9 @@ class State:
     #: The checkpoint that an interruption left.
     saved_to: Path | None = None
     #: Gives some training images and their labels, (B, C, H, W) and (B,) or None.
-    examples: Callable[[], tuple[Tensor, Tensor | None]] = field(default=_no_run, repr=False)
+    examples: Callable[[], tuple[Tensor, Tensor | None]] = field(default_factory=lambda: _no_run, repr=False)
     #: Gives all that is needed to go on from here.
-    snapshot: Callable[[], Snapshot] = field(default=_no_run, repr=False)
+    snapshot: Callable[[], Snapshot] = field(default_factory=lambda: _no_run, repr=False)
 
 
 class Callback:
