@@ -1,0 +1,250 @@
+"""Several processes: the result is that of one, a signal to any stops all, and one that dies is replaced."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from readback import png
+from test_resume import data
+from test_step import noisy
+from torch import Tensor
+
+from mnistvae import History, Trainer, load
+from mnistvae.training.distributed import ALONE, World, joined, rank_here, restarted
+
+EPOCHS = 3
+#: 33 images in batches of 8 leave one image, which is more than two processes can share.
+IMAGES, HELD_OUT = 33, 15
+
+SETTINGS: dict[str, Any] = {
+    "epochs": EPOCHS,
+    "learning_rate": 0.01,
+    "schedule": "cosine",
+    "clip_norm": 20.0,
+    "ema": 0.8,
+    "progress": False,
+    "device": "cpu",
+}
+
+SCRIPT = """
+import datetime, json, os, pathlib, signal, sys
+import torch
+import torch.distributed as dist
+from test_distributed import HELD_OUT, IMAGES, SETTINGS, data, noisy
+from mnistvae import Trainer
+from mnistvae.training import Callback, Checkpoint, Interrupted
+
+torch.set_num_threads(1)
+folder = pathlib.Path(sys.argv[1])
+rank = int(os.environ["RANK"])
+
+
+class StopOne(Callback):
+    everywhere = True
+
+    def __init__(self, rank, step=0, epoch=0):
+        self.rank, self.step, self.epoch = rank, step, epoch
+
+    def stop(self, now):
+        if now and rank == self.rank:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def on_batch_end(self, state, n):
+        self.stop(state.step == self.step)
+
+    def on_epoch_end(self, state):
+        self.stop(state.epoch == self.epoch)
+
+
+def fit(name, *callbacks, resume=None, **changes):
+    trainer = Trainer(batch_size=4, callbacks=[Checkpoint(folder / name), *callbacks], **{**SETTINGS, **changes})
+    model = noisy()
+    try:
+        history = trainer.fit(model, data(IMAGES), data(HELD_OUT), resume=resume)
+    except Interrupted as error:
+        return {"interrupted": str(error)}
+    return {
+        "history": history.records,
+        "weights": {key: tensor.tolist() for key, tensor in model.state_dict().items()},
+    }
+
+
+dist.init_process_group("gloo", timeout=datetime.timedelta(seconds=8))
+for name, stop, changes in (
+    ("whole", None, {}),
+    ("accumulated", None, {"accumulate": 2}),
+    ("mid-step", StopOne(1, step=7), {}),
+    ("first process", StopOne(0, step=7), {}),
+    ("end of an epoch", StopOne(1, epoch=2), {}),
+    ("last step", StopOne(1, step=5), {"steps": 5, "schedule": None}),
+):
+    try:
+        result = fit(name, *([stop] if stop else []), **changes)
+        if stop:
+            result = {"stopped": result, "resumed": fit(name, resume=folder / name, **changes)}
+    except Exception as error:  # the others are to be told of, too
+        result = {"error": f"{type(error).__name__}: {error}"[:300]}
+    (folder / f"{name}-{rank}.json").write_text(json.dumps(result))
+    if "error" in result:
+        os._exit(0)  # the processes are no longer in step
+dist.destroy_process_group()
+"""
+
+
+def launch(*command: object, processes: int = 2, restarts: int = 0) -> None:
+    """``torchrun``, with this folder's modules and the package's."""
+    paths = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"),
+            *(f"--max-restarts={restarts}", *map(str, command)),
+        ],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.fixture(scope="module")
+def processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What two processes made of several runs, one file for each run and process."""
+    folder = tmp_path_factory.mktemp("processes")
+    script = folder / "script.py"
+    script.write_text(SCRIPT)
+    launch(script, folder)
+    return folder
+
+
+def result(folder: Path, name: str, rank: int) -> dict[str, Any]:
+    path = folder / f"{name}-{rank}.json"
+    assert path.exists(), "an earlier run failed"
+    found: dict[str, Any] = json.loads(path.read_text())
+    assert "error" not in found, found
+    return found
+
+
+def timeless(records: list[dict[str, float]]) -> list[dict[str, float]]:
+    return [{k: v for k, v in record.items() if k not in {"seconds", "images_per_second"}} for record in records]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "changes"), [("whole", {}), ("accumulated", {"accumulate": 2})])
+def test_two_at_half_the_batch_are_one_at_the_whole(name: str, changes: dict[str, int], processes: Path) -> None:
+    model = noisy()
+    history = Trainer(batch_size=8, **SETTINGS, **changes).fit(model, data(IMAGES), data(HELD_OUT))
+    first, second = (result(processes, name, rank) for rank in range(2))
+    assert timeless(first["history"]) == timeless(second["history"])
+    assert first["weights"] == second["weights"], "both have the same model"
+    for record, alone in zip(timeless(first["history"]), timeless(history.records), strict=True):
+        assert record == pytest.approx(alone, rel=1e-4)
+    for key, tensor in model.state_dict().items():
+        torch.testing.assert_close(torch.tensor(first["weights"][key]), tensor, rtol=1e-3, atol=1e-4)
+    assert sorted(path.name for path in (processes / name).iterdir()), "the first process writes checkpoints"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["mid-step", "first process", "end of an epoch", "last step"])
+def test_a_signal_to_one_stops_all_and_they_go_on_as_if_it_had_not_come(name: str, processes: Path) -> None:
+    both = [result(processes, name, rank) for rank in range(2)]
+    for found in both:
+        assert "stopped by SIGTERM after step" in found["stopped"].get("interrupted", "it went on"), found["stopped"]
+    assert "go on with resume=" in both[0]["stopped"]["interrupted"]
+    assert both[0]["resumed"]["weights"] == both[1]["resumed"]["weights"]
+    if name == "last step":
+        assert len(both[0]["resumed"]["history"]) == 1
+        return
+    whole = result(processes, "whole", 0)
+    assert both[0]["resumed"]["weights"] == whole["weights"]
+    assert timeless(both[0]["resumed"]["history"]) == timeless(whole["history"])
+
+
+COMMAND = """
+import os, runpy, signal, sys
+import torch
+import mnistvae.data
+from mnistvae.training.run import Run
+
+torch.set_num_threads(1)
+mode, *sys.argv[1:] = sys.argv[1:]
+find, begin = mnistvae.data.load_dataset, Run.begin_epoch
+mnistvae.data.load_dataset = lambda *arguments: find(*arguments)[:160]
+
+
+def dying(self):
+    begin(self)
+    first = os.environ["TORCHELASTIC_RESTART_COUNT"] == "0"
+    if mode == "die" and first and os.environ["RANK"] == "1" and self.state.epoch == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+Run.begin_epoch = dying
+runpy.run_module("mnistvae", run_name="__main__")
+"""
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_is_replaced_and_the_run_ends_as_it_would_have(tmp_path: Path) -> None:
+    script = tmp_path / "command.py"
+    script.write_text(COMMAND)
+    for mode in ("live", "die"):
+        options = ("--recipe", "mlp-2d", "--epochs", 4, "--batch-size", 32, "--device", "cpu", "--no-progress")
+        launch(script, mode, "train", *options, "--out", tmp_path / mode, restarts=int(mode == "die"))
+    live, die = tmp_path / "live", tmp_path / "die"
+    assert sorted(path.name for path in die.rglob("*")) == sorted(path.name for path in live.rglob("*"))
+    weights: list[dict[str, Tensor]] = [load(folder / "model.safetensors").state_dict() for folder in (live, die)]
+    assert all(torch.equal(tensor, weights[1][name]) for name, tensor in weights[0].items())
+    histories = [timeless(History.from_csv(folder / "history.csv").records) for folder in (live, die)]
+    assert histories[0] == histories[1]
+    assert len(histories[0]) == 4
+    assert (png(die / "samples.png") == png(live / "samples.png")).all()
+
+
+# --- without processes ----------------------------------------------------------------------------------------------
+
+
+def test_a_process_on_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "WORLD_SIZE", "TORCHELASTIC_RESTART_COUNT"):
+        monkeypatch.delenv(name, raising=False)
+    with joined(torch.device("cpu")) as world:
+        assert world is ALONE
+    assert not torch.distributed.is_initialized()
+    assert (rank_here(), restarted()) == (0, False)
+    tensor = torch.ones(2)
+    ALONE.add([tensor])
+    ALONE.wait()
+    assert torch.equal(tensor, torch.ones(2))
+    assert ALONE.rows(5) == slice(0, 5)
+    assert ALONE.writes
+
+
+def test_what_torchrun_says_of_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "3")
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    assert (rank_here(), restarted()) == (3, True)
+    assert not World(3, 4).writes
+
+
+def test_one_exchange_adds_tensors_of_any_shape(monkeypatch: pytest.MonkeyPatch) -> None:
+    exchanged: list[Tensor] = []
+
+    def all_reduce(tensor: Tensor) -> None:
+        exchanged.append(tensor.clone())
+        tensor.mul_(2)
+
+    monkeypatch.setattr(torch.distributed, "all_reduce", all_reduce)
+    tensors = [torch.arange(6.0).reshape(2, 3), torch.tensor(7.0), torch.zeros(0), torch.ones(2, 2).t()]
+    expected = [2 * tensor for tensor in tensors]
+    World(0, 2).add(tensors)
+    assert len(exchanged) == 1
+    for got, doubled in zip(tensors, expected, strict=True):
+        assert torch.equal(got, doubled)
