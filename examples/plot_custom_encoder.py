@@ -122,12 +122,11 @@ off_diagonal = correlation[:, ~torch.eye(10, dtype=torch.bool)]
 print(f"mean absolute correlation of two dimensions: {off_diagonal.abs().mean():.2f}")
 
 # %%
-# From top to bottom: ten test digits, then their reconstructions by the built-in encoder, by the patches, and by the
-# full covariance. A nat is too little to be seen.
+# Ten test digits and their reconstructions. A nat is too little to be seen.
 first = [int((test.labels == digit).nonzero()[0]) for digit in range(10)]
 originals = test[first].images
-rows = [originals / 255, *(vae.reconstruct(originals) for vae in models.values())]
-figure = mv.plotting.sample_grid(torch.cat(rows), columns=10)
+rows = {name: vae.reconstruct(originals) for name, vae in models.items()}
+figure = mv.plotting.reconstruction_grid(originals, rows)
 figure.savefig(folder / "encoders.png")
 
 # %%

@@ -100,11 +100,11 @@ for name, vae in {"Gaussian": gaussian, "Laplace": model}.items():
     )
 
 # %%
-# From top to bottom: ten test digits, then their reconstructions under normal and under Laplace pixels.
+# Ten test digits and their reconstructions.
 first = [int((test.labels == digit).nonzero()[0]) for digit in range(10)]
 originals = test[first].images
-rows = [originals / 255, gaussian.reconstruct(originals), model.reconstruct(originals)]
-figure = mv.plotting.sample_grid(torch.cat(rows), columns=10)
+rows = {"Gaussian": gaussian.reconstruct(originals), "Laplace": model.reconstruct(originals)}
+figure = mv.plotting.reconstruction_grid(originals, rows)
 figure.savefig(folder / "likelihoods.png")
 
 # %%
