@@ -1,4 +1,4 @@
-"""Run the Python in Markdown pages: ``python docs/check_snippets.py README.md docs/*.md``.
+"""Run the Python in Markdown pages: ``python docs/check_snippets.py README.md docs/*.md docs/howto/*.md``.
 
 Of each page, in order and in one namespace, in an empty folder:
 

@@ -79,7 +79,7 @@ html_static_path = ["_static"]
 html_css_files = ["mnistvae.css"]
 html_show_sourcelink = False
 html_show_sphinx = False
-html_sidebars = {"index": [], "get-started": [], "command-line": [], "conventions": [], "changelog": []}
+html_sidebars = {"index": [], "get-started": [], "theory": [], "command-line": [], "conventions": [], "changelog": []}
 html_theme_options = {
     "logo": {"text": "mnistvae"},
     "header_links_before_dropdown": 6,

@@ -338,7 +338,8 @@ def test_each_grey_level_is_drawn_as_often_as_it_is_likely(log_scale: float) -> 
 @pytest.mark.parametrize("logit", [-80.0, -3.0, -0.31, 0.0, 1e-6, 0.29, 5.0])
 def test_draws_of_the_continuous_bernoulli_follow_its_distribution_function(logit: float) -> None:
     n = 20_000
-    x = one_pixel(ContinuousBernoulli(), (logit,)).sample((n,)).flatten()
+    p = one_pixel(ContinuousBernoulli(), (logit,))
+    x, logit = p.sample((n,)).flatten(), float(p.logits)
     for at in (0.01, 0.1, 0.5, 0.9, 0.99):
         below = at if logit == 0 else math.expm1(logit * at) / math.expm1(logit)
         assert abs(float((x <= at).double().mean()) - below) <= 5 * math.sqrt(below * (1 - below) / n) + 1e-9
@@ -477,11 +478,24 @@ def test_a_sigma_that_is_learned_stays_above_its_floor_and_keeps_a_gradient() ->
     assert learned.log_sigma.grad != 0
 
 
-@given(logit=st.floats(-3, 3), log_scale=st.floats(-3, 1), level=st.integers(0, 255))
-def test_logistic_is_a_difference_of_sigmoids_where_that_is_stable(logit: float, log_scale: float, level: int) -> None:
-    params = torch.tensor([logit, log_scale], dtype=torch.float64).reshape(1, 2, 1, 1)
+def test_logits_of_a_continuous_bernoulli_are_as_they_come_up_to_16_and_compressed_beyond() -> None:
+    params = torch.tensor([-1e5, -100.0, -17.0, -16.0, -3.0, 0.0, 15.9, 16.1, 20.0, 1e5], dtype=torch.float64)
+    params.requires_grad_()
+    logits = ContinuousBernoulli()(params.reshape(1, 1, 1, -1)).logits.flatten()
+    assert torch.equal(logits[3:7], params[3:7])
+    beyond = [-math.log(1e5 - 15) - 16, -math.log(85) - 16, -math.log(2) - 16, 16 + math.log(1.1), 16 + math.log(5)]
+    torch.testing.assert_close(logits[[0, 1, 2, 7, 8]], torch.tensor(beyond, dtype=torch.float64))
+    assert (logits.diff() > 0).all()
+    (slope,) = torch.autograd.grad(logits.sum(), params)
+    assert (slope > 0).all()
+    assert (slope <= 1).all()
+
+
+@given(mean=st.floats(-1, 2), log_scale=st.floats(-3, 1), level=st.integers(0, 255))
+def test_logistic_is_a_difference_of_sigmoids_where_that_is_stable(mean: float, log_scale: float, level: int) -> None:
+    params = torch.tensor([mean, log_scale], dtype=torch.float64).reshape(1, 2, 1, 1)
     got = DiscretizedLogistic()(params).log_prob(torch.full((1, 1, 1, 1), level / 255, dtype=torch.float64))
-    mean, scale = 1 / (1 + math.exp(-logit)), math.exp(log_scale)
+    scale = math.exp(log_scale)
 
     def below(edge: float) -> float:
         return 1 / (1 + math.exp(-(edge - mean) / scale))
@@ -497,7 +511,7 @@ def test_logistic_takes_the_halves_of_the_channels_and_a_floor_under_the_scale()
     params[:, -1] = -30.0
     p = likelihood(params)
     assert p.levels == 16
-    torch.testing.assert_close(p.loc, params[:, :2].sigmoid())
+    assert torch.equal(p.loc, params[:, :2])
     assert torch.equal(p.log_scale[:, 0], params[:, 2])
     assert torch.equal(p.log_scale[:, 1], torch.full_like(params[:, 3], -7.0))
 
@@ -506,7 +520,7 @@ def test_logistic_with_two_levels_is_a_bernoulli() -> None:
     params = torch.randn(5, 2, 4, 4, dtype=torch.float64)
     x = torch.rand(5, 1, 4, 4, dtype=torch.float64).round()
     mean, log_scale = params.chunk(2, dim=1)
-    logits = (mean.sigmoid() - 0.5) / log_scale.exp()
+    logits = (mean - 0.5) / log_scale.exp()
     torch.testing.assert_close(
         DiscretizedLogistic(levels=2)(params).log_prob(x), Bernoulli()(logits).log_prob(x), rtol=1e-9, atol=1e-9
     )

@@ -315,3 +315,14 @@ def test_many_reconstructions_go_into_further_pairs_of_rows() -> None:
     assert levels[3, :5].tolist() == list(range(120, 125))
     assert len(set(levels[2:, 5:].flatten().tolist())) == 1  # the frame's grey
     assert [label.get_text() for label in ax.get_yticklabels()] == ["original", "reconstruction"] * 2
+
+
+def test_several_reconstructions_have_a_named_row_each() -> None:
+    originals = grey(3)
+    figure = reconstruction_grid(originals, {"first": originals.flip(0), "second": originals})
+    (ax,) = figure.axes
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["original", "first", "second"]
+    rows = torch.cat([originals, originals.flip(0), originals])
+    assert np.array_equal(picture(figure), picture(sample_grid(rows, columns=3)))
+    with pytest.raises(DataError, match="as many reconstructions as originals"):
+        reconstruction_grid(originals, {"first": originals, "second": originals[:2]})

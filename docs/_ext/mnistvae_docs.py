@@ -42,7 +42,15 @@ from mnistvae.cli import cli
 
 MODULES = [name for name in mv.__all__ if isinstance(getattr(mv, name), ModuleType)]
 #: Examples in the order in which to read them.
-ORDER = ["plot_train_and_sample.py", "plot_conditional.py"]
+ORDER = [
+    "plot_train_and_sample.py",
+    "plot_conditional.py",
+    "plot_priors.py",
+    "plot_custom_encoder.py",
+    "plot_custom_likelihood.py",
+    "plot_custom_prior.py",
+    "plot_custom_objective.py",
+]
 
 
 class CommandLine(SphinxDirective):
@@ -165,11 +173,18 @@ def _mathml(tex: str, as_block: bool) -> str:
     """MathML, with TeX's thin spaces around ``log`` and its like, which docutils leaves out."""
     if re.search(r"frac\s*\d", tex):
         raise ExtensionError(f"docutils misreads a fraction without braces, write \\frac{{1}}{{2}}: {tex}")
+    # What docutils does not know, and then where it puts the index of a letter with an accent: below.
+    tex = tex.replace(r"\dots", r"\ldots").replace(r"\textstyle", "")
+    formula = re.sub(
+        r'<munderover>\s*(<mi>\w</mi>)\s*(<mi>\w</mi>)\s*(<mo stretchy="false">~</mo>)\s*</munderover>',
+        r"<msub><mover>\1\3</mover>\2</msub>",
+        tex2mathml(tex, as_block=as_block),
+    )
     thin = '<mspace width="0.17em"/>'
     return re.sub(
-        r"(<mi>[a-z]{2,}</mi>)\s*<mo>&ApplyFunction;</mo>(\s*<mo[^>]*>[(\[])?",
+        r"(<mi[^>]*>[a-z]{2,}</mi>)\s*<mo>&ApplyFunction;</mo>(\s*<mo[^>]*>[(\[])?",
         lambda match: f"{thin}{match[1]}{match[2] or thin}",
-        tex2mathml(tex, as_block=as_block),
+        formula,
     )
 
 
@@ -299,8 +314,15 @@ def drop_noise(app: Sphinx, doctree: nodes.document) -> None:
 
 
 def show_torch_bases(app: Sphinx, name: str, cls: type, options: Any, bases: list[Any]) -> None:
-    """A part is shown as the ``nn.Module`` that it is; the private base adds a repr and a register."""
-    bases[:] = [nn.Module if base is Component else base for base in bases]
+    """A part is shown as the ``nn.Module`` that it is; the private base adds a repr and a register.
+
+    Any other private base is shown as what it derives from.
+    """
+    bases[:] = [nn.Module if base is Component else _public(base) for base in bases]
+
+
+def _public(base: Any) -> Any:
+    return base.__base__ if inspect.isclass(base) and base.__name__.startswith("_") else base
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

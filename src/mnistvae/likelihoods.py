@@ -20,6 +20,8 @@ __all__ = ["Bernoulli", "ContinuousBernoulli", "DiscretizedLogistic", "Gaussian"
 
 #: exp(-6) = 0.0025, a little over half a grey level: below it a density on 8-bit pixels has no bound.
 _LEAST_LOG_SIGMA = -6.0
+#: Logits of a continuous Bernoulli up to here are taken as they are.
+_STEEPEST = 16.0
 #: Outside of these, squares leave the range of float32.
 _SIGMAS = (1e-6, 1e6)
 #: exp(-7) = 0.0009, a quarter of a grey level: the mass is then in one bin already.
@@ -77,6 +79,8 @@ class ContinuousBernoulli(Likelihood):
 
     .. math:: \log p(x \mid z) = \sum_i l_i (x_i - \tfrac{1}{2}) - \log \frac{\sinh(l_i / 2)}{l_i / 2}
 
+    A pixel that is always black would drive its logit, and the density, to infinity; beyond +-16, where a grey value
+    is one part in sixteen on average, logits are therefore compressed to :math:`\pm (16 + \log(|l| - 15))`.
     Loaiza-Ganem and Cunningham (2019), "The continuous Bernoulli: fixing a pervasive error in variational
     autoencoders", equations 5 to 7.
 
@@ -90,7 +94,9 @@ class ContinuousBernoulli(Likelihood):
     n_params = 1
 
     def forward(self, params: Tensor) -> PixelContinuousBernoulli:
-        return PixelContinuousBernoulli(params)
+        excess = (params.abs() - _STEEPEST).clamp_min(0.0)
+        compressed = params.sign() * (_STEEPEST + excess.log1p())
+        return PixelContinuousBernoulli(torch.where(excess > 0, compressed, params))
 
     def tag(self, binarization: str = "none") -> str:
         return _density_tag("continuous-bernoulli", binarization)
@@ -160,9 +166,9 @@ class DiscretizedLogistic(Likelihood):
     .. math:: P(x = k / (L - 1)) = \sigma\left(\frac{x + \delta - \mu}{s}\right)
         - \sigma\left(\frac{x - \delta - \mu}{s}\right), \qquad \delta = \frac{1}{2 (L - 1)}
 
-    The first half of the parameters are the logits of mu, the second half log s, kept within [-7, 30]. Kingma et al.
-    (2016), "Improved variational inference with inverse autoregressive flow", appendix C; Salimans et al.
-    (2017), "PixelCNN++", equation 2. Bits per dimension are these nats over (C H W log 2).
+    The first half of the parameters are mu, which may lie beyond black and white; the second half log s, kept within
+    [-7, 30]. Kingma et al. (2016), "Improved variational inference with inverse autoregressive flow", appendix C;
+    Salimans et al. (2017), "PixelCNN++", equation 2. Bits per dimension are these nats over (C H W log 2).
 
     Args:
         levels: L, the number of grey levels.
@@ -183,8 +189,8 @@ class DiscretizedLogistic(Likelihood):
         self.levels = check_count("at least 2 levels", levels, least=2, fix="8-bit pixels have 256")
 
     def forward(self, params: Tensor) -> PixelLogistic:
-        logits, log_scale = params.chunk(2, dim=1)
-        return PixelLogistic(logits.sigmoid(), log_scale.clamp(_LEAST_LOG_SCALE, _GREATEST_LOG), self.levels)
+        mean, log_scale = params.chunk(2, dim=1)
+        return PixelLogistic(mean, log_scale.clamp(_LEAST_LOG_SCALE, _GREATEST_LOG), self.levels)
 
     def tag(self, binarization: str = "none") -> str:
         return _density_tag(f"discretized-logistic-{self.levels}", binarization)

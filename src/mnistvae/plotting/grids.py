@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -62,13 +63,16 @@ def sample_grid(
 
 
 def reconstruction_grid(
-    originals: ArrayLike, reconstructions: ArrayLike, *, figure: FigureBase | None = None
+    originals: ArrayLike,
+    reconstructions: ArrayLike | Mapping[str, ArrayLike],
+    *,
+    figure: FigureBase | None = None,
 ) -> Figure:
-    """Originals in the top row, their reconstructions under them; more than 20 go into further pairs of rows.
+    """Originals in the top row, their reconstructions under them; more than 20 go into further groups of rows.
 
     Args:
         originals: (N, C, H, W) or (N, H, W), float in [0, 1] or uint8.
-        reconstructions: the same number of images, of the same size.
+        reconstructions: the same number of images, of the same size; or several such, by what their row is called.
         figure: a figure or subfigure to draw into (default: a new one).
 
     Returns:
@@ -76,27 +80,35 @@ def reconstruction_grid(
 
     Raises:
         DataError: different numbers or sizes, no images, or values outside [0, 1].
+
+    Example:
+        >>> x = torch.rand(10, 1, 28, 28)
+        >>> figure = reconstruction_grid(x, {"MLP": x, "convolutions": x})
+        >>> [label.get_text() for label in figure.axes[0].get_yticklabels()]
+        ['original', 'MLP', 'convolutions']
     """
-    rows = [as_pixels(originals), as_pixels(reconstructions)]
-    if rows[0].shape != rows[1].shape:
-        raise DataError(
-            f"as many reconstructions as originals, of one size: {rows[0].shape}",
-            str(rows[1].shape),
-            "pass the images that were reconstructed",
-        )
-    n, height = len(rows[0]), rows[0].shape[-2]
+    named = reconstructions if isinstance(reconstructions, Mapping) else {"reconstruction": reconstructions}
+    rows = {"original": as_pixels(originals)} | {name: as_pixels(images) for name, images in named.items()}
+    shape = rows["original"].shape
+    for row in rows.values():
+        if row.shape != shape:
+            raise DataError(
+                f"as many reconstructions as originals, of one size: {shape}",
+                str(row.shape),
+                "pass the images that were reconstructed",
+            )
+    n, height = len(rows["original"]), shape[-2]
     columns = min(n, _LONGEST_ROW)
-    # Pairs of rows: the last one is filled up with the grey of the frame.
-    empty = np.full((-n % columns, *rows[0].shape[1:]), round(255 * _FILL), np.uint8)
-    pairs = [np.concatenate([row, empty]).reshape(-1, columns, *row.shape[1:]) for row in rows]
-    picture = montage(np.stack(pairs, axis=1).reshape(-1, *rows[0].shape[1:]), columns, fill=_FILL)
-    lines = 2 * len(pairs[0])
-    fig = figure_or_new(figure, _INCHES * columns + 1.5, lines * _INCHES + 0.1)
+    # Groups of rows: the last one is filled up with the grey of the frame.
+    empty = np.full((-n % columns, *shape[1:]), round(255 * _FILL), np.uint8)
+    groups = [np.concatenate([row, empty]).reshape(-1, columns, *shape[1:]) for row in rows.values()]
+    picture = montage(np.stack(groups, axis=1).reshape(-1, *shape[1:]), columns, fill=_FILL)
+    labels = list(rows) * len(groups[0])
+    fig = figure_or_new(figure, _INCHES * columns + 0.3 + 0.08 * max(map(len, rows)), len(labels) * _INCHES + 0.1)
     ax = fig.subplots()
     _show(ax, picture)
     ax.set_xticks([])
-    centres = [1 + height / 2 + line * (height + 1) for line in range(lines)]
-    ax.set_yticks(centres, ["original", "reconstruction"] * (lines // 2), fontsize=9)
+    ax.set_yticks([1 + height / 2 + line * (height + 1) for line in range(len(labels))], labels, fontsize=9)
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     return whole(fig)
