@@ -142,14 +142,15 @@ def test_what_is_written_beside_a_damaged_newest_one_stays(keep: int, tmp_path: 
     assert read_checkpoint(tmp_path / checkpoints(4)[0]).info["step"] == 4
 
 
-@pytest.mark.parametrize("keep", [1, 2])
-def test_a_new_run_into_a_folder_with_older_checkpoints_keeps_its_own(keep: int, tmp_path: Path) -> None:
+def test_a_new_run_into_the_folder_of_another_is_refused(tmp_path: Path) -> None:
     run(tmp_path, schedule=None)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert names(tmp_path) == checkpoints(9, 12)
-    with pytest.raises(Interrupted):
-        run(tmp_path, Checkpoint(tmp_path, keep=keep), StopAt(4), schedule=None, learning_rate=0.02)
-    assert checkpoints(4)[0] in names(tmp_path)
-    assert read_checkpoint(tmp_path).info["step"] == 4, "it is the run under way that is gone on with"
+    with pytest.raises(
+        OutputError, match=r"a folder without checkpoints for a new run, .*: go on with that one by resume="
+    ):
+        run(tmp_path, schedule=None, learning_rate=0.02)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 # --- not a checkpoint of this run -----------------------------------------------------------------------------------
@@ -328,7 +329,7 @@ def test_callbacks_without_a_state_may_change(begun: Path, tmp_path: Path) -> No
     ],
 )
 def test_so_many_are_kept_and_the_last_epoch_is_always_there(
-    settings: dict[str, int], left: tuple[int, ...], tmp_path: Path
+    settings: dict[str, Any], left: tuple[int, ...], tmp_path: Path
 ) -> None:
     run(tmp_path, Checkpoint(tmp_path, **settings))
     assert names(tmp_path) == checkpoints(*left)
@@ -409,13 +410,15 @@ def test_a_resumed_run_knows_its_best(tmp_path: Path) -> None:
     assert mv.io.read(tmp_path / "best.safetensors").metadata == {"epoch": 1, "loss": 5.0}
 
 
-def test_a_second_run_of_one_trainer_has_a_best_of_its_own(tmp_path: Path) -> None:
-    losses = Losses("validation_loss", 3.0)
-    again = trainer(losses, Checkpoint(tmp_path, best=True), epochs=1, patience=None)
+def test_a_second_run_of_one_checkpoint_has_a_best_of_its_own(tmp_path: Path) -> None:
+    losses, kept = Losses("validation_loss", 3.0), Checkpoint(tmp_path / "first", best=True)
+    again = trainer(losses, kept, epochs=1, patience=None)
     again.fit(untrained(), data(), data(16))
     losses.losses = (6.0,)
+    kept.folder = tmp_path / "second"
     again.fit(untrained(), data(), data(16))
-    assert mv.io.read(tmp_path / "best.safetensors").metadata == {"epoch": 1, "loss": 6.0}
+    for folder, loss in (("first", 3.0), ("second", 6.0)):
+        assert mv.io.read(tmp_path / folder / "best.safetensors").metadata == {"epoch": 1, "loss": loss}
 
 
 # --- a disk that fails ----------------------------------------------------------------------------------------------
@@ -459,7 +462,8 @@ class FullFrom(Callback):
 
             self.monkeypatch.setattr(os, "fdopen", fdopen)
         else:
-            self.monkeypatch.setattr(*((os, "fsync") if self.where == "fsync" else (Path, "replace")), full)
+            owner: Any = os if self.where == "fsync" else Path
+            self.monkeypatch.setattr(owner, self.where, full)
 
 
 @pytest.mark.parametrize("where", ["write", "fsync", "replace"])

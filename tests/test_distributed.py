@@ -101,7 +101,7 @@ dist.destroy_process_group()
 def launch(*command: object, processes: int = 2, restarts: int = 0) -> None:
     """``torchrun``, with this folder's modules and the package's."""
     paths = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
-    done = subprocess.run(
+    done = subprocess.run(  # noqa: S603
         [
             *(sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"),
             *(f"--max-restarts={restarts}", *map(str, command)),
@@ -139,7 +139,7 @@ def timeless(records: list[dict[str, float]]) -> list[dict[str, float]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "changes"), [("whole", {}), ("accumulated", {"accumulate": 2})])
-def test_two_at_half_the_batch_are_one_at_the_whole(name: str, changes: dict[str, int], processes: Path) -> None:
+def test_two_at_half_the_batch_are_one_at_the_whole(name: str, changes: dict[str, Any], processes: Path) -> None:
     model = noisy()
     history = Trainer(batch_size=8, **SETTINGS, **changes).fit(model, data(IMAGES), data(HELD_OUT))
     first, second = (result(processes, name, rank) for rank in range(2))

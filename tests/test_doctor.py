@@ -36,7 +36,9 @@ def vae(latent_dim: int = 4, objective: Objective | None = None, kind: type[VAE]
         )
 
 
-def said(model: VAE, data: ImageDataset, *callbacks: Callback, doctor: Doctor | None = None, **settings: Any) -> list[str]:
+def said(
+    model: VAE, data: ImageDataset, *callbacks: Callback, doctor: Doctor | None = None, **settings: Any
+) -> list[str]:
     """What the doctor says of a run."""
     run = Trainer(
         **{"epochs": 4, "batch_size": 32, "learning_rate": 0.003, "progress": False, "device": "cpu", **settings},
@@ -70,7 +72,7 @@ def collapsed() -> VAE:
 
 
 def twice(n: int = 64) -> ImageDataset:
-    return ImageDataset((digits(n).images.float() / 255 / 255))
+    return ImageDataset(digits(n).images.float() / 255 / 255)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +139,7 @@ def test_nothing_is_said_of_a_conditional_model_that_is_well() -> None:
 
 
 def test_dark_images_are_no_defect() -> None:
-    data = ImageDataset((digits(64).images // 64))  # up to 3 of 255
+    data = ImageDataset(digits(64).images // 64)  # up to 3 of 255
     assert not any("255" in text for text in said(vae(), data, epochs=1))
 
 

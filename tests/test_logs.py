@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -35,7 +36,7 @@ def test_a_csv_log_has_the_columns_of_a_validation_that_is_yet_to_come(tmp_path:
 
     history = trainer(CSVLog(path), Watch(), epochs=5, validate_every=2).fit(certain(), data(), data(16))
     assert [text.count("\n") for text in seen] == [2, 3, 4, 5, 6], "a line of names, then one an epoch"
-    assert all(later.startswith(earlier) for earlier, later in zip(seen, seen[1:], strict=False)), "it only grows"
+    assert all(later.startswith(earlier) for earlier, later in pairwise(seen)), "it only grows"
     with path.open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert [bool(row["validation_loss"]) for row in rows] == [False, True, False, True, True]
@@ -257,5 +258,5 @@ def test_a_history_as_a_data_frame(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_without_pandas_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(SettingError, match="library pandas for a DataFrame.*pip install pandas"):
+    with pytest.raises(SettingError, match=r"library pandas for a DataFrame.*pip install pandas"):
         History(RECORDS).to_pandas()

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -181,9 +182,7 @@ class Flickering(Dataset[Tensor]):
 
 
 def loader(*, shuffle: bool = True) -> DataLoader[Any]:
-    return DataLoader(
-        TensorDataset(told().images.float() / 255, torch.arange(40) % 3), batch_size=8, shuffle=shuffle
-    )
+    return DataLoader(TensorDataset(told().images.float() / 255, torch.arange(40) % 3), batch_size=8, shuffle=shuffle)
 
 
 class Weight(Callback):
@@ -497,6 +496,28 @@ def test_the_seconds_of_an_epoch_are_those_of_both_parts(tmp_path: Path) -> None
     assert history[0]["images_per_second"] == pytest.approx(40 / history[0]["seconds"])
 
 
+def test_minutes_are_counted_over_all_parts_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, passed = time.monotonic, [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock() + passed[0])
+
+    class Minute(StopAt):
+        steps = 0
+
+        def on_batch_end(self, state: State, n: int) -> None:
+            passed[0] += 60
+            self.steps += 1
+            super().on_batch_end(state, n)
+
+    changes: dict[str, Any] = {"schedule": None, "patience": None, "minutes": 7.5}
+    with pytest.raises(Interrupted):
+        trainer(Checkpoint(tmp_path), Minute(4), **changes).fit(model(), data())
+    passed[0] = 0.0  # another process has another clock
+    rest = Minute(0)
+    history = trainer(Checkpoint(tmp_path), rest, **changes).fit(model(), data(), resume=tmp_path)
+    assert rest.steps == 4
+    assert len(history) == 3
+
+
 def test_a_run_is_resumed_by_the_path_of_one_checkpoint(whole: Any, tmp_path: Path) -> None:
     trainer(Checkpoint(tmp_path, keep=9)).fit(model(), data(), data(16))
     vae = model()
@@ -521,7 +542,7 @@ def test_a_run_that_was_killed_goes_on_from_its_last_checkpoint(step: int, whole
         "t.trainer(*listeners).fit(t.model(), t.data(), t.data(16))\n"
     )
     paths = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
-    process = subprocess.run(
+    process = subprocess.run(  # noqa: S603
         [sys.executable, "-c", code, str(tmp_path), str(step)],
         env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
         capture_output=True,
@@ -574,7 +595,7 @@ def in_a_process(folder: Path, step: int, number: str, *options: object) -> subp
     script = folder.parent / "command.py"
     script.write_text(COMMAND)
     paths = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
-    return subprocess.run(
+    return subprocess.run(  # noqa: S603
         [sys.executable, str(script), str(step), number, "train", *map(str, options)],
         env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
         capture_output=True,
@@ -625,7 +646,9 @@ def test_the_command_is_stopped_and_goes_on(
     folder = tmp_path / "run"
     stopped = in_a_process(folder, step, number, *RUN, "--out", folder)
     assert stopped.returncode == code, stopped.stderr
-    assert f"stopped by {number} after step {step + 1}; go on with:\n  mnistvae train --resume {folder}" in stopped.stderr
+    assert (
+        f"stopped by {number} after step {step + 1}; go on with:\n  mnistvae train --resume {folder}" in stopped.stderr
+    )
     assert "Traceback" not in stopped.stderr
     assert not (folder / "model.safetensors").exists()
     resumed = invoke("train", "--resume", folder, "--device", "cpu", "--no-progress")

@@ -102,7 +102,7 @@ def compiled_by(monkeypatch: pytest.MonkeyPatch, make: Callable[[Any], Any]) -> 
 
     def compiler(forward: Any, **options: Any) -> Any:
         asked.append(options)
-        Distribution.set_default_validate_args(False)  # as torch's own does
+        Distribution.set_default_validate_args(value=False)  # as torch's own does
         return make(forward)
 
     monkeypatch.setattr(torch, "compile", compiler)
@@ -115,7 +115,7 @@ def test_a_compiler_that_fails_costs_a_warning_and_nothing_else(monkeypatch: pyt
     def broken(forward: Any) -> Any:
         def fail(*_: Any) -> Any:
             calls.append(1)
-            Distribution.set_default_validate_args(False)
+            Distribution.set_default_validate_args(value=False)
             raise RuntimeError("no C++ compiler was found\nand much more")
 
         return fail
@@ -124,7 +124,9 @@ def test_a_compiler_that_fails_costs_a_warning_and_nothing_else(monkeypatch: pyt
     plain, compiled = noisy(), noisy()
     trainer().fit(plain, data(), data(16))
     asked = compiled_by(monkeypatch, broken)
-    with pytest.warns(UserWarning, match="without torch.compile, which failed: no C\\+\\+ compiler was found$") as warned:
+    with pytest.warns(
+        UserWarning, match="without torch.compile, which failed: no C\\+\\+ compiler was found$"
+    ) as warned:
         trainer(compile=True).fit(compiled, data(), data(16))
     assert len(warned) == len(calls) == len(asked) == 1
     assert Distribution._validate_args is before
@@ -299,9 +301,11 @@ def test_clipping_comes_after_the_exchange() -> None:
 def test_a_frozen_part_is_trained_neither_alone_nor_with_others() -> None:
     vae = certain()
     for parameter in vae.encoder.parameters():
-        parameter.requires_grad_(False)
+        parameter.requires_grad = False
     listener = Steps()
     trainer(listener, ema=0.5, clip_norm=1.0, accumulate=2).fit(vae, ImageDataset(data().images))
     for name, tensor in vae.encoder.state_dict().items():
         torch.testing.assert_close(tensor, listener.start[f"encoder.{name}"])
-    assert all(not torch.equal(tensor, listener.start[name]) for name, tensor in vae.state_dict().items() if "deco" in name)
+    assert all(
+        not torch.equal(tensor, listener.start[name]) for name, tensor in vae.state_dict().items() if "deco" in name
+    )

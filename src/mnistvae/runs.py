@@ -32,6 +32,7 @@ from mnistvae.models import VAE
 from mnistvae.plotting import loss_curves, reconstruction_grid, sample_grid
 from mnistvae.recipes import Recipe
 from mnistvae.training import Callback, Checkpoint, CSVLog, Doctor, History, State, rank_here
+from mnistvae.training.checkpoints import checkpoints_in
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -117,8 +118,8 @@ def train(
             ],
         )
         # A run that was stopped before its first checkpoint starts again.
-        begun = resume and checkpoints.is_dir() and any(checkpoints.iterdir())
-        history = trainer.fit(model, data, validation, resume=checkpoints if begun else None)
+        begun = checkpoints if resume and checkpoints_in(checkpoints) else None
+        history = trainer.fit(model, data, validation, resume=begun)
         if not writes:
             return Run(target, model, history)
         metadata: dict[str, Any] = {

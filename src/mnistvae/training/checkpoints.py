@@ -14,11 +14,11 @@ from torch import Tensor
 from mnistvae._checks import check_count
 from mnistvae._files import make_folder
 from mnistvae._tensorfile import Kind, read_tensors, write_tensors
-from mnistvae.errors import FileFormatError
+from mnistvae.errors import FileFormatError, OutputError
 from mnistvae.io import save, to_json
 from mnistvae.training.callbacks import Callback, State
 
-__all__ = ["Checkpoint", "Snapshot", "read_checkpoint", "write_checkpoint"]
+__all__ = ["Checkpoint", "Snapshot", "checkpoints_in", "read_checkpoint", "write_checkpoint"]
 
 _KIND = Kind("mnistvae-checkpoint", 1, "checkpoint", "pass the folder of a run that was trained with checkpoints")
 _NAME = re.compile(r"checkpoint-(\d+)\.safetensors")
@@ -47,6 +47,7 @@ class Checkpoint(Callback):
 
     Raises:
         SettingError: a number below 1.
+        OutputError: when training starts: the folder cannot be written, or holds the checkpoints of another run.
     """
 
     last = True
@@ -60,6 +61,15 @@ class Checkpoint(Callback):
 
     def on_fit_start(self, state: State) -> None:
         make_folder(self.folder)  # before the first epoch, so that a bad folder costs no training
+        if state.step:
+            return
+        self._lowest = None
+        if checkpoints_in(self.folder):
+            raise OutputError(
+                "a folder without checkpoints for a new run",
+                f"those of another in {self.folder}",
+                "go on with that one by resume=, or choose another folder",
+            )
 
     def on_epoch_end(self, state: State) -> None:
         if self.best:
@@ -78,7 +88,9 @@ class Checkpoint(Callback):
 
     def _write(self, state: State) -> Path:
         path = write_checkpoint(self.folder, state.snapshot())
-        for old in _checkpoints(self.folder)[self.keep :]:
+        # Later ones are there after a fall back to an earlier one: they are left, and do not count.
+        earlier = [old for old in checkpoints_in(self.folder) if old.name <= path.name]
+        for old in earlier[self.keep :]:
             old.unlink(missing_ok=True)
         return path
 
@@ -112,7 +124,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Snapshot:
     source = Path(path)
     if source.is_file():
         return _read(source)
-    found = _checkpoints(source) or _checkpoints(source / "checkpoints")
+    found = checkpoints_in(source) or checkpoints_in(source / "checkpoints")
     reason: FileFormatError | None = None
     for newest in found:
         try:
@@ -138,8 +150,8 @@ def _read(path: Path) -> Snapshot:
     return Snapshot(tensors, info)
 
 
-def _checkpoints(folder: Path) -> list[Path]:
-    """The newest first."""
+def checkpoints_in(folder: Path) -> list[Path]:
+    """The checkpoints of a folder, the newest first."""
     try:
         paths = [path for path in folder.iterdir() if _NAME.fullmatch(path.name)]
     except OSError:

@@ -79,7 +79,15 @@ def joined(device: torch.device) -> Iterator[World]:
         return
     already = dist.is_initialized()
     if not already:
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        store, rank, size = next(dist.rendezvous("env://"))  # type: ignore[attr-defined]
+        # What the processes of an earlier attempt left in the store is about addresses where nobody listens any more.
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        dist.init_process_group(
+            "nccl" if device.type == "cuda" else "gloo",
+            store=dist.PrefixStore(f"attempt-{attempt}", store),  # type: ignore[attr-defined]
+            rank=rank,
+            world_size=size,
+        )
     try:
         yield World(dist.get_rank(), dist.get_world_size())
     finally:

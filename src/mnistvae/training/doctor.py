@@ -46,7 +46,7 @@ class Doctor(Callback):
     def on_epoch_end(self, state: State) -> None:
         record, epoch, latent_dim = state.history[-1], state.epoch, state.model.latent_dim
         pixels = math.prod(state.model.image_shape)
-        if epoch == 1 and 0 < record["reconstruction"] < 1e-3 * pixels:
+        if epoch == 1 and 0 < record["reconstruction"] < 0.02 * pixels:
             self._say(
                 "mean",
                 f"the reconstruction term is {record['reconstruction']:.2g} nats for {pixels} pixels after one epoch, "

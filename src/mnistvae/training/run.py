@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import signal
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -87,6 +86,7 @@ class Run:
         self.state.examples = functools.cache(self._examples)
         self.state.sums = torch.zeros(3, device=self.model.device)
         self._wishes = [0.0, 0.0]
+        self.pending = False
         if self.world.size > 1:
             self.step.exchange = self._exchange
         self._rates = [group["lr"] for group in self.step.optimizer.param_groups]
@@ -94,7 +94,10 @@ class Run:
     @property
     def finished(self) -> bool:
         """Whether there is nothing more to do."""
-        return bool(self.state.stop) or len(self.state.history) >= self.state.epochs
+        if self.pending:
+            return False
+        over = self.budget.steps is not None and self.state.step >= self.budget.steps
+        return bool(self.state.stop) or over or len(self.state.history) >= self.state.epochs
 
     def tell(self, event: str) -> None:
         """Call the method of that name of every listener."""
@@ -119,6 +122,8 @@ class Run:
         with seeded(derive_seed(self.seed, Stream.TRAINING, state.epoch), device):
             for group in self._groups():
                 if self.budget.steps is not None and state.step >= self.budget.steps:
+                    state.stop = state.stop or self.budget.over(state.step)
+                if state.stop:
                     break  # a resume after the last step
                 self._wishes = [float(signals.received or 0), float(bool(self.budget.over(state.step)))]
                 rows.append(self._one_step(group))
@@ -130,7 +135,8 @@ class Run:
                 for listener in self._heard():
                     listener.on_batch_end(state, n)
                 state.stop = state.stop or self._over(signals)
-                if state.stop or signals.received is not None:
+                told = signals.received is not None if self.world.size == 1 else bool(self._wishes[0])
+                if state.stop or told:
                     self.generators = _generators(device)
                     break
         if rows:
@@ -151,7 +157,6 @@ class Run:
         over = self.budget.over(self.state.step)
         if self.world.size == 1 or (self.budget.steps is not None and self.state.step >= self.budget.steps):
             return over
-        signals.received = int(signal.SIGTERM) if self._wishes[0] else None
         return "the time is over" if self._wishes[1] else ""
 
     def _exchange(self, gradients: list[Tensor]) -> None:
@@ -195,6 +200,7 @@ class Run:
     def begin_epoch(self) -> None:
         """Go to the next epoch; after a resume in mid-epoch, to what was done of it."""
         self.state.epoch += 1
+        self.pending = False
         if not self.generators:
             self.state.batch = self.state.images = 0
             self.state.seconds = 0.0
@@ -227,7 +233,8 @@ class Run:
         raw, average = ({}, {}) if self.ema is None else self.ema.state()
         tensors = {f"model.{name}": tensor for name, tensor in {**self.model.state_dict(), **raw}.items()}
         tensors |= {f"ema.{name}": tensor for name, tensor in average.items()}
-        tensors |= {f"generator.{name}": tensor for name, tensor in self.generators.items()}
+        if not done:
+            tensors |= {f"generator.{name}": tensor for name, tensor in self.generators.items()}
         tensors["sums"] = _sums(state)
         optimizer = _split(self.step.optimizer.state_dict(), "optimizer", tensors)
         callbacks = [
@@ -237,7 +244,7 @@ class Run:
         info = {
             "settings": self.settings,
             "model": _description(self.model),
-            "data": _facts(self.source),
+            "data": self._facts(),
             "step": state.step,
             "batch": 0 if done else state.batch,
             "images": state.images,
@@ -275,10 +282,22 @@ class Run:
         state.sums = tensors["sums"].to(self.model.device)
         state.history.records[:] = info["history"]
         state.epoch = len(state.history)
+        self.pending = bool(info["batch"])
         self.budget.spent = info["elapsed"]
         self.generators = _under("generator", tensors)
         for n, (listener, (_, saved)) in enumerate(zip(self._remembering(), info["callbacks"], strict=True)):
             listener.load_state_dict(_join(saved, f"callback.{n}", tensors))
+
+    def _remembering(self) -> list[Callback]:
+        """The listeners that a checkpoint has to hold something of."""
+        return [listener for listener in self.listeners if type(listener).state_dict is not Callback.state_dict]
+
+    def _facts(self) -> list[Any]:
+        """What is known of the data for training and for validation."""
+        return [
+            None if batches is None else [batches.name, batches.num_images, list(batches.image_shape)]
+            for batches in (self.source, self.held_out)
+        ]
 
     def _check(self, info: dict[str, Any]) -> None:
         if info["model"] != _description(self.model):
@@ -293,9 +312,9 @@ class Run:
                     repr(value),
                     "give the same settings; to train on with others, load the model and start a new run",
                 )
-        if info["data"] != _facts(self.source):
+        if info["data"] != self._facts():
             raise DataError(
-                f"the data that the run to go on with has: {info['data']}", str(_facts(self.source)), "pass the same"
+                f"the data that the run to go on with has: {info['data']}", str(self._facts()), "pass the same"
             )
         then, now = [name for name, _ in info["callbacks"]], [type(one).__name__ for one in self._remembering()]
         if then != now:
@@ -304,10 +323,6 @@ class Run:
                 ", ".join(now) or "none",
                 "pass the same",
             )
-
-    def _remembering(self) -> list[Callback]:
-        """The listeners that a checkpoint has to hold something of."""
-        return [listener for listener in self.listeners if listener.state_dict()]
 
 
 def _sums(state: State) -> Tensor:
@@ -339,10 +354,6 @@ def _description(model: VAE) -> Any:
         return to_spec(model)
     except ComponentError:
         return {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
-
-
-def _facts(source: BatchSource) -> dict[str, Any]:
-    return {"name": source.name, "images": source.num_images, "shape": list(source.image_shape)}
 
 
 def _split(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:

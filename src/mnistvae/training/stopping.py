@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mnistvae._checks import check_count, check_number
+from mnistvae.errors import SettingError
 from mnistvae.training.callbacks import Callback, State
 
 __all__ = ["EarlyStopping"]
@@ -19,7 +20,7 @@ class EarlyStopping(Callback):
         monitor: the column of the history that is looked at; "loss" where there are no validation data.
 
     Raises:
-        SettingError: a patience below 1, or a negative min_delta.
+        SettingError: a patience below 1, a negative min_delta or, in training, a column that there is not.
     """
 
     everywhere = True  # all see the same losses, and stop together
@@ -43,7 +44,9 @@ class EarlyStopping(Callback):
         record = state.history[-1]
         monitor = "loss" if self.monitor == "validation_loss" and not state.validates else self.monitor
         if monitor not in record:
-            return  # an epoch without a validation
+            if monitor.startswith("validation_") and state.validates:
+                return  # an epoch without a validation
+            raise SettingError(f"monitor as one of {', '.join(record)}", repr(monitor), "check the spelling")
         if self.best is None or record[monitor] < self.best - self.min_delta:
             self.best, self.waited = record[monitor], 0
             self._weights = {name: tensor.detach().clone() for name, tensor in state.model.state_dict().items()}

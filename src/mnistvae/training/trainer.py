@@ -285,6 +285,10 @@ class Trainer:
         Raises:
             Interrupted: a signal came.
         """
+        if run.world.size > 1:
+            told = torch.tensor([float(signals.received is not None)], device=run.model.device)
+            run.world.add([told])
+            signals.received = int(signal.SIGTERM) if bool(told) else None
         if signals.received is None:
             return
         run.tell("on_interrupt")
