@@ -4,7 +4,8 @@ Of each page, in order and in one namespace, in an empty folder:
 
 - a ``python`` block is executed;
 - a ``pycon`` block is a doctest: what it prints is compared;
-- in a ``console`` block, the options of each line that begins with ``$ mnistvae`` are parsed, without running it.
+- in a ``console`` block, the options of each line that begins with ``$ mnistvae``, or has it under ``torchrun``, are
+  parsed, without running it.
 
 To be quick, every training run is cut to one epoch of at most 512 images, without a progress bar. A block after the
 line ``<!-- not run: reason -->`` is compiled only. Exits with 1 if anything fails, and says where.
@@ -42,11 +43,11 @@ def shorten_training() -> None:
     """One epoch of at most 512 images, whatever the page says."""
     fit = mv.Trainer.fit
 
-    def short(self: mv.Trainer, model: Any, data: Any, validation: Any = None) -> mv.History:
+    def short(self: mv.Trainer, model: Any, data: Any, validation: Any = None, **others: Any) -> mv.History:
         trainer = copy.copy(self)
         trainer.epochs, trainer.progress = 1, False
         data, validation = (d[:512] if isinstance(d, mv.ImageDataset) else d for d in (data, validation))
-        return fit(trainer, model, data, validation)
+        return fit(trainer, model, data, validation, **others)
 
     mv.Trainer.fit = short  # type: ignore[method-assign]
 
@@ -81,7 +82,7 @@ def run_page(page: Path) -> tuple[int, list[str]]:
 def check_commands(code: str) -> list[str]:
     """What is wrong with the lines ``$ mnistvae ...``: unknown commands, unknown options, bad values."""
     errors = []
-    for line in re.findall(r"^\$ (?:.* && )?mnistvae (.*)$", code, re.MULTILINE):
+    for line in re.findall(r"^\$ (?:.* && |.*torchrun .* -m )?mnistvae (.*)$", code, re.MULTILINE):
         name, *args = shlex.split(line)
         try:
             if name not in cli.commands:

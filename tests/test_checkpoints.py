@@ -299,7 +299,7 @@ def test_other_data_are_refused(other: ImageDataset, begun: Path) -> None:
     ("callbacks", "got"),
     [
         ([], "EarlyStopping"),
-        ([EarlyStopping(3), Checkpoint("unused")], "EarlyStopping, EarlyStopping, Checkpoint"),
+        ([EarlyStopping(3), Checkpoint(os.devnull)], "EarlyStopping, EarlyStopping, Checkpoint"),
     ],
 )
 def test_other_callbacks_are_refused(callbacks: list[Callback], got: str, begun: Path) -> None:

@@ -314,12 +314,15 @@ def three_components() -> tuple[Tensor, Tensor, Tensor]:
 def test_a_mixture_is_the_weighted_sum_of_the_components_it_was_given(covariance: Any) -> None:
     weights, means, factors = three_components()
     prior = GaussianMixture(2, components=3, covariance=covariance)
+    if covariance == "diag":
+        with pytest.raises(DataError, match=r"diagonal factors for covariance='diag', got full ones"):
+            prior.set_components(weights, means, factors)
+        factors = torch.diag_embed(factors.diagonal(dim1=-2, dim2=-1))
     prior.set_components(weights, means, factors)
     z = 2 * torch.randn(40, 2)
     density = torch.zeros(40)
     for weight, mean, factor in zip(weights, means, factors, strict=True):
-        scale = factor if covariance == "full" else factor.diagonal().diag()
-        density += weight * td.MultivariateNormal(mean, scale @ scale.T).log_prob(z).exp()
+        density += weight * td.MultivariateNormal(mean, factor @ factor.T).log_prob(z).exp()
     torch.testing.assert_close(prior().log_prob(z), density.log(), rtol=1e-4, atol=1e-4)
     assert all(parameter.requires_grad for parameter in prior.parameters())
 

@@ -397,6 +397,7 @@ class Listening(ELBO):
 def test_an_objective_is_prepared_once_and_advanced_before_each_step() -> None:
     objective = Listening()
     model = small(objective=objective)
+    objective.calls.clear()
     quiet(2, 16).fit(model, images(36), images(600, seed=1))
 
     def epoch(first: int) -> list[tuple[Any, ...]]:
@@ -413,7 +414,9 @@ def test_an_objective_is_prepared_once_and_advanced_before_each_step() -> None:
 def test_an_objective_is_told_of_a_loaders_images_where_they_are_known(stream: bool, known: int | None) -> None:
     objective = Listening()
     loader = DataLoader(Endless(), batch_size=8) if stream else DataLoader(images(20), batch_size=8)
-    quiet(1).fit(small(objective=objective), loader)
+    model = small(objective=objective)
+    objective.calls.clear()
+    quiet(1).fit(model, loader)
     assert objective.calls[0] == ("prepare", known)
     assert [step for name, step in objective.calls if name == "advance"] == [0, 1, 2]
 

@@ -46,6 +46,7 @@ ORDER = [
     "plot_train_and_sample.py",
     "plot_conditional.py",
     "plot_priors.py",
+    "plot_resume.py",
     "plot_custom_encoder.py",
     "plot_custom_likelihood.py",
     "plot_custom_prior.py",
@@ -75,7 +76,7 @@ class CommandLine(SphinxDirective):
 
 
 def check_complete(app: Sphinx, env: Any) -> None:
-    """Every command and every public module has its place."""
+    """Every command, every public module and each of its classes and functions has its place."""
     documented = {key for values in env.metadata.values() for key in values}
     missing = [name for name in cli.commands if f"mnistvae {name}" not in documented]
     if missing:
@@ -83,6 +84,16 @@ def check_complete(app: Sphinx, env: Any) -> None:
     missing = [name for name in MODULES if f"api/{name}" not in env.found_docs]
     if missing:
         raise ExtensionError(f"docs/api has no page for the modules {missing}")
+    known = env.get_domain("py").objects
+    offered = [f"mnistvae.{name}.{part}" for name in MODULES for part in _described(getattr(mv, name))]
+    missing = [name for name in offered if name not in known]
+    if missing:
+        raise ExtensionError(f"docs/api says nothing of {missing}")
+
+
+def _described(module: ModuleType) -> list[str]:
+    """The classes and functions that a module offers."""
+    return [n for n in module.__all__ if inspect.isclass(getattr(module, n)) or inspect.isroutine(getattr(module, n))]
 
 
 _shown: WeakSet[Figure] = WeakSet()
@@ -205,7 +216,7 @@ def list_members(app: Sphinx, what: str, name: str, module: Any, options: Any, l
     """A table of what a module offers, under its docstring."""
     if what != "module" or not hasattr(module, "__all__"):
         return
-    names = [n for n in module.__all__ if inspect.isclass(getattr(module, n)) or inspect.isroutine(getattr(module, n))]
+    names = _described(module)
     if len(names) > 1:
         lines += ["", ".. autosummary::", "   :nosignatures:", "", *(f"   {n}" for n in names), ""]
 

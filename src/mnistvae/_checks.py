@@ -82,7 +82,7 @@ def check_number(expected: str, value: Any, low: float = 0.0, *, above: bool = F
         except (TypeError, ValueError, RuntimeError, OverflowError):  # an array or tensor of several numbers
             number = float("nan")
     if not (low < number if above else low <= number) or number == float("inf"):
-        raise SettingError(expected, str(value), fix)
+        raise SettingError(expected, repr(value) if isinstance(value, str) else str(value), fix)
     return number
 
 

@@ -106,7 +106,7 @@ def to_spec(value: Any) -> Any:
     if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
         return {"dict": {key: to_spec(item) for key, item in value.items()}}
     raise ComponentError(
-        "constructor arguments made of numbers, strings, tuples, lists, dicts and modules",
+        "constructor arguments made of numbers, strings, tuples, lists, modules and dicts with strings as keys",
         f"a {type(value).__name__}",
         "keep a tensor under another name than the argument's, and name a function by a string",
     )

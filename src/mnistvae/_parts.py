@@ -14,12 +14,13 @@ from mnistvae._random import seeded
 from mnistvae.errors import ComponentError
 from mnistvae.likelihoods import Likelihood
 from mnistvae.networks import Decoder, Encoder
-from mnistvae.objectives import Objective
+from mnistvae.objectives import Objective, Terms
 from mnistvae.priors import Prior
 
-__all__ = ["check_contract", "check_parts"]
+__all__ = ["PARTS", "check_contract", "check_parts", "check_terms"]
 
-_CONTRACTS: dict[str, type[nn.Module]] = {
+#: The parts of a model, and what each has to be.
+PARTS: dict[str, type[nn.Module]] = {
     "encoder": Encoder,
     "decoder": Decoder,
     "likelihood": Likelihood,
@@ -30,7 +31,7 @@ _CONTRACTS: dict[str, type[nn.Module]] = {
 
 def check_contract(name: str, part: object) -> None:
     """Raise ComponentError unless ``part`` is what a VAE's part of that name has to be."""
-    base = _CONTRACTS[name]
+    base = PARTS[name]
     if name == "likelihood" and isinstance(part, base) and not isinstance(getattr(part, "n_params", None), int):
         raise ComponentError(
             "a likelihood with n_params", "none", "set n_params, the number of parameters a pixel takes"
@@ -54,7 +55,7 @@ def check_parts(model: Any) -> None:
     Raises:
         ComponentError: a part breaks its contract, or two do not fit each other.
     """
-    for name in _CONTRACTS:
+    for name in PARTS:
         check_contract(name, getattr(model, name))
     for name in ("encoder", "decoder", "prior"):
         size = getattr(getattr(model, name), "latent_dim", model.latent_dim)
@@ -89,6 +90,54 @@ def check_parts(model: Any) -> None:
         _check_distribution("the likelihood", likelihood, (1,), model.image_shape)
         prior = _try(model, "prior", y, encode=model.encode)
         _check_distribution("the prior", prior, None, (model.latent_dim,))
+        _check_uses(model, posterior, likelihood, prior)
+        check_terms(_try(model, "objective", model, x, y), 1)
+
+
+def _check_uses(model: Any, posterior: Any, likelihood: Any, prior: Any) -> None:
+    """What every model is asked for sooner or later: better said now than after a night of training."""
+    if not posterior.has_rsample:
+        raise ComponentError(
+            "the encoder to return a distribution with rsample",
+            f"a {type(posterior).__name__} without it",
+            "training needs a gradient through the code",
+        )
+    try:
+        likelihood.mean  # noqa: B018 (it is asked whether there is one)
+    except NotImplementedError:
+        raise ComponentError(
+            "the likelihood to return a distribution with a mean",
+            f"a {type(likelihood).__name__} without one",
+            "reconstructions and samples are means: define mean in a subclass",
+        ) from None
+    drawn = prior.sample()
+    if drawn.dtype != model.dtype:
+        raise ComponentError(
+            f"a prior in {model.dtype}, as the model is",
+            str(drawn.dtype),
+            f"pass prior.to({model.dtype})",
+        )
+    tag = model.likelihood.tag("none")
+    if not isinstance(tag, str):
+        raise ComponentError("the likelihood's tag as text", f"a {type(tag).__name__}", "return a name for its figures")
+
+
+def check_terms(terms: object, n: int) -> None:
+    """Raise ComponentError unless ``terms`` are one loss, reconstruction and KL for each of ``n`` images."""
+    if not isinstance(terms, Terms):
+        raise ComponentError(
+            "loss to return mnistvae.objectives.Terms",
+            f"a {type(terms).__name__}",
+            "return Terms(loss, reconstruction, kl)",
+        )
+    for name, value in terms._asdict().items():
+        if not isinstance(value, Tensor) or value.shape != (n,):
+            got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+            raise ComponentError(
+                f"one {name} for each of {n} images, shape ({n},)",
+                got,
+                "sum over pixels and latents, and leave the mean over images to the Trainer",
+            )
 
 
 def _try(model: Any, name: str, *inputs: object, **named: object) -> object:
@@ -103,6 +152,7 @@ def _try(model: Any, name: str, *inputs: object, **named: object) -> object:
             "decoder": f"codes of size {model.latent_dim} and labels or None",
             "likelihood": "the decoder's parameters",
             "prior": "labels or None, and encode=",
+            "objective": "a model, images and labels or None",
         }[name]
         reason = (str(error).splitlines() or [""])[0]
         raise ComponentError(

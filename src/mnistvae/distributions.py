@@ -333,13 +333,26 @@ def tempered(distribution: Distribution, temperature: float) -> Distribution:
         distribution: event shape (latent_dim,).
         temperature: at least 0.
 
+    Raises:
+        ComponentError: another distribution, which has no mean.
+
     Example:
         >>> wide = DiagonalNormal(torch.ones(2), torch.zeros(2))
         >>> tempered(wide, 0.5).stddev
         tensor([0.5000, 0.5000])
     """
+    try:
+        middle = distribution.mean
+    except NotImplementedError:
+        middle = torch.full(distribution.event_shape, math.nan)
+    if bool(middle.isnan().any()):
+        raise ComponentError(
+            "a distribution with a mean, to scale about",
+            f"a {type(distribution).__name__} without one",
+            "use temperature=1, or register a function with mnistvae.distributions.tempered",
+        )
     # The scale is a number: of a tensor without dimensions, torch counts the volume once and not in each dimension.
-    shift = td.AffineTransform(distribution.mean * (1 - temperature), float(temperature), event_dim=1)
+    shift = td.AffineTransform(middle * (1 - temperature), float(temperature), event_dim=1)
     return td.TransformedDistribution(distribution, [shift], validate_args=False)
 
 
@@ -374,12 +387,11 @@ def detached(distribution: Distribution) -> Distribution:
         ComponentError: one that keeps its parameters in something else than tensors and distributions.
     """
     copied = copy.copy(distribution)
-    for name, value in vars(distribution).items():
-        if isinstance(value, Tensor):
-            setattr(copied, name, value.detach())
-        elif isinstance(value, Distribution):
-            setattr(copied, name, detached(value))
-        elif not isinstance(value, Size | int | float | None):
+    parameters = {name: value for name, value in vars(distribution).items() if isinstance(value, Tensor | Distribution)}
+    for name, value in parameters.items():
+        setattr(copied, name, value.detach() if isinstance(value, Tensor) else detached(value))
+    for name in vars(distribution).keys() - parameters.keys():
+        if not parameters or not isinstance(getattr(distribution, name), Size | int | float | None):
             raise ComponentError(
                 "a posterior whose parameters can be detached",
                 f"a {type(distribution).__name__}",

@@ -14,7 +14,7 @@ from mnistvae._checks import check_choice, check_count, check_seed
 from mnistvae._modes import evaluating
 from mnistvae._random import Stream, derive_seed, seeded
 from mnistvae.data import ImageDataset, batch_source
-from mnistvae.errors import ComponentError, DataError
+from mnistvae.errors import ComponentError, DataError, SettingError
 from mnistvae.images import ArrayLike
 from mnistvae.models import VAE
 from mnistvae.priors import GaussianMixture
@@ -47,10 +47,11 @@ def fit_prior(
         components: normals in the mixture.
         covariance: ``"full"`` or ``"diag"``.
         seed: of the draws and of the fit.
-        batch_size: images encoded at once.
+        batch_size: images encoded at once; the draws depend on it.
 
     Returns:
-        A copy, which shares no weights with ``model``; in evaluation mode.
+        A copy, which shares no weights with ``model``; in evaluation mode. It can be saved if the model's class takes
+        ``prior`` in its constructor, as mnistvae's do.
 
     Raises:
         SettingError: fewer than one component.
@@ -70,6 +71,8 @@ def fit_prior(
     components = check_count("components as an integer of at least 1", components)
     check_choice("covariance", covariance, ("diag", "full"))
     seed = check_seed(seed)
+    if covariance == "full" and model.dtype in {torch.float16, torch.bfloat16}:
+        raise SettingError("covariance='diag' for a model in half precision", "'full'", "or model.float() first")
     codes = _draw_codes(model, data, seed, check_count("batch_size of at least 1", batch_size))
     if len(codes) < max(components, 2):
         raise DataError(
@@ -99,8 +102,9 @@ def fit_prior(
 def _draw_codes(model: VAE, data: Any, seed: int, batch_size: int) -> Tensor:
     """One code of each image, (N, latent_dim), on the CPU."""
     conditional = model.num_classes is not None
-    with evaluating(model), seeded(derive_seed(seed, Stream.FITTING), model.device):
+    with seeded(seed, model.device):  # reading a Dataset may draw from the global generators
         source = batch_source(
             data, batch_size, shuffle=False, seed=seed, device=model.device, image_shape=model.image_shape
         )
+    with evaluating(model), seeded(derive_seed(seed, Stream.FITTING), model.device):
         return torch.cat([model.encode(x, y if conditional else None).sample().cpu() for x, y in source.epoch(0)])

@@ -126,6 +126,8 @@ def build(
         model.load_state_dict(file.tensors)
     except FileFormatError:
         raise
+    except ComponentError as error:  # says itself what to do, such as to install a library
+        raise FileFormatError(f"{source} cannot be loaded here: {error}") from error
     except Exception as error:  # a constructor may raise anything
         raise FileFormatError(
             f"the parts named in {source} to be built as they were saved",

@@ -345,8 +345,8 @@ def stratified_log_weights(batch: int, images: int | Tensor, *, like: Tensor) ->
                 [0.5000, 0.0100, 0.4900],
                 [0.4900, 0.5000, 0.0100]])
     """
-    if batch == 1:
-        return like.new_zeros(1, 1)
+    if batch <= 1:
+        return like.new_zeros(batch, batch)
     others = batch - 1
     images = torch.as_tensor(images, dtype=like.dtype, device=like.device).clamp_min(batch)
     row = like.new_full((batch,), -math.log(others))

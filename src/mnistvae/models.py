@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,10 +12,10 @@ from torch.distributions import Distribution
 from mnistvae._checks import check_count, check_number
 from mnistvae._component import Component
 from mnistvae._modes import evaluating
-from mnistvae._parts import check_contract, check_parts
+from mnistvae._parts import PARTS, check_contract, check_parts
 from mnistvae._random import seeded
 from mnistvae.distributions import tempered
-from mnistvae.errors import DataError
+from mnistvae.errors import ComponentError, DataError
 from mnistvae.images import (
     ArrayLike,
     ImageShape,
@@ -117,9 +118,26 @@ class VAE(Component):
         self.decoder = decoder
         self.prior = prior if prior is not None else StandardNormal(latent_dim)
         check_contract("prior", self.prior)
-        self.prior.attach(latent_dim, self.image_shape, num_classes)
+        self.prior.attach_once(latent_dim, self.image_shape, num_classes)
         self.objective = objective if objective is not None else ELBO()
         check_parts(self)
+        self._whole = True
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """A part that replaces another has to fit like the first one; if it does not, the model stays as it was."""
+        before = getattr(self, name, None) if name in PARTS and "_whole" in self.__dict__ else None
+        if before is not None:
+            check_contract(name, value)
+        super().__setattr__(name, value)
+        if before is None:
+            return
+        try:
+            if isinstance(value, Prior):
+                value.attach_once(self.latent_dim, self.image_shape, self.num_classes)
+            check_parts(self)
+        except ComponentError:
+            super().__setattr__(name, before)
+            raise
 
     def encode(self, x: ArrayLike, y: Labels | None = None) -> Distribution:
         """q(z | x, y): batch shape (B,), event shape (latent_dim,)."""
@@ -137,6 +155,8 @@ class VAE(Component):
             got = f"shape {tuple(z.shape)}" if isinstance(z, Tensor) else f"a {type(z).__name__}"
             fix = "add the batch dimension: z[None]" if got == f"shape ({self.latent_dim},)" else "one row is one code"
             raise DataError(f"codes as a tensor of shape (B, {self.latent_dim})", got, fix)
+        if z.dtype != self._anchor.dtype and not torch.is_autocast_enabled(z.device.type):
+            z = z.to(self._anchor.dtype)  # codes from numpy come in float64
         # Under autocast the decoder gives bfloat16, in which a sum over pixels would lose whole nats.
         parameters = self.decoder(z, self._labels(y, len(z))).to(self._anchor.dtype)
         likelihood: Distribution = self.likelihood(parameters)
@@ -190,7 +210,7 @@ class VAE(Component):
             images = check_range(self._images(x))
             posterior = self.encode(images, y)
             with seeded(generator, self.device):
-                z = posterior.sample() if sample else posterior.mean
+                z = posterior.sample() if sample else _centre(posterior)
             return _images_of(self.decode(z, y))
 
     @torch.no_grad()
@@ -261,7 +281,7 @@ class VAE(Component):
             raise DataError(f"two images of one shape, {tuple(a.shape)}", f"shape {tuple(b.shape)}")
         with evaluating(self):
             starts, ends = (check_range(self._images(x[None] if single else x)) for x in (a, b))
-            start, end = self.encode(starts, y).mean, self.encode(ends, y).mean
+            start, end = _centre(self.encode(starts, y)), _centre(self.encode(ends, y))
             weight = torch.linspace(0, 1, steps, device=start.device, dtype=start.dtype)[:, None]
             z = torch.lerp(start[:, None], end[:, None], weight).flatten(0, 1)
             labels = self._labels(y, len(starts))
@@ -298,6 +318,18 @@ class VAE(Component):
                 "pass y: an integer, or one for each image",
             )
         return as_labels(y, n, self.num_classes).to(self.device)
+
+
+def _centre(posterior: Distribution) -> Tensor:
+    """The mean of q(z | x)."""
+    try:
+        return posterior.mean
+    except NotImplementedError:
+        raise ComponentError(
+            "a posterior with a mean",
+            f"a {type(posterior).__name__} without one",
+            "reconstruct with sample=True, or give the distribution a mean",
+        ) from None
 
 
 def _images_of(likelihood: Distribution) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from typing import Literal, NamedTuple, Protocol
 
@@ -122,7 +123,12 @@ class ELBO(Objective):
 
     def advance(self, step: int) -> None:
         if self.schedule is not None:
-            self._factor.fill_(self.schedule(step))
+            factor = self.schedule(step)
+            if not isinstance(factor, float | int) or not 0 <= factor < math.inf:
+                raise ComponentError(
+                    "a schedule to return a finite number of at least 0", repr(factor), f"look at step {step}"
+                )
+            self._factor.fill_(factor)
 
     def forward(self, model: LatentVariableModel, x: Tensor, y: Tensor | None = None) -> Terms:
         posterior = model.encode(x, y)

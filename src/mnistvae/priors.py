@@ -32,6 +32,8 @@ class Prior(Component):
     """
 
     latent_dim: int
+    #: The sizes of the model that it is a part of.
+    _sizes: tuple[int, ImageShape, int | None] | None = None
 
     @abstractmethod
     def forward(self, y: Tensor | None = None, *, encode: Encode | None = None) -> Distribution:
@@ -42,6 +44,30 @@ class Prior(Component):
 
         Does nothing here.
         """
+
+    def attach_once(self, latent_dim: int, image_shape: ImageShape, num_classes: int | None) -> None:
+        """What a model calls: :meth:`attach`, unless the prior belongs to a model of the same sizes already.
+
+        Raises:
+            ComponentError: it belongs to one of other sizes, or cannot be attached.
+        """
+        sizes = (latent_dim, image_shape, num_classes)
+        told = "latent_dim={}, images of shape {} and num_classes={}"
+        if self._sizes is None:
+            try:
+                self.attach(*sizes)
+            except Exception as error:  # a prior of the user's may raise anything
+                reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+                raise ComponentError(
+                    f"the prior to take {told.format(*sizes)}", reason, "look at its attach method"
+                ) from error
+            self._sizes = sizes
+        elif self._sizes != sizes:
+            raise ComponentError(
+                f"a {type(self).__name__} for {told.format(*sizes)}",
+                f"one for {told.format(*self._sizes)}",
+                "give each model a prior of its own",
+            )
 
 
 class StandardNormal(Prior):
@@ -102,6 +128,10 @@ class GaussianMixture(Prior):
         parts: Distribution
         if self.lower is None:
             parts = DiagonalNormal(self.means, 2 * self.log_scales)
+        elif self.means.dtype in {torch.float16, torch.bfloat16}:
+            raise ComponentError(
+                "float32 or float64 for full covariances", str(self.means.dtype), "use covariance='diag'"
+            )
         else:
             scale_tril = self.lower.tril(-1) + torch.diag_embed(self.log_scales.exp())
             parts = td.MultivariateNormal(self.means, scale_tril=scale_tril, validate_args=False)
@@ -115,12 +145,30 @@ class GaussianMixture(Prior):
             weights: pi, (K,), above 0.
             means: (K, latent_dim).
             scale_tril: Cholesky factors of the covariances, (K, latent_dim, latent_dim); of ``"diag"``, diagonal ones.
+
+        Raises:
+            DataError: other shapes, or numbers that make no mixture.
         """
+        k, d = self.components, self.latent_dim
+        for name, value, shape in (
+            ("weights", weights, (k,)),
+            ("means", means, (k, d)),
+            ("scale_tril", scale_tril, (k, d, d)),
+        ):
+            if not isinstance(value, Tensor) or value.shape != shape or not bool(value.isfinite().all()):
+                got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+                raise DataError(f"{name} as a finite tensor of shape {shape}", got, "give every component its own")
+        deviations = scale_tril.diagonal(dim1=-2, dim2=-1)
+        if bool((weights <= 0).any()) or bool((deviations <= 0).any()):
+            raise DataError("weights and standard deviations above 0", "others", "leave empty components out")
+        below = scale_tril.tril(-1)
+        if self.lower is None and bool((below != 0).any()):
+            raise DataError("diagonal factors for covariance='diag'", "full ones", "use covariance='full'")
         self.logits.copy_(weights.log())
         self.means.copy_(means)
-        self.log_scales.copy_(scale_tril.diagonal(dim1=-2, dim2=-1).log())
+        self.log_scales.copy_(deviations.log())
         if self.lower is not None:
-            self.lower.copy_(scale_tril.tril(-1))
+            self.lower.copy_(below)
 
 
 class VampPrior(Prior):
@@ -154,19 +202,9 @@ class VampPrior(Prior):
         self.register_parameter("logits", None)
 
     def attach(self, latent_dim: int, image_shape: ImageShape, num_classes: int | None) -> None:
-        sizes = (latent_dim, image_shape, num_classes)
-        if self.logits is None:
-            self.latent_dim, self.num_classes = latent_dim, num_classes
-            # Dark, as most of an image is, and each different, or they would stay the same for ever.
-            self.logits = nn.Parameter(torch.randn(self.components, *image_shape) - 3.0)
-            return
-        own = (self.latent_dim, tuple(self.logits.shape[1:]), self.num_classes)
-        if own != sizes:
-            raise ComponentError(
-                "a VampPrior for latent_dim={}, images of shape {} and num_classes={}".format(*sizes),
-                "one for {}, {} and {}".format(*own),
-                "give each model a prior of its own",
-            )
+        self.latent_dim, self.num_classes = latent_dim, num_classes
+        # Dark, as most of an image is, and each different, or they would stay the same for ever.
+        self.logits = nn.Parameter(torch.randn(self.components, *image_shape) - 3.0)
 
     @property
     def pseudo_inputs(self) -> Tensor:

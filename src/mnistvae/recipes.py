@@ -7,6 +7,7 @@ model is made, not when the table is read.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -52,6 +53,10 @@ class Recipe:
     #: Whether the model is told the labels.
     conditional: bool = False
 
+    def __post_init__(self) -> None:
+        for name in ("settings", "training"):  # a recipe that somebody changed would be another for all
+            object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+
     def model(
         self, *, image_shape: ImageShape = (1, 28, 28), num_classes: int = 10, seed: int = 0, **changes: Any
     ) -> VAE:
@@ -66,9 +71,12 @@ class Recipe:
         Raises:
             SettingError: a setting that the recipe does not have, or a value that makes no sense.
         """
+        from mnistvae._checks import check_count
         from mnistvae._random import seeded
 
         self.check(changes)
+        if self.conditional:
+            num_classes = check_count("num_classes of at least 1 for a conditional recipe", num_classes)
         with seeded(seed):
             return self.build(
                 image_shape=image_shape,
@@ -80,6 +88,10 @@ class Recipe:
         """A Trainer with the recipe's settings, and ``changes``: any of the Trainer's arguments."""
         from mnistvae.training import Trainer
 
+        known = list(inspect.signature(Trainer).parameters)
+        unknown = sorted(changes.keys() - set(known))
+        if unknown:
+            raise SettingError(f"settings of the Trainer: {', '.join(known)}", ", ".join(unknown), "leave it out")
         return Trainer(**{**self.training, **changes})
 
     def check(self, changes: Mapping[str, Any]) -> None:
@@ -114,10 +126,12 @@ def _conv(
     image_shape: ImageShape, num_classes: int | None, latent_dim: int, beta: float, channels: tuple[int, ...]
 ) -> VAE:
     """Convolutions down, transposed convolutions up, Bernoulli pixels."""
+    from mnistvae._checks import check_widths
     from mnistvae.models import VAE
     from mnistvae.networks import ConvDecoder, ConvEncoder
     from mnistvae.objectives import ELBO
 
+    channels = check_widths("channels", channels, least=1)
     return VAE(
         latent_dim,
         image_shape,
@@ -142,12 +156,14 @@ def _mlp(
     warmup: int = 0,
 ) -> VAE:
     """Fully connected; each setting beyond the widths is one part more."""
+    from mnistvae._checks import check_widths
     from mnistvae.likelihoods import Bernoulli, Gaussian
     from mnistvae.models import VAE
     from mnistvae.networks import MLPDecoder, MLPEncoder
     from mnistvae.objectives import ELBO, IWAE
     from mnistvae.priors import VampPrior
 
+    hidden = check_widths("hidden", hidden)
     between = _activation(activation, leak)
     likelihood = Bernoulli() if sigma is None else Gaussian(sigma)
     up = tuple(reversed(hidden))
@@ -175,11 +191,13 @@ def _resnet(
     warmup: int,
 ) -> VAE:
     """Residual blocks, Bernoulli pixels, and a RealNVP prior whose networks have the widths ``hidden``."""
+    from mnistvae._checks import check_widths
     from mnistvae.models import VAE
     from mnistvae.networks import ResNetDecoder, ResNetEncoder
     from mnistvae.objectives import ELBO
     from mnistvae.priors import Flow
 
+    channels = check_widths("channels", channels, least=1)
     down, up = (1, *(2 for _ in channels[1:])), tuple(2 for _ in channels)
     return VAE(
         latent_dim,

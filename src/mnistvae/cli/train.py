@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -145,7 +146,9 @@ def train(
                 resume=resume is not None,
             )
         except Interrupted as error:
-            say(f"\n{error.what}; go on with:\n  mnistvae train --resume {folder}", err=True)
+            size = os.environ.get("WORLD_SIZE", "1")
+            command = "mnistvae" if size == "1" else f"torchrun --nproc-per-node={size} -m mnistvae"
+            say(f"\n{error.what}; go on with:\n  {command} train --resume {folder}", err=True)
             context.exit(128 + error.signal_number)
     model = run.folder / "model.safetensors"
     say(f"\nwrote to {run.folder}:")

@@ -24,7 +24,7 @@ def _no_run() -> Any:
 
 @dataclass
 class State:
-    """Where a run stands; callbacks read it, and may set :attr:`stop`."""
+    """Where a run stands; callbacks read it, and may set ``stop``."""
 
     model: VAE
     epochs: int

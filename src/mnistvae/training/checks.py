@@ -13,7 +13,7 @@ from mnistvae.errors import DataError, TrainingError
 from mnistvae.models import VAE
 from mnistvae.training.history import Record
 
-__all__ = ["check_data", "check_record", "check_steps"]
+__all__ = ["check_data", "check_record", "check_steps", "check_weights"]
 
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
@@ -91,3 +91,15 @@ def check_steps(rows: Sequence[Tensor], step: int, batch: int, epoch: int) -> No
                 f"{loss} at step {step - back} (batch {batch - back + 1} of epoch {epoch})",
                 "lower learning_rate, clip the gradient, or look for log(0) in the model; checkpoints are as they were",
             )
+
+
+def check_weights(model: VAE, epoch: int) -> None:
+    """Raise TrainingError if a weight is not finite, though the losses were: no checkpoint should hold it."""
+    sums = torch.stack([parameter.detach().float().sum() for parameter in model.parameters()])
+    if not bool(sums.isfinite().all()):
+        name = [name for name, _ in model.named_parameters()][int((~sums.isfinite()).nonzero()[0])]
+        raise TrainingError(
+            "finite weights",
+            f"NaN or infinity in {name} after epoch {epoch}",
+            "lower learning_rate, or clip the gradient; checkpoints are as they were",
+        )

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mnistvae._component import to_spec
 from mnistvae._modes import evaluating
+from mnistvae._parts import check_terms
 from mnistvae._random import Stream, derive_seed, noise_for_rows, seeded
 from mnistvae.data import BatchSource
 from mnistvae.errors import ComponentError, DataError, FileFormatError, SettingError
@@ -27,7 +28,7 @@ from mnistvae.training.distributed import ALONE, World
 from mnistvae.training.history import Record
 from mnistvae.training.interrupts import Signals
 from mnistvae.training.optimizers import EMA, LearningRate
-from mnistvae.training.step import Batch, Group, Step, check_terms, sums_of
+from mnistvae.training.step import Batch, Group, Step, sums_of
 
 __all__ = ["Budget", "Run"]
 

@@ -20,7 +20,7 @@ from mnistvae.images import ArrayLike
 from mnistvae.models import VAE
 from mnistvae.training.callbacks import Callback, State
 from mnistvae.training.checkpoints import read_checkpoint
-from mnistvae.training.checks import check_data, check_record
+from mnistvae.training.checks import check_data, check_record, check_weights
 from mnistvae.training.devices import resolve_device
 from mnistvae.training.distributed import World, joined
 from mnistvae.training.history import History, Record
@@ -59,7 +59,7 @@ class Trainer:
         clip_norm: largest norm of the gradient.
         ema: decay of an average of the weights, which is what is validated and left in the model.
         accumulate: batches a step; their gradients are averaged over all images.
-        patience: epochs without a lower validation loss after which training ends, with the best weights; see
+        patience: validations without a lower loss after which training ends, with the best weights; see
             :class:`~mnistvae.training.EarlyStopping`.
         validate_every: epochs between two validations; the last one is always validated.
         precision: "fp32"; "bf16", products in bfloat16 (autocast), weights and sums in fp32; "auto", bf16 where the
@@ -187,6 +187,7 @@ class Trainer:
                         with run.averaged():
                             record |= self._validate(run)
                             check_record(record)
+                            check_weights(run.model, state.epoch)
                             state.history.append(record)
                             run.tell("on_epoch_end")
                     self._stop_if(signals, run)
