@@ -5,8 +5,9 @@
 Both train the network 784-400-20 on the whole MNIST, batch 128, Adam 1e-3, the reference in fp32. The reference loads
 as pytorch/examples does: a DataLoader over a torchvision data set whose items become PIL images and
 then tensors, and ``loss.item()`` after each step. Epochs alternate, so that both see the same machine;
-the figures are medians over the epochs, of a compiled run from the second on. Test losses are means over MNIST's 10,000 test digits of
-binary cross-entropy plus KL, one code an image, in nats (grey pixels: not a likelihood).
+the figures are medians over the epochs, of a compiled run from the second on. Test losses are means over
+MNIST's 10,000 test digits of binary cross-entropy plus KL, one code an image, in nats (grey pixels: not a
+likelihood).
 """
 
 from __future__ import annotations

@@ -134,7 +134,7 @@ class Custom(VAE):
 
 def test_train_leaves_a_run(run: Run) -> None:
     assert run.done.returncode == 0, run.done.stderr
-    assert {path.name for path in run.folder.iterdir()} == set(runs.RUN_FILES)
+    assert {path.name for path in run.folder.iterdir()} == {*runs.RUN_FILES, "run.json", runs.CHECKPOINTS}
     (record,) = History.from_csv(run.folder / "history.csv")
     assert record["epoch"] == 1
     assert 150 < record["validation_loss"] < 260

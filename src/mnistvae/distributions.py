@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from contextlib import suppress
-from functools import cached_property, singledispatch
+from functools import singledispatch
 from typing import Any
 
 import torch
@@ -63,17 +63,20 @@ class DiagonalNormal(td.Independent[td.Normal]):
         self.mu = mu
         self.logvar = logvar
         self.reinterpreted_batch_ndims = 1
+        self._base: td.Normal | None = None
         shape = mu.shape if mu.shape == logvar.shape else torch.broadcast_shapes(mu.shape, logvar.shape)  # type: ignore[no-untyped-call]
         Distribution.__init__(self, shape[:-1], shape[-1:], validate_args=False)
 
     has_rsample = True  # Independent asks its base, which is yet to be made
 
-    @cached_property
+    @property
     def base_dist(self) -> td.Normal:  # type: ignore[override]
         """The same as torch keeps it; made when it is asked for, since training never does."""
-        return td.Normal(self.mu, self._sigma, validate_args=False)
+        if self._base is None:
+            self._base = td.Normal(self.mu, self._sigma, validate_args=False)
+        return self._base
 
-    @cached_property
+    @property
     def _sigma(self) -> Tensor:
         return (0.5 * self.logvar).exp()
 

@@ -304,7 +304,10 @@ class VAE(Component):
         return self._anchor.dtype
 
     def _images(self, x: ArrayLike) -> Tensor:
-        return as_images(x, self.image_shape, device=self._anchor.device, dtype=self._anchor.dtype)
+        anchor = self._anchor
+        if isinstance(x, Tensor) and x.dtype == anchor.dtype and x.shape[1:] == self.image_shape:
+            return x.to(anchor.device)  # in training every batch, twice
+        return as_images(x, self.image_shape, device=anchor.device, dtype=anchor.dtype)
 
     def _labels(self, y: Labels | None, n: int) -> Tensor | None:
         if self.num_classes is None:

@@ -60,7 +60,7 @@ class Step:
         if compile:
             with _distributions_as_they_were():
                 self.compiled = torch.compile(self.forward, dynamic=False)
-        self._checked = False
+        self._checked = self._compiled_before = False
 
     def __call__(self, group: Group, world: World = ALONE) -> Tensor:
         """Update the weights; the sums of loss, reconstruction and KL over the images, (3,), on the device.
@@ -111,13 +111,15 @@ class Step:
         if self.compiled is None or len(x) != self.batch_size:
             return self.forward(x, y)
         try:
-            with _distributions_as_they_were():
+            with nullcontext() if self._compiled_before else _distributions_as_they_were():
                 return self.compiled(x, y)
         except Exception as error:  # noqa: BLE001 (a compiler may raise anything)
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             warnings.warn(f"training goes on without torch.compile, which failed: {reason[:200]}", stacklevel=2)
             self.compiled = None
             return self.forward(x, y)
+        finally:
+            self._compiled_before = True
 
 
 def sums_of(terms: Terms) -> Tensor:
