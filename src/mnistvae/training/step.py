@@ -58,7 +58,7 @@ class Step:
         self.exchange = exchange
         self.compiled: Callable[..., tuple[Tensor, Tensor]] | None = None
         if compile:
-            with _distributions_as_they_were():
+            with _compiling():
                 self.compiled = torch.compile(self.forward, dynamic=False)
         self._checked = self._compiled_before = False
 
@@ -111,7 +111,7 @@ class Step:
         if self.compiled is None or len(x) != self.batch_size:
             return self.forward(x, y)
         try:
-            with nullcontext() if self._compiled_before else _distributions_as_they_were():
+            with nullcontext() if self._compiled_before else _compiling():
                 return self.compiled(x, y)
         except Exception as error:  # noqa: BLE001 (a compiler may raise anything)
             reason = (str(error).splitlines() or [type(error).__name__])[0]
@@ -152,11 +152,16 @@ def _has_bf16(device: torch.device) -> bool:
 
 
 @contextmanager
-def _distributions_as_they_were() -> Iterator[None]:
-    """The compiler switches off the validation of all distributions in the process; switch it on again."""
+def _compiling() -> Iterator[None]:
+    """The compiler switches off the validation of all distributions in the process; switch it on again.
+
+    What it imports may warn of torch's own old ways, which is nobody's business here.
+    """
     before = Distribution._validate_args  # noqa: SLF001
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=DeprecationWarning)
+            yield
     finally:
         Distribution.set_default_validate_args(before)
 
