@@ -310,6 +310,7 @@ def test_other_callbacks_are_refused(callbacks: list[Callback], got: str, begun:
 
 def test_callbacks_without_a_state_may_change(begun: Path, tmp_path: Path) -> None:
     resumed = run(tmp_path, Checkpoint(tmp_path), StopAt(0), resume=begun)
+    assert names(tmp_path)
     same(resumed, run(tmp_path / "whole"))
 
 

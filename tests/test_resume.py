@@ -764,3 +764,25 @@ def test_how_a_run_was_started_is_read_back(tmp_path: Path, monkeypatch: pytest.
         {"epochs": 3, "batch_size": 16, "ema": 0.9, "steps": 1},
         3,
     )
+
+
+def test_a_resumed_run_compiles_the_steps_that_a_whole_one_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[int] = []
+
+    def counting(forward: Any, **_: Any) -> Any:
+        def call(x: Tensor, y: Tensor | None) -> Any:
+            compiled.append(len(x))
+            return forward(x, y)
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", counting)
+    trainer(Checkpoint(tmp_path / "whole"), compile=True).fit(model(), data(), data(16))
+    whole, compiled[:] = list(compiled), []
+    with pytest.raises(Interrupted):
+        trainer(Checkpoint(tmp_path / "part"), StopAt(5), compile=True).fit(model(), data(), data(16))
+    trainer(Checkpoint(tmp_path / "part"), compile=True).fit(model(), data(), data(16), resume=tmp_path / "part")
+    assert compiled == whole
+    assert len(whole) == EPOCHS * 5 - 1, "all batches but the first, which is looked at as it is"

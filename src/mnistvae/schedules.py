@@ -24,7 +24,23 @@ class Schedule(Component):
         """The factor of the weight at that step, usually from 0 to 1."""
 
 
-class Linear(Schedule):
+class _WarmUp(Schedule):
+    """From ``start`` to 1 over some steps, then 1."""
+
+    def __init__(self, steps: int, start: float = 0.0) -> None:
+        super().__init__()
+        self.steps = check_count("steps as an integer of at least 1", steps)
+        self.start = _check_fraction("start", start)
+
+    def forward(self, step: int) -> float:
+        return self.start + (1 - self.start) * self.rise(min(1.0, step / self.steps))
+
+    @abstractmethod
+    def rise(self, done: float) -> float:
+        """From 0 to 1, as the part of the steps that is done goes from 0 to 1."""
+
+
+class Linear(_WarmUp):
     r"""From ``start`` to 1 in a straight line, then 1.
 
     .. math:: s + (1 - s) \min(1, t / T)
@@ -44,16 +60,11 @@ class Linear(Schedule):
         [0.0, 0.25, 0.5, 0.75, 1.0, 1.0]
     """
 
-    def __init__(self, steps: int, start: float = 0.0) -> None:
-        super().__init__()
-        self.steps = check_count("steps as an integer of at least 1", steps)
-        self.start = _check_fraction("start", start)
-
-    def forward(self, step: int) -> float:
-        return self.start + (1 - self.start) * min(1.0, step / self.steps)
+    def rise(self, done: float) -> float:
+        return done
 
 
-class Cosine(Schedule):
+class Cosine(_WarmUp):
     r"""From ``start`` to 1 along half a cosine, level at both ends, then 1.
 
     .. math:: s + (1 - s) \tfrac{1}{2} \left(1 - \cos(\pi \min(1, t / T))\right)
@@ -71,13 +82,8 @@ class Cosine(Schedule):
         [0.0, 0.146, 0.5, 0.854, 1.0, 1.0]
     """
 
-    def __init__(self, steps: int, start: float = 0.0) -> None:
-        super().__init__()
-        self.steps = check_count("steps as an integer of at least 1", steps)
-        self.start = _check_fraction("start", start)
-
-    def forward(self, step: int) -> float:
-        return self.start + (1 - self.start) * (1 - math.cos(math.pi * min(1.0, step / self.steps))) / 2
+    def rise(self, done: float) -> float:
+        return (1 - math.cos(math.pi * done)) / 2
 
 
 class Cyclical(Schedule):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -62,11 +63,6 @@ _TRAINER_OPTIONS = [
     ),
 ]
 
-_TRAINER = {
-    *("epochs", "steps", "minutes", "batch_size", "learning_rate", "schedule", "clip_norm", "ema", "accumulate"),
-    *("patience", "validate_every", "precision", "compile", "binarization"),
-}
-
 
 def _all(options: list[Callable[..., Any]]) -> Callable[..., Any]:
     def add(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -111,10 +107,11 @@ def train(
     from mnistvae import runs
     from mnistvae._files import output_folder
     from mnistvae.data import load_dataset
-    from mnistvae.training import Interrupted, rank_here, restarted
+    from mnistvae.training import Interrupted, Trainer, rank_here, restarted
 
     given = {name: value for name, value in settings.items() if value is not None}
-    training = {name: given.pop(name) for name in list(given) if name in _TRAINER}
+    of_trainer = inspect.signature(Trainer).parameters
+    training = {name: given.pop(name) for name in list(given) if name in of_trainer}
     start = runs.Start(recipe, dataset or "mnist-mini", given, training, seed)
     if resume is not None:
         _check_alone(context)

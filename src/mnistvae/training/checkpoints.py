@@ -157,3 +157,36 @@ def checkpoints_in(folder: Path) -> list[Path]:
     except OSError:
         return []
     return sorted(paths, key=lambda path: int(path.stem.removeprefix("checkpoint-")), reverse=True)
+
+
+def pack(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
+    """``value`` as JSON has it, its tensors put into ``tensors`` under ``path``; keys that are numbers come back so."""
+    if isinstance(value, Tensor):
+        tensors[path] = value
+        return {"tensor": path}
+    if isinstance(value, dict):
+        return {"items": [[key, pack(item, f"{path}.{key}", tensors)] for key, item in value.items()]}
+    if isinstance(value, tuple | list):
+        parts = [pack(item, f"{path}.{n}", tensors) for n, item in enumerate(value)]
+        return {"tuple" if isinstance(value, tuple) else "list": parts}
+    return value
+
+
+def unpack(value: Any, tensors: dict[str, Tensor]) -> Any:
+    """What :func:`pack` took apart."""
+    if not isinstance(value, dict):
+        return value
+    ((kind, content),) = value.items()
+    if kind == "tensor":
+        return tensors[content]
+    if kind == "items":
+        return {key: unpack(item, tensors) for key, item in content}
+    parts = [unpack(item, tensors) for item in content]
+    return tuple(parts) if kind == "tuple" else parts
+
+
+def under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin with ``prefix`` and a dot, by the rest of their names."""
+    return {
+        name.removeprefix(f"{prefix}."): tensor for name, tensor in tensors.items() if name.startswith(f"{prefix}.")
+    }

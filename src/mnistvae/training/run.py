@@ -22,7 +22,7 @@ from mnistvae.data import BatchSource
 from mnistvae.errors import ComponentError, DataError, FileFormatError, SettingError
 from mnistvae.models import VAE
 from mnistvae.training.callbacks import Callback, State
-from mnistvae.training.checkpoints import Snapshot
+from mnistvae.training.checkpoints import Snapshot, pack, under, unpack
 from mnistvae.training.checks import check_steps
 from mnistvae.training.distributed import ALONE, World
 from mnistvae.training.history import Record
@@ -87,6 +87,7 @@ class Run:
         self.state.examples = functools.cache(self._examples)
         self.state.sums = torch.zeros(3, device=self.model.device)
         self._wishes = [0.0, 0.0]
+        #: Whether a part of the next epoch was done before a resume.
         self.pending = False
         if self.world.size > 1:
             self.step.exchange = self._exchange
@@ -201,11 +202,12 @@ class Run:
     def begin_epoch(self) -> None:
         """Go to the next epoch; after a resume in mid-epoch, to what was done of it."""
         self.state.epoch += 1
-        self.pending = False
-        if not self.generators:
-            self.state.batch = self.state.images = 0
-            self.state.seconds = 0.0
-            self.state.sums = torch.zeros(3, device=self.model.device)
+        if self.pending:
+            self.pending = False
+            return
+        self.state.batch = self.state.images = 0
+        self.state.seconds = 0.0
+        self.state.sums = torch.zeros(3, device=self.model.device)
 
     @torch.no_grad()
     def validate(self) -> Record:
@@ -237,9 +239,9 @@ class Run:
         if not done:
             tensors |= {f"generator.{name}": tensor for name, tensor in self.generators.items()}
         tensors["sums"] = _sums(state)
-        optimizer = _split(self.step.optimizer.state_dict(), "optimizer", tensors)
+        optimizer = pack(self.step.optimizer.state_dict(), "optimizer", tensors)
         callbacks = [
-            [type(listener).__name__, _split(listener.state_dict(), f"callback.{n}", tensors)]
+            [type(listener).__name__, pack(listener.state_dict(), f"callback.{n}", tensors)]
             for n, listener in enumerate(self._remembering())
         ]
         info = {
@@ -268,15 +270,15 @@ class Run:
         """
         tensors, info = snapshot
         self._check(info)
-        weights = _under("model", tensors)
+        weights = under("model", tensors)
         try:
             self.model.load_state_dict(weights)
-            self.step.optimizer.load_state_dict(_join(info["optimizer"], "optimizer", tensors))
+            self.step.optimizer.load_state_dict(unpack(info["optimizer"], tensors))
         except (RuntimeError, KeyError, ValueError) as error:
             reason = " ".join(str(error).split())[:200]
             raise FileFormatError("a checkpoint of this model", reason, "make the model as it was made then") from error
         if self.ema is not None:
-            self.ema.load(_under("ema", tensors))
+            self.ema.load(under("ema", tensors))
         state = self.state
         state.step, state.batch, state.images = info["step"], info["batch"], info["images"]
         state.seconds, state.stop = info["seconds"], info["stop"]
@@ -284,10 +286,11 @@ class Run:
         state.history.records[:] = info["history"]
         state.epoch = len(state.history)
         self.pending = bool(info["batch"])
+        self.step.checked = state.step > 0  # the first step of a run is never compiled, and others must not change
         self.budget.spent = info["elapsed"]
-        self.generators = _under("generator", tensors)
-        for n, (listener, (_, saved)) in enumerate(zip(self._remembering(), info["callbacks"], strict=True)):
-            listener.load_state_dict(_join(saved, f"callback.{n}", tensors))
+        self.generators = under("generator", tensors)
+        for listener, (_, saved) in zip(self._remembering(), info["callbacks"], strict=True):
+            listener.load_state_dict(unpack(saved, tensors))
 
     def _remembering(self) -> list[Callback]:
         """The listeners that a checkpoint has to hold something of."""
@@ -355,35 +358,3 @@ def _description(model: VAE) -> Any:
         return to_spec(model)
     except ComponentError:
         return {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
-
-
-def _split(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
-    """``value`` as JSON has it, its tensors put into ``tensors`` under ``path``; keys that are numbers come back so."""
-    if isinstance(value, Tensor):
-        tensors[path] = value
-        return {"tensor": path}
-    if isinstance(value, dict):
-        return {"items": [[key, _split(item, f"{path}.{key}", tensors)] for key, item in value.items()]}
-    if isinstance(value, tuple | list):
-        parts = [_split(item, f"{path}.{n}", tensors) for n, item in enumerate(value)]
-        return {"tuple" if isinstance(value, tuple) else "list": parts}
-    return value
-
-
-def _join(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
-    """What :func:`_split` took apart."""
-    if not isinstance(value, dict):
-        return value
-    ((kind, content),) = value.items()
-    if kind == "tensor":
-        return tensors[content]
-    if kind == "items":
-        return {key: _join(item, path, tensors) for key, item in content}
-    parts = [_join(item, path, tensors) for item in content]
-    return tuple(parts) if kind == "tuple" else parts
-
-
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {
-        name.removeprefix(f"{prefix}."): tensor for name, tensor in tensors.items() if name.startswith(f"{prefix}.")
-    }

@@ -33,7 +33,7 @@ class Step:
         optimizer: of its weights.
         autocast: the dtype in which products are computed, or None for the weights' own.
         compile: compile forward and loss for batches of ``batch_size``; others are computed as usual.
-        batch_size: images in a full batch.
+        batch_size: images of this process in a full batch.
         clip_norm: largest norm of the gradient, or None.
         exchange: adds up the gradients, and the sums, of several processes, in place.
     """
@@ -60,7 +60,9 @@ class Step:
         if compile:
             with _compiling():
                 self.compiled = torch.compile(self.forward, dynamic=False)
-        self._checked = self._compiled_before = False
+        #: Whether a loss was looked at and found right, as that of a run's first step is.
+        self.checked = False
+        self._compiled_before = False
 
     def __call__(self, group: Group, world: World = ALONE) -> Tensor:
         """Update the weights; the sums of loss, reconstruction and KL over the images, (3,), on the device.
@@ -102,11 +104,11 @@ class Step:
             return self.model.loss(x, labels)
 
     def _forward(self, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
-        if not self._checked:  # always as usual, so that what is wrong is said in the usual words
+        if not self.checked:  # always as usual, so that what is wrong is said in the usual words
             terms = self.terms(x, y)
             check_terms(terms, len(x))
             _check_gradient(terms)
-            self._checked = True
+            self.checked = True
             return terms.loss.mean(), sums_of(terms)
         if self.compiled is None or len(x) != self.batch_size:
             return self.forward(x, y)

@@ -224,20 +224,21 @@ class Trainer:
         weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
         if not weights:
             raise ComponentError("a model with weights to train", "none that require a gradient", "unfreeze a part")
+        own = world.rows(source.batch_size)  # of a full batch
         step = Step(
             model,
             make_optimizer(self.optimizer, weights, self.learning_rate),
             autocast=resolve_precision(self.precision, device),
             compile=self.compile,
-            batch_size=source.batch_size,
+            batch_size=own.stop - own.start,
             clip_norm=self.clip_norm,
         )
         batches = None if source.num_batches is None else math.ceil(source.num_batches / self.accumulate)
         history = History(tag=model.likelihood.tag(source.binarization))
         state = State(model, self.epochs, batches, history, validates=held_out is not None)
         model.objective.prepare(source.num_images)
-        own: list[Callback] = [] if self.patience is None else [EarlyStopping(self.patience)]
-        listeners = [*([Progress()] if self.progress else []), *own, *self.callbacks]
+        early: list[Callback] = [] if self.patience is None else [EarlyStopping(self.patience)]
+        listeners = [*([Progress()] if self.progress else []), *early, *self.callbacks]
         total = self._total_steps(batches)
         return Run(
             model=model,
