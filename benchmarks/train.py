@@ -1,32 +1,56 @@
-"""Training speed: mnistvae's Trainer beside a loop in the style of pytorch/examples, in one run.
+"""Training speed: mnistvae's Trainer beside two loops that people write, and beside the limit of the machine.
 
-    MNISTVAE_DATA=FOLDER python benchmarks/train.py [--epochs 10] [--precision bf16] [--compile] [--json FILE]
+    MNISTVAE_DATA=FOLDER python benchmarks/train.py [--epochs 10] [--device cpu] [--only NAME ...] [--json FILE]
 
-Both train the network 784-400-20 on the whole MNIST, batch 128, Adam 1e-3, the reference in fp32. The reference loads
-as pytorch/examples does: a DataLoader over a torchvision data set whose items become PIL images and
-then tensors, and ``loss.item()`` after each step. Epochs alternate, so that both see the same machine;
-the figures are medians over the epochs, of a compiled run from the second on. Test losses are means over
-MNIST's 10,000 test digits of binary cross-entropy plus KL, one code an image, in nats (grey pixels: not a
-likelihood).
+All train the network 784-400-20 on the whole MNIST, batch 128, Adam 1e-3. Each contender is a process of its own, and
+they take turns, an epoch each, so that all see the same machine and none another's settings:
+
+- ``examples``: as pytorch/examples has it. A DataLoader over a torchvision data set whose items become PIL images and
+  then tensors, a loss summed over the batch, ``loss.item()`` after each step.
+- ``tensors``: a trainer over a TensorDataset of floats in a DataLoader, which picks and joins single images, a mean
+  loss, ``loss.item()`` after each step.
+- ``fp32``: the recipe ``mlp-20`` as it is.
+- ``bf16``: the same with ``precision="bf16", compile=True``; the epoch in which it is compiled does not count.
+- ``limit-fp32``, ``limit-bf16``: what a step cannot do without: its matrix products, forward and backward, by the
+  fastest library there is in torch, and the bytes that Adam reads and writes, at the measured speed of memory.
+- ``fast``: the recipe ``mlp-20-fast``, whole runs, one for each three turns of the others.
+
+Then, what an epoch of a single image costs, and the time an image for a growing number of them.
+
+Seconds are medians over the epochs; of ``fast``, over whole runs with everything that ``fit`` does. Test losses are
+means over MNIST's 10,000 test digits of binary cross-entropy plus KL, one code an image, in fp32, in nats (grey pixels:
+not a likelihood).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
+import multiprocessing
 import os
 import platform
 import statistics
 import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, TensorDataset
 from torchvision import datasets, transforms
 
 import mnistvae as mv
 from mnistvae.training import Callback, State
+from mnistvae.training.products import fast_products
+
+BATCH = 128
+#: Inputs and outputs of the linear maps of 784-400-20, and whether the gradient of the input is needed.
+MAPS = ((784, 400, False), (400, 40, True), (20, 400, True), (400, 784, True))
+#: Called after each epoch with its seconds; waits for the next turn.
+After = Callable[[float], None]
 
 
 class ReferenceVAE(nn.Module):
@@ -55,87 +79,224 @@ def reference_loss(x: Tensor, out: tuple[Tensor, Tensor, Tensor]) -> Tensor:
     return entropy - 0.5 * torch.sum(1 + logvar - mean.pow(2) - logvar.exp())
 
 
-class Reference:
-    """The reference's data, model and loop."""
-
-    def __init__(self, root: str, batch_size: int) -> None:
-        torch.manual_seed(0)
-        to_tensor = transforms.ToTensor()
-        self.train_loader = DataLoader(datasets.MNIST(root, train=True, transform=to_tensor), batch_size, shuffle=True)
-        self.test_loader = DataLoader(datasets.MNIST(root, train=False, transform=to_tensor), batch_size)
-        self.model = ReferenceVAE()
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-3)
-
-    def epoch(self) -> float:
-        """Train for one epoch; the seconds it took."""
-        self.model.train()
+def _reference(root: str, device: str, epochs: int, after: After, *, pictures: bool) -> float:
+    """Train as others do; the test loss at the end."""
+    torch.manual_seed(0)
+    to_tensor = transforms.ToTensor()
+    if pictures:
+        train: Any = datasets.MNIST(root, train=True, transform=to_tensor)
+    else:
+        images = mv.load_dataset("mnist", "train", root)
+        train = TensorDataset(images.images.float() / 255, images.labels)
+    loader = DataLoader(train, BATCH, shuffle=True)
+    model = ReferenceVAE().to(device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    for _ in range(epochs):
+        model.train()
         started = time.perf_counter()
         total = 0.0
-        for x, _ in self.train_loader:
-            self.optimizer.zero_grad()
-            loss = reference_loss(x, self.model(x))
-            loss.backward()
+        for batch, _ in loader:
+            x = batch.to(device)
+            optimizer.zero_grad()
+            loss = reference_loss(x, model(x))
+            if pictures:
+                loss.backward()
+            else:
+                (loss / len(x)).backward()
             total += loss.item()
-            self.optimizer.step()
-        return time.perf_counter() - started
+            optimizer.step()
+        after(time.perf_counter() - started)
+    model.eval()
+    test = datasets.MNIST(root, train=False, transform=to_tensor)
+    with torch.no_grad():
+        batches = (x.to(device) for x, _ in DataLoader(test, 500))
+        sums = [reference_loss(x, model(x)).item() for x in batches]
+    return sum(sums) / len(test)
 
-    @torch.no_grad()
-    def test_loss(self) -> float:
-        """Mean over the test set, nats an image."""
-        self.model.eval()
-        total = sum(reference_loss(x, self.model(x)).item() for x, _ in self.test_loader)
-        return total / len(self.test_loader.dataset)  # type: ignore[arg-type]
 
-
-class Alternate(Callback):
-    """After each of our epochs, one of the reference's."""
-
-    def __init__(self, reference: Reference) -> None:
-        self.reference = reference
-        self.seconds: list[float] = []
+class _Turns(Callback):
+    def __init__(self, after: After) -> None:
+        self.after = after
 
     def on_epoch_end(self, state: State) -> None:
-        self.seconds.append(self.reference.epoch())
-        ours = state.history[-1]
-        print(
-            f"epoch {state.epoch:2d}: mnistvae {ours['seconds']:6.2f} s, reference {self.seconds[-1]:6.2f} s",
-            flush=True,
-        )
+        self.after(state.history[-1]["seconds"])
+
+
+def _test_loss(model: mv.VAE, root: str) -> float:
+    """Mean over MNIST's test digits, nats an image."""
+    torch.manual_seed(0)
+    images = mv.load_dataset("mnist", "test", root).to(model.device)
+    with torch.no_grad():
+        losses = [model.loss(x).loss for x, _ in mv.data.Batches(images, 500, shuffle=False)]
+    return float(torch.cat(losses).mean())
+
+
+def _ours(root: str, device: str, epochs: int, after: After, **how: Any) -> float:
+    recipe = mv.recipes.get("mlp-20")
+    model = recipe.model()
+    trainer = recipe.trainer(epochs=epochs, progress=False, device=device, callbacks=[_Turns(after)], **how)
+    trainer.fit(model, mv.load_dataset("mnist", "train", root))
+    return _test_loss(model, root)
+
+
+def _fast(root: str, device: str, epochs: int, after: After) -> float:
+    """Whole runs of the recipe; the mean of their test losses."""
+    recipe = mv.recipes.get("mlp-20-fast")
+    train = mv.load_dataset("mnist", "train", root)
+    losses = []
+    for seed in range(1, 1 + max(1, epochs // 3)):
+        model = recipe.model(seed=seed)
+        started = time.perf_counter()
+        recipe.trainer(seed=seed, progress=False, device=device).fit(model, train)
+        seconds = time.perf_counter() - started
+        losses.append(_test_loss(model, root))
+        after(seconds)
+    return statistics.mean(losses)
+
+
+def _limit(root: str, device: str, epochs: int, after: After, *, dtype: torch.dtype) -> float:
+    """As many steps as an epoch has, of what no implementation can leave out."""
+    torch.manual_seed(0)
+    steps = -(-len(mv.load_dataset("mnist", "train", root)) // BATCH)
+    parts = [
+        (*(torch.randn(shape, device=device).to(dtype) for shape in ((BATCH, i), (o, i), (BATCH, o))), back)
+        for i, o, back in MAPS
+    ]
+    weights = sum(p.numel() for p in mv.recipes.get("mlp-20").model().parameters())
+    a, b, c = (torch.randn(weights, device=device) for _ in range(3))
+
+    def step() -> None:
+        for x, w, g, back in parts:
+            torch.mm(x, w.t())
+            torch.mm(g.t(), x)
+            if back:
+                torch.mm(g, w)
+        # Adam reads weight, gradient and two moments and writes all but the gradient: 7 arrays, 3 at a time here.
+        torch.add(a, b, out=c)
+        torch.add(b, a, out=c)
+        torch.neg(a[: weights // 2], out=c[: weights // 2])
+
+    with torch.no_grad(), fast_products(torch.device(device)):
+        for _ in range(epochs):
+            started = time.perf_counter()
+            for _ in range(steps):
+                step()
+            if device != "cpu":
+                torch.cuda.synchronize()
+            after(time.perf_counter() - started)
+    return float("nan")
+
+
+CONTENDERS: dict[str, tuple[Callable[..., float], dict[str, Any]]] = {
+    "examples": (_reference, {"pictures": True}),
+    "tensors": (_reference, {"pictures": False}),
+    "fp32": (_ours, {}),
+    "bf16": (_ours, {"precision": "bf16", "compile": True}),
+    "limit-fp32": (_limit, {"dtype": torch.float32}),
+    "limit-bf16": (_limit, {"dtype": torch.bfloat16}),
+    "fast": (_fast, {}),
+}
+
+
+def _work(name: str, root: str, device: str, epochs: int, pipe: Connection) -> None:
+    """One contender: it computes only when it is its turn."""
+    run, how = CONTENDERS[name]
+
+    def after(seconds: float) -> None:
+        pipe.send(seconds)
+        pipe.recv()
+
+    pipe.recv()
+    pipe.send(run(root, device, epochs, after, **how))
+
+
+def take_turns(names: list[str], root: str, device: str, epochs: int) -> dict[str, tuple[list[float], float]]:
+    """Seconds of each epoch (or run) and the test loss, of each contender."""
+    context = multiprocessing.get_context("spawn")
+    pipes, seconds = {}, {name: [] for name in names}
+    for name in names:
+        pipes[name], theirs = context.Pipe()
+        context.Process(target=_work, args=(name, root, device, epochs, theirs), daemon=True).start()
+    for epoch in range(epochs):
+        for name in names:
+            if name == "fast" and (epoch % 3 != 2 and epochs >= 3):
+                continue
+            pipes[name].send("go")
+            seconds[name].append(pipes[name].recv())
+        print(f"epoch {epoch + 1:2d}: " + ", ".join(f"{n} {s[-1]:.2f} s" for n, s in seconds.items() if s), flush=True)
+    losses = {}
+    for name in names:  # one after the other: the evaluation computes too
+        pipes[name].send("go")
+        losses[name] = pipes[name].recv()
+    return {name: (seconds[name], losses[name]) for name in names}
+
+
+def _growth(root: str, device: str) -> dict[str, float]:
+    """What an epoch of next to no work costs, in ms, and how the cost of an image grows with their number."""
+    train = mv.load_dataset("mnist", "train", root)
+    how: dict[str, Any] = {"progress": False, "device": device}
+    tiny = mv.recipes.get("mlp-20").model(hidden=(1,))
+    mv.Trainer(epochs=5, **how).fit(tiny, train[:1])
+    started = time.perf_counter()
+    mv.Trainer(epochs=200, **how).fit(tiny, train[:1])
+    found = {"epoch_ms": 1e3 * (time.perf_counter() - started) / 200}
+    model = mv.recipes.get("mlp-20").model()
+    for n in (7_500, 15_000, 30_000, 60_000):
+        history = mv.Trainer(epochs=3, **how).fit(model, train[:n])
+        found[f"us_per_image_of_{n}"] = 1e6 * statistics.median(history.column("seconds")) / n
+    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-root", default=os.environ.get("MNISTVAE_DATA"))
     parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
-    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--only", nargs="+", choices=list(CONTENDERS), default=list(CONTENDERS))
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     if not options.data_root:
         parser.error("say where MNIST is: --data-root or MNISTVAE_DATA")
 
-    recipe = mv.recipes.get("mlp-20")
-    train, test = (mv.load_dataset("mnist", split, options.data_root) for split in ("train", "test"))
-    reference = Reference(options.data_root, recipe.training["batch_size"])
-    alternate = Alternate(reference)
-    how = {"precision": options.precision, "compile": options.compile}
-    trainer = recipe.trainer(epochs=options.epochs, progress=False, device="cpu", callbacks=[alternate], **how)
-    history = trainer.fit(recipe.model(), train, validation=test)
-    first = 1 if options.compile else 0
-    ours, theirs = statistics.median(history.column("seconds")[first:]), statistics.median(alternate.seconds[first:])
-    result = {
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
-        "epochs": options.epochs,
-        **how,
-        "mnistvae": {"images_per_second": len(train) / ours, "test_loss": history[-1]["validation_loss"]},
-        "reference": {"images_per_second": len(train) / theirs, "test_loss": reference.test_loss()},
-        "ratio": theirs / ours,
-    }
-    print(f"\n{result['machine']}; median of {options.epochs} epochs of {len(train):,} images")
-    print(f"{'':12s}{'images/s':>12s}{'test loss':>12s}")
-    for name in ("reference", "mnistvae"):
-        print(f"{name:12s}{result[name]['images_per_second']:12,.0f}{result[name]['test_loss']:12.2f}")
-    print(f"ratio {result['ratio']:.2f}")
+    taken = take_turns(options.only, options.data_root, options.device, options.epochs)
+    images = len(mv.load_dataset("mnist", "train", options.data_root))
+    steps = -(-images // BATCH)
+    machine = f"{platform.machine()}, {options.device}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    median = {n: statistics.median(s[1:] if n == "bf16" and len(s) > 1 else s) for n, (s, _) in taken.items()}
+    print(f"\n{machine}; medians of {options.epochs} epochs of {images:,} images, batch {BATCH}")
+    print(f"{'':12s}{'s/epoch':>9s}{'images/s':>11s}{'ms/step':>9s}{'speed':>8s}{'of limit':>10s}{'test loss':>11s}")
+    table = {}
+    for name, (seconds, loss) in taken.items():
+        if name == "fast":
+            continue
+        row = {
+            "seconds": median[name],
+            "images_per_second": images / median[name],
+            "ms_per_step": 1e3 * median[name] / steps,
+            "speed": median["examples"] / median[name] if "examples" in median else None,
+            "of_limit": median[name] / median[limit] if (limit := f"limit-{name}") in median else None,
+            "test_loss": None if math.isnan(loss) else loss,
+            "all_seconds": seconds,
+        }
+        table[name] = row
+        cells = [
+            f"{row['seconds']:9.3f}{row['images_per_second']:11,.0f}{row['ms_per_step']:9.2f}",
+            *(f"{'' if row[key] is None else format(row[key], '.2f'):>{width}s}" for key, width in
+              (("speed", 8), ("of_limit", 10), ("test_loss", 11))),
+        ]  # fmt: skip
+        print(f"{name:12s}{''.join(cells)}")
+    result: dict[str, Any] = {"machine": machine, "epochs": options.epochs, "table": table}
+    if {"fast", "examples"} <= taken.keys():
+        whole, (runs, loss) = sum(taken["examples"][0]), taken["fast"]
+        result["fast"] = {"seconds": median["fast"], "all_seconds": runs, "test_loss": loss}
+        result["fast"] |= {"examples_seconds": whole, "speed": whole / median["fast"]}
+        print(
+            f"\nmlp-20-fast: {loss:.2f} nats after {median['fast']:.2f} s; examples: {taken['examples'][1]:.2f} nats "
+            f"after {whole:.1f} s, {whole / median['fast']:.1f} times as long"
+        )
+    if "fp32" in taken:
+        result["growth"] = _growth(options.data_root, options.device)
+        print("\n" + ", ".join(f"{name} {value:.2f}" for name, value in result["growth"].items()))
     if options.json:
         options.json.write_text(json.dumps(result, indent=2) + "\n")
 

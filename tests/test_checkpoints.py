@@ -286,13 +286,27 @@ def test_another_beta_is_another_model(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "other",
-    [data(48), ImageDataset(data().images, name="others")],
-    ids=["number", "name"],
+    [
+        data(48),
+        ImageDataset(data().images, name="others"),
+        ImageDataset(data().images.flip(0)),
+        ImageDataset(data().images, torch.zeros(40, dtype=torch.int64) + 1),
+        ImageDataset(torch.cat([data().images[:39], data().images[39:].flip(2) ^ 1])),
+    ],
+    ids=["number", "name", "order", "labels", "pixels"],
 )
 def test_other_data_are_refused(other: ImageDataset, begun: Path) -> None:
     steps = {"accumulate": 2, "schedule": functools.partial(cosine, warmup=2)}
     with pytest.raises(DataError, match="the data that the run to go on with has"):
         trainer(Checkpoint(begun), **steps).fit(model(), other, data(16), resume=begun)
+
+
+def test_another_number_of_processes_is_refused(begun: Path) -> None:
+    tensors, info = read_checkpoint(begun)
+    info["settings"]["processes"] = 2
+    path = write_checkpoint(begun / "two", Snapshot(tensors, info))
+    with pytest.raises(SettingError, match="processes=2, as the run to go on with has it, got 1"):
+        run(begun, Checkpoint(begun), resume=path)
 
 
 @pytest.mark.parametrize(

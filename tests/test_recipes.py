@@ -50,6 +50,7 @@ ROWS = {
     "conditional": Row(nn.ReLU, **CONV),
     "mlp": Row(nn.ReLU),
     "mlp-20": Row(nn.ReLU),
+    "mlp-20-fast": Row(nn.ReLU),
     "mlp-2d": Row(nn.ReLU),
     "leaky-mlp-2d": Row(nn.LeakyReLU),
     "gaussian-mlp": Row(nn.ReLU, likelihood=Gaussian, tag="gaussian"),
@@ -90,6 +91,7 @@ def test_the_names_are_the_ones_that_people_type() -> None:
         "conditional",
         "mlp",
         "mlp-20",
+        "mlp-20-fast",
         "mlp-2d",
         "leaky-mlp-2d",
         "gaussian-mlp",
@@ -286,6 +288,19 @@ def test_resnet_flow_has_the_size_it_was_tried_at() -> None:
     assert (trainer.epochs, trainer.batch_size, trainer.learning_rate) == (100, 256, 1e-3)
 
 
+def test_the_fast_recipe_is_the_network_of_the_slow_one_in_fewer_larger_steps() -> None:
+    slow, fast = recipes.get("mlp-20"), recipes.get("mlp-20-fast")
+    assert fast.settings == slow.settings
+    assert torch.equal(weights(fast.model(seed=4)), weights(slow.model(seed=4)))
+    (group,) = recipes.quick_adam([nn.Parameter(torch.ones(1))], 0.5).param_groups
+    assert (group["lr"], group["betas"], group["fused"], group["capturable"]) == (0.5, (0.9, 0.99), None, False)
+    factors = [recipes.warm_cosine(step, 700) for step in range(700)]
+    assert max(range(700), key=factors.__getitem__) == 100
+    assert factors[0] == 1 / 101
+    assert factors[100] == 1.0
+    assert 0.02 < factors[-1] < 0.0201
+
+
 # --- they train -----------------------------------------------------------------------------------------------------
 
 
@@ -294,7 +309,8 @@ def test_every_recipe_trains(name: str) -> None:
     recipe = recipes.get(name)
     model = recipe.model(**SMALL.get(name, {}))
     before = weights(model)
-    trainer = recipe.trainer(epochs=1, batch_size=16, progress=False, device="cpu")  # two steps
+    quiet: dict[str, Any] = {"progress": False, "device": "cpu", "learning_rate": 1e-3}
+    trainer = recipe.trainer(epochs=1, batch_size=16, **quiet)  # two steps
     history = trainer.fit(model, data())
     (record,) = history
     assert history.tag == ROWS[name].tag

@@ -583,10 +583,10 @@ def signal_after(step: int, number: int) -> None:
     """This process gets a signal in the step after so many."""
     one_step = Run._one_step
 
-    def interrupted(self: Run, group: Any) -> Any:
+    def interrupted(self: Run, n: int, take: Any) -> Any:
         if self.state.step == step:
             os.kill(os.getpid(), number)
-        return one_step(self, group)
+        return one_step(self, n, take)
 
     Run._one_step = interrupted  # type: ignore[method-assign]
 

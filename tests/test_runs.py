@@ -10,7 +10,7 @@ import pytest
 import torch
 from readback import content, originals_drawn, png
 
-from mnistvae import VAE, ConditionalVAE, History, ImageDataset, fitting, io, load, recipes, runs
+from mnistvae import VAE, ConditionalVAE, History, ImageDataset, fitting, io, load, load_dataset, recipes, runs
 from mnistvae.errors import DataError, MnistvaeError, OutputError, SettingError, TrainingError
 from mnistvae.networks import MLPDecoder, MLPEncoder
 from mnistvae.priors import GaussianMixture
@@ -47,7 +47,7 @@ def test_a_run_leaves_its_files_and_no_other(tmp_path: Path) -> None:
     folder = tmp_path / "new" / "run"
     run = train(folder)
     assert run.folder == folder
-    assert {path.name for path in folder.iterdir()} == {*runs.RUN_FILES, "run.json", runs.CHECKPOINTS}
+    assert {path.name for path in folder.iterdir()} == {*runs.RUN_FILES, "run.json", runs.CHECKPOINTS, runs.EPOCHS}
     for name in ("loss.png", "reconstructions.png", "samples.png"):
         picture = png(folder / name)
         assert picture.shape[0] > 50
@@ -105,7 +105,7 @@ def test_a_run_without_validation_or_labels(tmp_path: Path) -> None:
         progress=False,
     )
     assert "validation_loss" not in run.history[0]
-    assert {path.name for path in run.folder.iterdir()} == {*runs.RUN_FILES, "run.json", runs.CHECKPOINTS}
+    assert {path.name for path in run.folder.iterdir()} == {*runs.RUN_FILES, "run.json", runs.CHECKPOINTS, runs.EPOCHS}
 
 
 def test_a_conditional_run_takes_its_classes_from_the_data(tmp_path: Path) -> None:
@@ -522,3 +522,15 @@ def test_samples_of_a_conditional_model_have_a_column_for_each_class(tmp_path: P
     runs.generate(model, tmp_path, 10)
     height, width = png(tmp_path / "samples.png").shape[:2]
     assert width > 2 * height  # two rows of five
+
+
+@pytest.mark.filterwarnings("ignore:.*posterior collapse")  # of so few steps
+@pytest.mark.parametrize(("every", "left"), [(0, []), (1, [1, 2, 3]), (2, [2, 3])])
+def test_pictures_of_samples_after_the_epochs(tmp_path: Path, every: int, left: list[int]) -> None:
+    recipe = recipes.get("mlp-2d")
+    data = load_dataset("mnist-mini", "test")[:64]
+    how: dict[str, Any] = {"settings": {"hidden": (8,)}, "training": {"epochs": 3}, "progress": False}
+    runs.train(recipe, data, None, tmp_path / "run", samples_every=every, device="cpu", **how)
+    folder = tmp_path / "run" / runs.EPOCHS
+    assert [path.name for path in sorted(folder.glob("*"))] == [f"samples-{epoch:04d}.png" for epoch in left]
+    assert runs.read_start(tmp_path / "run").samples_every == every

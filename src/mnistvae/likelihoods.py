@@ -145,9 +145,9 @@ class Gaussian(Likelihood):
         self.log_sigma = nn.Parameter(torch.tensor(math.log(0.5))) if sigma == "learned" else None
 
     def forward(self, params: Tensor) -> td.Independent[td.Normal]:
-        mean, scale = params, params.new_tensor(1.0)
+        mean = params
         if isinstance(self.sigma, float):
-            scale = params.new_tensor(self.sigma)
+            scale = params.new_full((), self.sigma)  # filled in on the device, where new_tensor would copy
         elif self.log_sigma is not None:
             scale = _floored(self.log_sigma, _LEAST_LOG_SIGMA).exp().to(params.dtype)
         else:

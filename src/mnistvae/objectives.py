@@ -68,7 +68,10 @@ class Objective(Component):
         """Called once before training with the number of training images, where that is known. Does nothing here."""
 
     def advance(self, step: int) -> None:
-        """Called before each training step with its number, from 0. Does nothing here."""
+        """Called before each training step with its number, from 0. Does nothing here.
+
+        What it changes has to be a tensor, changed in place: a compiled or recorded step would not see another.
+        """
 
 
 class ELBO(Objective):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from mnistvae.errors import SettingError
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
     from mnistvae.images import ImageShape
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from mnistvae.schedules import Schedule
     from mnistvae.training import Trainer
 
-__all__ = ["RECIPES", "Recipe", "get", "names"]
+__all__ = ["RECIPES", "Recipe", "get", "names", "quick_adam", "warm_cosine"]
 
 
 @dataclass(frozen=True)
@@ -232,6 +233,22 @@ def _warmup(steps: int, start: float = 0.0) -> Schedule | None:
     return Linear(steps, start) if steps else None
 
 
+def quick_adam(
+    parameters: Any, lr: float | torch.Tensor, *, fused: bool | None = None, capturable: bool = False
+) -> torch.optim.Optimizer:
+    """Adam whose second moment forgets sooner, as a run of few steps needs it."""
+    import torch
+
+    return torch.optim.Adam(parameters, lr, (0.9, 0.99), fused=fused, capturable=capturable)
+
+
+def warm_cosine(step: int, steps: int) -> float:
+    """A learning rate that rises over a seventh of the run and falls along half a cosine."""
+    from mnistvae.training import cosine
+
+    return cosine(step, steps, warmup=steps // 7, final=0.02)
+
+
 _USUAL = {"epochs": 20, "batch_size": 128, "learning_rate": 1e-3}
 _BINARY = {"batch_size": 100, "learning_rate": 1e-3, "binarization": "dynamic"}
 
@@ -280,6 +297,22 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
                 {"latent_dim": 20, "beta": 1.0, "hidden": (400,)},
                 {**_USUAL, "epochs": 10},
                 "pytorch/examples, vae",
+            ),
+            Recipe(
+                "mlp-20-fast",
+                "mlp-20 in a third of its steps: on the whole MNIST its loss after 10 epochs, in seconds",
+                _mlp,
+                {"latent_dim": 20, "beta": 1.0, "hidden": (400,)},
+                {
+                    "epochs": 4,
+                    "steps": 1600,
+                    "batch_size": 128,
+                    "learning_rate": 1e-2,
+                    "optimizer": quick_adam,
+                    "schedule": warm_cosine,
+                    "precision": "auto",
+                },
+                "pytorch/examples, vae; the learning rate's course after Loshchilov and Hutter (2017)",
             ),
             Recipe(
                 "mlp-2d",

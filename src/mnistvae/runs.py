@@ -31,16 +31,29 @@ from mnistvae.io import save, to_json
 from mnistvae.models import VAE
 from mnistvae.plotting import loss_curves, reconstruction_grid, sample_grid
 from mnistvae.recipes import Recipe
-from mnistvae.training import Callback, Checkpoint, CSVLog, Doctor, History, State, rank_here
+from mnistvae.training import Callback, Checkpoint, CSVLog, Doctor, History, SampleGrid, State, rank_here
 from mnistvae.training.checkpoints import checkpoints_in
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["CHECKPOINTS", "RUN_FILES", "Run", "Start", "fit_prior", "generate", "read_start", "reconstruct", "train"]
+__all__ = [
+    "CHECKPOINTS",
+    "EPOCHS",
+    "RUN_FILES",
+    "Run",
+    "Start",
+    "fit_prior",
+    "generate",
+    "read_start",
+    "reconstruct",
+    "train",
+]
 
 #: The folder of a run's checkpoints, in its own.
 CHECKPOINTS = "checkpoints"
+#: The folder of what the model drew after each epoch.
+EPOCHS = "epochs"
 _START = "run.json"
 #: What a training run leaves in its folder.
 RUN_FILES = ("model.safetensors", "history.csv", "loss.png", "reconstructions.png", "samples.png")
@@ -57,6 +70,8 @@ class Start:
     #: Changes to the recipe's Trainer.
     training: Mapping[str, Any]
     seed: int
+    #: Epochs between two pictures of samples; 0 for none.
+    samples_every: int = 1
 
 
 @dataclass(frozen=True)
@@ -77,6 +92,7 @@ def train(
     settings: Mapping[str, Any] | None = None,
     training: Mapping[str, Any] | None = None,
     seed: int = 0,
+    samples_every: int = 1,
     device: str = "auto",
     progress: bool = True,
     resume: bool = False,
@@ -91,6 +107,7 @@ def train(
         settings: changes to the recipe's model.
         training: changes to the recipe's Trainer.
         seed: of weights, order and noise.
+        samples_every: epochs between two pictures of samples in the folder ``epochs``; 0 for none.
         device: "auto", or a name.
         progress: show a bar for each epoch.
         resume: go on with the run in the folder, which was started with the same arguments.
@@ -100,8 +117,10 @@ def train(
         MnistvaeError: what model, Trainer and data raise.
     """
     _check_channels(data.image_shape)
+    every = check_count("samples_every as a number of epochs of at least 0", samples_every, least=0)
     # Before a folder is made, so that a bad setting leaves none.
     model = recipe.model(image_shape=data.image_shape, num_classes=data.num_classes or 1, seed=seed, **(settings or {}))
+    start = Start(recipe.name, data.name, settings or {}, training or {}, seed, every)
     writes = rank_here() == 0
     place: AbstractContextManager[Path] = nullcontext(Path(folder))  # of a process that leaves it to the first one
     if writes:
@@ -111,9 +130,10 @@ def train(
         trainer = recipe.trainer(
             **{**(training or {}), "seed": seed, "device": device, "progress": progress},
             callbacks=[
-                _WriteStart(target / _START, Start(recipe.name, data.name, settings or {}, training or {}, seed)),
+                _WriteStart(target / _START, start),
                 CSVLog(target / "history.csv"),
                 Doctor(),
+                *([SampleGrid(target / EPOCHS, every=every)] if every else []),
                 Checkpoint(checkpoints),
             ],
         )
@@ -349,8 +369,9 @@ def _new_run(folder: str | os.PathLike[str]) -> Iterator[Path]:
             yield target
         except BaseException:
             with suppress(OSError):  # rmdir refuses a folder that is not empty
-                if (target / CHECKPOINTS).exists():
-                    (target / CHECKPOINTS).rmdir()
+                for made in (CHECKPOINTS, EPOCHS):
+                    if (target / made).exists():
+                        (target / made).rmdir()
                 (target / _START).unlink(missing_ok=True)
             raise
 

@@ -89,4 +89,6 @@ def data_options(default: str) -> Callable[[F], F]:
 
 def setting_text(value: object) -> str:
     """A setting as a line for people has it."""
+    if callable(value):
+        return str(getattr(value, "__name__", value))
     return str(float(f"{value:.6g}")) if isinstance(value, float) else str(value)

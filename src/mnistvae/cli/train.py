@@ -57,6 +57,9 @@ _TRAINER_OPTIONS = [
     ),
     click.option("--compile/--no-compile", default=None, help="Compile the step: worth its seconds in long runs only."),
     click.option(
+        "--cuda-graph/--no-cuda-graph", default=None, help="On an NVIDIA GPU: record the step and play it back."
+    ),
+    click.option(
         "--binarization",
         type=click.Choice(["none", "static", "dynamic", "threshold"]),
         help="What is done to grey pixels first: dynamic draws them anew at each step.",
@@ -81,6 +84,14 @@ def _all(options: list[Callable[..., Any]]) -> Callable[..., Any]:
 @_all(_MODEL_OPTIONS)
 @_all(_TRAINER_OPTIONS)
 @seed_option
+@click.option(
+    "--samples-every",
+    type=int,
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Epochs between two pictures of samples in the folder epochs; 0 for none.",
+)
 @device_option
 @click.option("--progress/--no-progress", default=True, show_default=True, help="Show each epoch.")
 @click.pass_context
@@ -93,6 +104,7 @@ def train(
     out: Path | None,
     resume: Path | None,
     seed: int,
+    samples_every: int,
     device: str,
     progress: bool,
     **settings: Any,
@@ -100,7 +112,8 @@ def train(
     """Train a model and draw what it learned.
 
     The run's folder gets model.safetensors, history.csv (which grows by a line each epoch), loss.png,
-    reconstructions.png, samples.png and checkpoints. Settings that are left out are the recipe's.
+    reconstructions.png, samples.png, checkpoints, and in epochs what the model drew after each epoch.
+    Settings that are left out are the recipe's.
     Ctrl-C finishes the step and saves; --resume goes on from there, as if it had never been stopped.
     """
     recipes.get(recipe)  # before torch is imported
@@ -112,7 +125,7 @@ def train(
     given = {name: value for name, value in settings.items() if value is not None}
     of_trainer = inspect.signature(Trainer).parameters
     training = {name: given.pop(name) for name in list(given) if name in of_trainer}
-    start = runs.Start(recipe, dataset or "mnist-mini", given, training, seed)
+    start = runs.Start(recipe, dataset or "mnist-mini", given, training, seed, samples_every)
     if resume is not None:
         _check_alone(context)
     elif restarted() and out is not None and (out / "run.json").exists():
@@ -138,6 +151,7 @@ def train(
                 settings=start.settings,
                 training=start.training,
                 seed=start.seed,
+                samples_every=start.samples_every,
                 device=device,
                 progress=progress,
                 resume=resume is not None,

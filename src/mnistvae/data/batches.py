@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any, Protocol, TypeAlias
 
 import torch
@@ -38,6 +39,10 @@ class BatchSource(Protocol):
     @property
     def num_images(self) -> int | None:
         """Images in an epoch."""
+
+    @property
+    def fingerprint(self) -> int | None:
+        """A number that other data, or an other order of them, would hardly have."""
 
     @property
     def num_batches(self) -> int | None:
@@ -84,6 +89,17 @@ class Batches:
         self.num_batches = math.ceil(len(dataset) / batch_size)
         self.smallest_batch = len(dataset) - (self.num_batches - 1) * batch_size
 
+    @cached_property
+    def fingerprint(self) -> int:
+        """A number that other pixels or labels, or another order of them, would hardly have."""
+        images, labels = self.dataset.images, self.dataset.labels
+        places = torch.arange(1, len(images) + 1, device=images.device)
+        parts = zip(torch.split(images, 4096), torch.split(places, 4096), strict=True)
+        found = sum(int((part.flatten(1).sum(1, dtype=torch.int64) * place).sum()) for part, place in parts)
+        if labels is not None:
+            found += int((labels * places).sum())
+        return found
+
     def __len__(self) -> int:
         return self.num_batches
 
@@ -97,17 +113,29 @@ class Batches:
         generator = torch.Generator().manual_seed(derive_seed(self.seed, Stream.ORDER, epoch))
         return torch.randperm(self.num_images, generator=generator)
 
+    def noise_seed(self, epoch: int) -> int:
+        """The seed of an epoch's dynamic binarization."""
+        return derive_seed(self.seed, Stream.BINARIZATION, epoch)
+
+    def noise(self, epoch: int) -> torch.Generator | None:
+        """What an epoch's dynamic binarization draws from, on the data's device; None where nothing is drawn."""
+        if self.binarization != "dynamic":
+            return None
+        return torch.Generator(self.dataset.images.device).manual_seed(self.noise_seed(epoch))
+
+    def batch(self, index: Tensor, noise: torch.Generator | None = None) -> Batch:
+        """The images (B, C, H, W), float in [0, 1], and labels (B,) or None, of the numbers ``index``, (B,)."""
+        images, labels = self.dataset.images, self.dataset.labels
+        x = images.index_select(0, index).to(torch.float32).div_(255)
+        if noise is not None:
+            x = torch.bernoulli(x, generator=noise)
+        return x, None if labels is None else labels.index_select(0, index)
+
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """The batches of epoch number ``epoch``: images (B, C, H, W) float in [0, 1], labels (B,) or None."""
-        images, labels = self.dataset.images, self.dataset.labels
-        noise = None
-        if self.binarization == "dynamic":
-            noise = torch.Generator(images.device).manual_seed(derive_seed(self.seed, Stream.BINARIZATION, epoch))
-        for index in torch.split(self.order(epoch).to(images.device), self.batch_size):
-            x = images.index_select(0, index).to(torch.float32).div_(255)
-            if noise is not None:
-                x = torch.bernoulli(x, generator=noise)
-            yield x, None if labels is None else labels.index_select(0, index)
+        noise = self.noise(epoch)
+        for index in torch.split(self.order(epoch).to(self.dataset.images.device), self.batch_size):
+            yield self.batch(index, noise)
 
 
 class LoaderBatches:
@@ -141,6 +169,7 @@ class LoaderBatches:
         self.num_classes = None if labels is None else int(labels.max()) + 1
         self.binarization: Binarization = getattr(loader.dataset, "binarization", "none")
         self.num_images: int | None = None
+        self.fingerprint: int | None = None
         self.num_batches: int | None = None
         self.smallest_batch: int | None = None
         if not isinstance(loader.dataset, IterableDataset):

@@ -9,6 +9,7 @@ from mnistvae.training.history import History, Record
 from mnistvae.training.interrupts import Interrupted
 from mnistvae.training.logs import CSVLog, JSONLinesLog, TensorBoardLog
 from mnistvae.training.optimizers import EMA, cosine, one_cycle
+from mnistvae.training.pictures import SampleGrid
 from mnistvae.training.progress import Progress
 from mnistvae.training.stopping import EarlyStopping
 from mnistvae.training.trainer import Trainer
@@ -25,6 +26,7 @@ __all__ = [
     "JSONLinesLog",
     "Progress",
     "Record",
+    "SampleGrid",
     "Snapshot",
     "State",
     "TensorBoardLog",

@@ -85,19 +85,30 @@ def resolve_schedule(schedule: str | LearningRate | None) -> LearningRate | None
     return schedule
 
 
-def make_optimizer(make: MakeOptimizer, weights: Sequence[nn.Parameter], learning_rate: float) -> torch.optim.Optimizer:
+def make_optimizer(
+    make: MakeOptimizer, weights: Sequence[nn.Parameter], learning_rate: float, *, capturable: bool = False
+) -> torch.optim.Optimizer:
     """The optimizer; fused where its class has it and its weights' device knows it.
+
+    Args:
+        make: called as ``make(weights, lr=learning_rate)``.
+        weights: what it updates.
+        learning_rate: its rate.
+        capturable: if its class has such a form, make it one whose steps can be recorded; its rate is a tensor then.
 
     Raises:
         ComponentError: ``make`` does not give an optimizer of these weights.
     """
-    fused: dict[str, Any] = {}
+    options: dict[str, Any] = {"lr": learning_rate}
+    known = _parameters(make)
     kinds = {weight.device.type for weight in weights}
     chosen = make.keywords if hasattr(make, "keywords") else {}  # of a functools.partial
-    if "fused" in _parameters(make) and not chosen.keys() & {"fused", "foreach"} and kinds <= {"cpu", "cuda", "mps"}:
-        fused = {"fused": True}
+    if "fused" in known and not chosen.keys() & {"fused", "foreach"} and kinds <= {"cpu", "cuda", "mps"}:
+        options["fused"] = True
+    if capturable and "capturable" in known:
+        options |= {"lr": torch.tensor(learning_rate, device=weights[0].device), "capturable": True}
     try:
-        optimizer = make(weights, lr=learning_rate, **fused)
+        optimizer = make(weights, **options)
     except (TypeError, ValueError) as error:
         raise ComponentError(
             "optimizer to be called as optimizer(parameters, lr=...)",
@@ -139,12 +150,20 @@ class EMA:
         self.live = {name: tensor for name, tensor in live.items() if tensor.is_floating_point()}
         self.average = {name: tensor.detach().clone() for name, tensor in self.live.items()}
         self.swapped = False
+        # A tensor, so that a recorded step sees it change.
+        self._share = torch.zeros((), device=next(iter(self.live.values())).device)
+
+    def advance(self, step: int) -> None:
+        """Set the decay for step number ``step``, from 0."""
+        self._share.fill_(1 - min(self.decay, (1 + step) / (10 + step)))
 
     @torch.no_grad()
-    def update(self, step: int) -> None:
-        """Take in the weights after step number ``step``, from 0."""
-        decay = min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(list(self.average.values()), list(self.live.values()), 1 - decay)
+    def update(self) -> None:
+        """Take in the weights."""
+        average = list(self.average.values())
+        steps = torch._foreach_sub(list(self.live.values()), average)  # noqa: SLF001
+        torch._foreach_mul_(steps, self._share)
+        torch._foreach_add_(average, steps)
 
     @contextmanager
     def applied(self) -> Iterator[None]:

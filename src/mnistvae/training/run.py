@@ -5,10 +5,10 @@ from __future__ import annotations
 import functools
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, repeat
 from typing import Any
 
 import torch
@@ -25,6 +25,7 @@ from mnistvae.training.callbacks import Callback, State
 from mnistvae.training.checkpoints import Snapshot, pack, under, unpack
 from mnistvae.training.checks import check_steps
 from mnistvae.training.distributed import ALONE, World
+from mnistvae.training.graphs import RecordedStep
 from mnistvae.training.history import Record
 from mnistvae.training.interrupts import Signals
 from mnistvae.training.optimizers import EMA, LearningRate
@@ -67,7 +68,6 @@ class Run:
     source: BatchSource
     held_out: BatchSource | None
     step: Step
-    ema: EMA | None
     learning_rate: LearningRate | None
     #: Steps in the whole run, where that is known.
     total_steps: int
@@ -79,6 +79,8 @@ class Run:
     #: What has to be the same after a resume.
     settings: dict[str, Any]
     world: World = ALONE
+    #: The step on full batches, where it is recorded.
+    recorded: RecordedStep | None = None
     #: The state of the generators in mid-epoch, after a resume.
     generators: dict[str, Tensor] = field(default_factory=dict)
 
@@ -91,7 +93,7 @@ class Run:
         self.pending = False
         if self.world.size > 1:
             self.step.exchange = self._exchange
-        self._rates = [group["lr"] for group in self.step.optimizer.param_groups]
+        self._rates = [float(group["lr"]) for group in self.step.optimizer.param_groups]
 
     @property
     def finished(self) -> bool:
@@ -110,6 +112,11 @@ class Run:
         """The listeners that are called in this process."""
         return [listener for listener in self.listeners if self.world.writes or listener.everywhere]
 
+    @property
+    def ema(self) -> EMA | None:
+        """The averaged weights, where there are any."""
+        return self.step.ema
+
     def averaged(self) -> AbstractContextManager[None]:
         """A block in which the model has the averaged weights, where there are any."""
         return nullcontext() if self.ema is None else self.ema.applied()
@@ -122,18 +129,17 @@ class Run:
         look = 1 if device.type == "cpu" else _PATIENCE
         self.model.train()
         with seeded(derive_seed(self.seed, Stream.TRAINING, state.epoch), device):
-            for group in self._groups():
+            for n, take in self._steps():
                 if self.budget.steps is not None and state.step >= self.budget.steps:
                     state.stop = state.stop or self.budget.over(state.step)
                 if state.stop:
                     break  # a resume after the last step
                 self._wishes = [float(signals.received or 0), float(bool(self.budget.over(state.step)))]
-                rows.append(self._one_step(group))
+                rows.append(self._one_step(n, take))
                 if len(rows) >= look:
                     check_steps(rows, state.step - 1, state.batch - 1, state.epoch)
                     rows.clear()
                 state.seconds = before + time.perf_counter() - started
-                n = sum(len(x) for x, _ in group)
                 for listener in self._heard():
                     listener.on_batch_end(state, n)
                 state.stop = state.stop or self._over(signals)
@@ -167,32 +173,43 @@ class Run:
         self.world.add([*gradients, wishes])
         self._wishes = wishes.tolist()
 
-    def _one_step(self, group: Group) -> Tensor:
+    def _one_step(self, n: int, take: Callable[[], Tensor]) -> Tensor:
+        """Take a step on ``n`` images, after setting what changes with its number."""
         state = self.state
         self.model.objective.advance(state.step)
+        if self.ema is not None:
+            self.ema.advance(state.step)
         if self.learning_rate is not None:
             factor = self.learning_rate(state.step, self.total_steps)
             for parameters, rate in zip(self.step.optimizer.param_groups, self._rates, strict=True):
-                parameters["lr"] = rate * factor
-        row = self.step(group, self.world)
-        if self.ema is not None:
-            self.ema.update(state.step)
+                if isinstance(parameters["lr"], Tensor):
+                    parameters["lr"].fill_(rate * factor)
+                else:
+                    parameters["lr"] = rate * factor
+        row = take()
         state.sums = _sums(state).add_(row)
-        state.images += sum(len(x) for x, _ in group)
+        state.images += n
         state.step += 1
         state.batch += 1
         return row
 
-    def _groups(self) -> Iterator[Group]:
-        """The groups of batches of this epoch; those that were done before a resume are passed over."""
-        batches = self.source.epoch(self.state.epoch)
-        groups = iter(lambda: list(islice(batches, self.accumulate)), [])
-        if self.state.batch:
-            deque(islice(groups, self.state.batch), maxlen=0)
-            if self.generators:
-                _restore_generators(self.generators, self.model.device)
-                self.generators = {}
-        yield from groups
+    def _steps(self) -> Iterator[tuple[int, Callable[[], Tensor]]]:
+        """The steps of this epoch: their images, and what takes them. Those done before a resume are passed over."""
+        done, recorded = self.state.batch, self.recorded
+        full = 0
+        if recorded is None:
+            batches = self.source.epoch(self.state.epoch)
+            groups: Iterator[Group] = iter(lambda: list(islice(batches, self.accumulate)), [])
+            deque(islice(groups, done), maxlen=0)
+        else:
+            full, groups = recorded.begin(self.state.epoch, done)
+        if done and self.generators:
+            _restore_generators(self.generators, self.model.device)
+            self.generators = {}
+        if recorded is not None:
+            yield from repeat((recorded.images, recorded), full)
+        for group in groups:
+            yield sum(len(x) for x, _ in group), functools.partial(self.step, group, self.world)
 
     def _examples(self) -> Batch:
         """The first batch of an epoch that is never trained on, so that nothing is used up."""
@@ -274,6 +291,9 @@ class Run:
         try:
             self.model.load_state_dict(weights)
             self.step.optimizer.load_state_dict(unpack(info["optimizer"], tensors))
+            for group in self.step.optimizer.param_groups:
+                if isinstance(group["lr"], Tensor):
+                    group["lr"] = group["lr"].to(self.model.device)
         except (RuntimeError, KeyError, ValueError) as error:
             reason = " ".join(str(error).split())[:200]
             raise FileFormatError("a checkpoint of this model", reason, "make the model as it was made then") from error
@@ -299,7 +319,7 @@ class Run:
     def _facts(self) -> list[Any]:
         """What is known of the data for training and for validation."""
         return [
-            None if batches is None else [batches.name, batches.num_images, list(batches.image_shape)]
+            None if batches is None else [batches.name, batches.num_images, list(batches.image_shape), batches.fingerprint]
             for batches in (self.source, self.held_out)
         ]
 

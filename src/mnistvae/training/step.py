@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from mnistvae.errors import ComponentError, SettingError
 from mnistvae.models import VAE
 from mnistvae.objectives import Terms
 from mnistvae.training.distributed import ALONE, World
+from mnistvae.training.optimizers import EMA
 
 __all__ = ["Batch", "Group", "Step", "resolve_precision", "sums_of"]
 
@@ -35,6 +36,7 @@ class Step:
         compile: compile forward and loss for batches of ``batch_size``; others are computed as usual.
         batch_size: images of this process in a full batch.
         clip_norm: largest norm of the gradient, or None.
+        ema: average of the weights, or None.
         exchange: adds up the gradients, and the sums, of several processes, in place.
     """
 
@@ -47,6 +49,7 @@ class Step:
         compile: bool = False,  # noqa: A002 (the word that everyone knows)
         batch_size: int = 0,
         clip_norm: float | None = None,
+        ema: EMA | None = None,
         exchange: Callable[[list[Tensor]], None] | None = None,
     ) -> None:
         self.model = model
@@ -55,11 +58,14 @@ class Step:
         self.autocast = autocast
         self.batch_size = batch_size
         self.clip_norm = clip_norm
+        self.ema = ema
         self.exchange = exchange
         self.compiled: Callable[..., tuple[Tensor, Tensor]] | None = None
         if compile:
             with _compiling():
-                self.compiled = torch.compile(self.forward, dynamic=False)
+                # On a CPU the compiler's own random numbers are slow, and others than those of an uncompiled step.
+                options: dict[str, Any] | None = {"fallback_random": True} if model.device.type == "cpu" else None
+                self.compiled = torch.compile(self.forward, dynamic=False, options=options)
         #: Whether a loss was looked at and found right, as that of a run's first step is.
         self.checked = False
         self._compiled_before = False
@@ -88,6 +94,8 @@ class Step:
         if self.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.weights, self.clip_norm)
         self.optimizer.step()
+        if self.ema is not None:
+            self.ema.update()
         return sums
 
     def forward(self, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
