@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, linear, relu
 
 import mnistvae as mv
-from mnistvae.training.products import fast_products
+from mnistvae._products import fast_products
 
 BATCH = 128
 

@@ -43,8 +43,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchvision import datasets, transforms
 
 import mnistvae as mv
+from mnistvae._products import fast_products
 from mnistvae.training import Callback, State
-from mnistvae.training.products import fast_products
 
 BATCH = 128
 #: Inputs and outputs of the linear maps of 784-400-20, and whether the gradient of the input is needed.

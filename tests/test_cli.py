@@ -37,6 +37,7 @@ from mnistvae import (
 )
 from mnistvae.cli import cli
 from mnistvae.cli.options import setting_text
+from mnistvae.metrics import Evaluation, evaluate
 from mnistvae.networks import MLPDecoder, MLPEncoder
 from mnistvae.objectives import Terms
 from mnistvae.priors import Flow, GaussianMixture, VampPrior
@@ -333,6 +334,52 @@ def test_reconstruct(run: Run, tmp_path: Path) -> None:
 
 def test_reconstruct_with_a_conditional_model_that_names_no_dataset(conditional: Path) -> None:
     assert succeed("reconstruct", conditional, "-n", 3).startswith("wrote ")
+
+
+@pytest.mark.filterwarnings("ignore:the mutual information", "ignore:the log-likelihood of", "ignore:.*biased upwards")
+def test_evaluate(plane: Path, few: dict[str, ImageDataset], tmp_path: Path) -> None:
+    out = succeed("evaluate", plane, "--num-samples", 3, "--no-progress", "--seed", 2, "--out", tmp_path / "all")
+    assert set(content(tmp_path / "all")) == {"metrics.json", "by_class.csv"}
+    found = Evaluation.from_json(tmp_path / "all" / "metrics.json")
+    expected = evaluate(load(plane), few["test"], train=few["train"], num_samples=3, seed=2)
+    assert [figure.value for figure in found] == [figure.value for figure in expected]
+    assert (found.protocol["images"], found.protocol["seed"]) == (30, 2)
+    lines = out.splitlines()
+    assert lines[0] == f"{plane} on 30 test images of mnist-mini, grey-bce"
+    assert lines[2 : 2 + len(found)] == str(found).splitlines()
+    assert lines[-2:] == [f"wrote {tmp_path / 'all' / name}" for name in ("metrics.json", "by_class.csv")]
+    assert len((tmp_path / "all" / "by_class.csv").read_text().splitlines()) == 1 + len(found.by_class)
+
+
+def test_evaluate_some_figures_on_some_images(plane: Path, few: dict[str, ImageDataset], tmp_path: Path) -> None:
+    quiet = ["--only", "reconstruction", "--no-progress"]
+    succeed("evaluate", plane, *quiet, "--limit", 7, "--out", tmp_path / "a")
+    found = Evaluation.from_json(tmp_path / "a" / "metrics.json")
+    assert found.names() == ["mse", "mae", "psnr", "ssim"]
+    assert found.protocol["images"] == 7
+    before = content(tmp_path / "a")
+    assert "a folder without metrics.json" in fail("evaluate", plane, *quiet, "--out", tmp_path / "a")
+    assert content(tmp_path / "a") == before
+    out = succeed("evaluate", plane, *quiet)
+    (folder,) = plane.parent.glob("evaluated-*")
+    assert f"wrote {folder / 'metrics.json'}" in out
+
+
+def test_evaluate_binarizes_as_training_did(few: dict[str, ImageDataset], tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    path = save(VAE(2), tmp_path / "a.safetensors", {"dataset": "mnist-mini", "binarization": "dynamic"})
+    quiet = ["--only", "likelihood", "--num-samples", 2, "--no-progress"]
+    assert "binarized-dynamic" in succeed("evaluate", path, *quiet, "--out", tmp_path / "a")
+
+
+def test_evaluate_with_a_setting_that_makes_no_sense(plane: Path, few: Any, tmp_path: Path) -> None:
+    for options, message in (
+        (["--limit", 0], "limit as a number of images of at least 1"),
+        (["--num-samples", 0, "--only", "likelihood"], "num_samples as an integer of at least 1"),
+        (["--batch-size", 0], "batch_size as an integer of at least 1"),
+    ):
+        assert message in fail("evaluate", plane, *options, "--no-progress", "--out", tmp_path / "bad")
+        assert not (tmp_path / "bad").exists()
 
 
 @pytest.mark.parametrize(("covariance", "components"), [("full", 4), ("diag", 2)])

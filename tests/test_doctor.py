@@ -16,7 +16,7 @@ from mnistvae._random import seeded
 from mnistvae.errors import SettingError
 from mnistvae.networks import MLPDecoder, MLPEncoder
 from mnistvae.objectives import ELBO, Objective, Terms
-from mnistvae.training import Callback, Checkpoint, Doctor, State, active_units
+from mnistvae.training import Callback, Checkpoint, Doctor, State
 
 SHAPE = (1, 28, 28)
 
@@ -168,26 +168,6 @@ def test_looking_changes_nothing(tmp_path: Path) -> None:
     settings: dict[str, Any] = {"epochs": 4, "batch_size": 32, "learning_rate": 0.003}
     Trainer(**settings, progress=False, device="cpu").fit(alone, digits())
     assert all(torch.equal(tensor, alone.state_dict()[name]) for name, tensor in looked.state_dict().items())
-
-
-def test_active_units_by_hand() -> None:
-    class Linear(MLPEncoder):
-        """The code is the image's pixels: the first moves much, the second little, the third not at all."""
-
-        def forward(self, x: Any, y: Any = None) -> Any:
-            flat = x.flatten(1)
-            means = torch.stack([flat[:, 0], 0.01 * flat[:, 0], torch.full_like(flat[:, 0], 5.0)], 1)
-            posterior = super().forward(x, y)
-            return type(posterior)(means, torch.zeros_like(means))
-
-    model = vae(3)
-    model.encoder.__class__ = Linear
-    x = torch.zeros(4, *SHAPE)
-    x[:2] = 1.0  # a variance of 1/3
-    assert active_units(model, x) == 1
-    assert active_units(model, x, threshold=1e-6) == 2
-    assert active_units(model, x, threshold=0.4) == 0
-    assert model.training, "the model is left in the mode that it was in"
 
 
 @pytest.mark.parametrize("settings", [{"patience": 0}, {"active": -0.1}, {"active": float("nan")}])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mnistvae.training import products
+from mnistvae import _products as products
 
 
 def precision() -> str:

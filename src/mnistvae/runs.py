@@ -11,7 +11,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from mnistvae import fitting
+from mnistvae import fitting, metrics
 from mnistvae._checks import check_count
 from mnistvae._component import class_finder, from_spec, to_spec
 from mnistvae._files import make_folder, write_atomically
@@ -43,6 +43,7 @@ __all__ = [
     "RUN_FILES",
     "Run",
     "Start",
+    "evaluate",
     "fit_prior",
     "generate",
     "read_start",
@@ -243,6 +244,64 @@ def reconstruct(
     picture = _reconstructions(model, as_trained(one_of_each(data, n), binarization))
     with _claimed(folder, ["reconstructions.png"], "reconstructions.png") as target:
         return write_figure(picture, target / "reconstructions.png")
+
+
+def evaluate(
+    model: VAE,
+    data: ImageDataset,
+    folder: str | os.PathLike[str],
+    *,
+    train: ImageDataset | None = None,
+    num_samples: int = 500,
+    include: Sequence[metrics.Group] = metrics.GROUPS,
+    limit: int | None = None,
+    inception: bool = False,
+    batch_size: int = 512,
+    seed: int = 0,
+    progress: bool = False,
+    metadata: Mapping[str, Any] | None = None,
+) -> metrics.Evaluation:
+    """Measure a model (see :func:`mnistvae.metrics.evaluate`) and write ``metrics.json`` and ``by_class.csv``.
+
+    Args:
+        model: a trained model.
+        data: images that it was not trained on.
+        folder: made if need be.
+        train: the images that it was trained on.
+        num_samples: importance samples an image.
+        include: the families of figures wanted.
+        limit: only so many of the images, and as many samples.
+        inception: also judge samples by torchvision's Inception-v3.
+        batch_size: images at once.
+        seed: of every draw.
+        progress: show a bar.
+        metadata: what the model's file says beside the model; the images are binarized as it says.
+
+    Raises:
+        OutputError: the folder holds such files already, or cannot be written.
+        MnistvaeError: what :func:`mnistvae.metrics.evaluate` raises.
+    """
+    if limit is not None:
+        data = data[: check_count("limit as a number of images of at least 1", limit)]
+    about = metadata or {}
+    with _claimed(folder, ["metrics.json", "by_class.csv"], "metrics.json") as target:
+        found = metrics.evaluate(
+            model,
+            data,
+            train=train,
+            num_samples=num_samples,
+            binarization=about.get("binarization", "none"),
+            include=include,
+            inception=inception,
+            batch_size=batch_size,
+            seed=seed,
+            progress=progress,
+        )
+        found = replace(found, protocol={**found.protocol, "recipe": about.get("recipe", "")})
+        found.to_json(target / "metrics.json")
+        if found.by_class:
+            found.to_csv(target / "by_class.csv")
+    return found
 
 
 def fit_prior(

@@ -10,6 +10,7 @@ from typing import IO, Any
 import click
 
 from mnistvae._version import __version__
+from mnistvae.cli.evaluate import evaluate
 from mnistvae.cli.fit_prior import fit_prior
 from mnistvae.cli.generate import generate
 from mnistvae.cli.info import info
@@ -66,7 +67,7 @@ def cli() -> None:
     """
 
 
-for command in (train, generate, reconstruct, fit_prior, info, recipes):
+for command in (train, generate, reconstruct, evaluate, fit_prior, info, recipes):
     cli.add_command(command)
 
 

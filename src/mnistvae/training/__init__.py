@@ -4,7 +4,7 @@ from mnistvae.training.callbacks import Callback, State
 from mnistvae.training.checkpoints import Checkpoint, Snapshot, read_checkpoint, write_checkpoint
 from mnistvae.training.devices import resolve_device
 from mnistvae.training.distributed import rank_here, restarted
-from mnistvae.training.doctor import Doctor, active_units
+from mnistvae.training.doctor import Doctor
 from mnistvae.training.history import History, Record
 from mnistvae.training.interrupts import Interrupted
 from mnistvae.training.logs import CSVLog, JSONLinesLog, TensorBoardLog
@@ -31,7 +31,6 @@ __all__ = [
     "State",
     "TensorBoardLog",
     "Trainer",
-    "active_units",
     "cosine",
     "one_cycle",
     "rank_here",

@@ -6,14 +6,12 @@ import math
 import warnings
 
 import torch
-from torch import Tensor
 
 from mnistvae._checks import check_count, check_number
 from mnistvae._modes import evaluating
-from mnistvae.models import VAE
 from mnistvae.training.callbacks import Callback, State
 
-__all__ = ["Doctor", "active_units"]
+__all__ = ["Doctor"]
 
 
 class Doctor(Callback):
@@ -61,7 +59,7 @@ class Doctor(Callback):
                 "lower beta, let it grow (mnistvae.schedules), or give it free_bits",
             )
             return
-        found = active_units(state.model, *state.examples())
+        found = _active(state)
         if found < max(1.0, self.active * latent_dim):
             self._say(
                 "collapse",
@@ -75,20 +73,10 @@ class Doctor(Callback):
             warnings.warn(text, stacklevel=3)
 
 
-@torch.no_grad()
-def active_units(model: VAE, x: Tensor, y: Tensor | None = None, threshold: float = 0.01) -> int:
-    r"""Latent dimensions that say something of the image.
+def _active(state: State) -> int:
+    """Active units over the run's examples."""
+    from mnistvae.metrics.latent import active_units
 
-    .. math:: \left|\left\{ j : \operatorname{Var}_x\left(\mathbb{E}_{q(z \mid x)}[z_j]\right) > \delta \right\}\right|
-
-    Burda et al. (2016), section 5.
-
-    Args:
-        model: the model.
-        x: images (B, C, H, W), at least two.
-        y: labels, for a conditional model.
-        threshold: delta.
-    """
-    with evaluating(model):
-        means = model.encode(x, y if model.num_classes is not None else None).mean
-    return int((means.var(0) > threshold).sum())
+    x, y = state.examples()
+    with torch.no_grad(), evaluating(state.model):
+        return active_units(state.model.encode(x, y if state.model.num_classes is not None else None).mean)

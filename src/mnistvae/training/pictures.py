@@ -7,7 +7,6 @@ import os
 from pathlib import Path
 
 import torch
-from PIL import Image
 
 from mnistvae._checks import check_count, check_seed
 from mnistvae._files import make_folder, write_atomically
@@ -46,6 +45,8 @@ class SampleGrid(Callback):
     def on_epoch_end(self, state: State) -> None:
         if state.epoch % self.every and not state.stop and state.epoch != state.epochs:
             return
+        from PIL import Image
+
         columns = state.model.num_classes or 8
         noise = torch.Generator().manual_seed(self.seed)
         images = state.model.sample(self.rows * columns, generator=noise)

@@ -318,10 +318,8 @@ class Run:
 
     def _facts(self) -> list[Any]:
         """What is known of the data for training and for validation."""
-        return [
-            None if batches is None else [batches.name, batches.num_images, list(batches.image_shape), batches.fingerprint]
-            for batches in (self.source, self.held_out)
-        ]
+        known = [batches for batches in (self.source, self.held_out) if batches is not None]
+        return [[one.name, one.num_images, list(one.image_shape), one.fingerprint] for one in known]
 
     def _check(self, info: dict[str, Any]) -> None:
         if info["model"] != _description(self.model):

@@ -13,6 +13,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from mnistvae._checks import check_choice, check_count, check_number, check_seed
+from mnistvae._products import fast_products
 from mnistvae._random import seeded
 from mnistvae.data import Binarization, ImageDataset, as_dataset, batch_source
 from mnistvae.errors import ComponentError, SettingError
@@ -27,7 +28,6 @@ from mnistvae.training.graphs import recorded_step, recorder_for
 from mnistvae.training.history import History, Record
 from mnistvae.training.interrupts import Interrupted, Signals, watched_signals
 from mnistvae.training.optimizers import EMA, LearningRate, MakeOptimizer, make_optimizer, resolve_schedule
-from mnistvae.training.products import fast_products
 from mnistvae.training.progress import Progress
 from mnistvae.training.run import Budget, Run
 from mnistvae.training.step import Step, resolve_precision

@@ -1,0 +1,426 @@
+"""All figures of a model in one call."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias, get_args
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, MultivariateNormal
+
+from mnistvae._checks import check_choice, check_count, check_seed
+from mnistvae._modes import evaluating
+from mnistvae._products import fast_products
+from mnistvae._random import seeded
+from mnistvae._version import __version__
+from mnistvae.data import Binarization, ImageDataset
+from mnistvae.distributions import DiagonalNormal, kl_by_dimension
+from mnistvae.errors import ComponentError, DataError
+from mnistvae.metrics.classification import Kind, classify_codes
+from mnistvae.metrics.digits import DIGIT_SHAPE, classify
+from mnistvae.metrics.evaluation import Direction, Evaluation, Figure
+from mnistvae.metrics.generation import classifier_score, frechet_distance, label_accuracy, precision_recall
+from mnistvae.metrics.inception import inception_features
+from mnistvae.metrics.latent import active_units, kl_parts, mig, sap, unit_activity
+from mnistvae.metrics.likelihood import bits_per_dimension, elbo, importance_sampled_nll
+from mnistvae.metrics.reconstruction import mae, mse, psnr, ssim
+from mnistvae.models import VAE
+
+__all__ = ["GROUPS", "Group", "evaluate"]
+
+#: Families of figures, in the order of the table.
+Group: TypeAlias = Literal["reconstruction", "likelihood", "latent", "generation"]
+GROUPS: tuple[Group, ...] = get_args(Group)
+
+#: Images without which samples are not judged: precision and recall take the third neighbour.
+_FEWEST = 5
+#: Data whose images the digit classifier can read.
+_DIGITS = ("mnist", "mnist-mini", "qmnist", "emnist-digits", "emnist-mnist")
+#: Most codes that classifiers of codes learn from.
+_CODES_TO_LEARN_FROM = 10_000
+_CLASSIFIERS: dict[Kind, str] = {
+    "knn": "knn_accuracy",
+    "logistic": "logistic_accuracy",
+    "random-forest": "forest_accuracy",
+}
+
+
+def evaluate(
+    model: VAE,
+    data: ImageDataset,
+    *,
+    train: ImageDataset | None = None,
+    num_samples: int = 500,
+    binarization: Binarization = "none",
+    include: Sequence[Group] = GROUPS,
+    num_generated: int | None = None,
+    inception: bool = False,
+    batch_size: int = 512,
+    seed: int = 0,
+    progress: bool = False,
+) -> Evaluation:
+    """Measure a model: what it reconstructs, how probable it finds images, what its codes hold, what it makes up.
+
+    Each figure is a function of its own in :mod:`mnistvae.metrics`, and says in the table how it was made. What the
+    data or the model do not allow is left out, and :attr:`Evaluation.left_out` says why.
+
+    Args:
+        model: the model, on the device to measure on.
+        data: images that it was not trained on; labels give figures by class.
+        train: the images that it was trained on, with labels: classifiers of codes learn from them.
+        num_samples: importance samples an image for the log-likelihood.
+        binarization: what the model's training did to grey images; the same is done to these, once, under ``seed``.
+            Generated images are compared with the grey ones.
+        include: the families of figures wanted.
+        num_generated: images to draw (default: as many as there are in ``data``).
+        inception: also measure the samples by torchvision's Inception-v3, which is downloaded once and slow on a CPU.
+        batch_size: images at once.
+        seed: of every draw.
+        progress: show a bar.
+
+    Raises:
+        DataError: data that do not fit the model, or values that are not finite.
+        SettingError: a setting that makes no sense.
+
+    Example:
+        >>> digits = mv.load_dataset("mnist-mini", "test")[:200]
+        >>> found = mv.metrics.evaluate(mv.VAE(latent_dim=2), digits, include=["reconstruction"])
+        >>> found.names()
+        ['mse', 'mae', 'psnr', 'ssim']
+    """
+    for group in include:
+        check_choice("include", group, GROUPS)
+    check_seed(seed)
+    check_count("batch_size as an integer of at least 1", batch_size)
+    generated = check_count("num_generated as an integer of at least 1", num_generated or len(data))
+    seen = _as_seen(data, binarization, seed)
+    binarization = binarization if data.binarization == "none" else data.binarization
+    task = _Task(model, seen, data, train, num_samples, binarization, generated, inception, batch_size, seed, progress)
+    todo: dict[Group, Callable[[], None]] = {
+        "reconstruction": task.reconstruction,
+        "likelihood": task.likelihood,
+        "latent": task.latent,
+        "generation": task.generation,
+    }
+    for group in GROUPS:
+        if group in include:
+            todo[group]()
+    return task.result()
+
+
+@dataclass
+class _Task:
+    """An evaluation under way: the figures so far."""
+
+    model: VAE
+    #: The images as the model sees them, and as they came.
+    seen: ImageDataset
+    grey: ImageDataset
+    train: ImageDataset | None
+    num_samples: int
+    binarization: Binarization
+    num_generated: int
+    inception: bool
+    batch_size: int
+    seed: int
+    progress: bool
+    figures: list[Figure] = field(default_factory=list)
+    by_image: dict[str, Tensor] = field(default_factory=dict)
+    by_dimension: dict[str, list[float]] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+    protocol: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.tag = self.model.likelihood.tag(self.binarization)
+
+    def result(self) -> Evaluation:
+        labels = self.grey.labels
+        rows: list[dict[str, float]] = []
+        if labels is not None and self.by_image:
+            for label in sorted(set(labels.tolist())):
+                own = (labels == label).cpu()
+                means = {name: _mean(values[own])[0] for name, values in self.by_image.items()}
+                rows.append({"class": label, "images": int(own.sum()), **means})
+        common = {
+            "version": __version__,
+            "torch": torch.__version__,
+            "dataset": self.grey.name,
+            "split": self.grey.split,
+            "images": len(self.grey),
+            "binarization": self.binarization,
+            "tag": self.tag,
+            "seed": self.seed,
+            "device": self.model.device.type,
+        }
+        return Evaluation(tuple(self.figures), tuple(rows), self.by_dimension, common | self.protocol, self.left_out)
+
+    def add(
+        self,
+        name: str,
+        value: float,
+        protocol: str,
+        unit: str = "",
+        better: Direction = "",
+        *,
+        error: float | None = None,
+        tag: str = "",
+    ) -> None:
+        if math.isnan(value):
+            raise DataError(f"{name} to be a number", "NaN", "look at the weights: the model may have diverged")
+        self.figures.append(Figure(name, value, unit, better, protocol, tag, error))
+
+    def add_by_image(
+        self, name: str, values: Tensor, protocol: str, unit: str, better: Direction, tag: str = ""
+    ) -> None:
+        """A mean over the images, its standard error, and the values for the table of the classes."""
+        values = values.cpu()
+        self.by_image[name] = values
+        mean, infinite = _mean(values)
+        if infinite and infinite < len(values):
+            protocol += f"; without {infinite} images where it is infinite"
+        finite = values[values.isfinite()]
+        error = float(finite.std() / math.sqrt(len(finite))) if len(finite) > 1 else None
+        self.add(name, mean, protocol, unit, better, error=error, tag=tag)
+
+    def reconstruction(self) -> None:
+        """From the mean of the posterior, against what the model was shown."""
+        shown: list[Tensor] = []
+        made: list[Tensor] = []
+        with self.bar("reconstruction", len(self.seen)) as done:
+            for part in _parts(self.seen, self.batch_size):
+                x, y = self.inputs(part)
+                with fast_products(self.model.device):
+                    made.append(self.model.reconstruct(x, y).cpu())
+                shown.append(x.cpu())
+                done(len(part))
+            a, b = torch.cat(shown), torch.cat(made)
+            how = "mean of p(x | z) at the mean of q(z | x)"
+            self.add_by_image("mse", mse(a, b), how, "", "lower")
+            self.add_by_image("mae", mae(a, b), how, "", "lower")
+            self.add_by_image("psnr", psnr(a, b), f"{how}, mean over images", "dB", "higher")
+            try:
+                self.add_by_image("ssim", ssim(a, b), f"{how}, 7 x 7 windows", "", "higher")
+            except DataError as error:
+                self.left_out["ssim"] = str(error)
+
+    def likelihood(self) -> None:
+        """The bound and log p(x)."""
+        with self.bar("bound", len(self.seen)) as done:
+            bound = elbo(self.model, self.seen, batch_size=self.batch_size, seed=self.seed, done=done)
+        parts = {"negative_elbo": bound.loss, "reconstruction": bound.reconstruction, "kl": bound.kl}
+        how = {
+            "negative_elbo": f"{self.tag}; reconstruction + kl, beta = 1",
+            "reconstruction": f"{self.tag}; -log p(x | z) at one code",
+            "kl": "from q(z | x) to the prior",
+        }
+        for name, values in parts.items():
+            direction: Direction = "lower" if name == "negative_elbo" else ""
+            self.add_by_image(name, values, how[name], "nats", direction, self.tag)
+        with self.bar("log-likelihood", len(self.seen)) as done:
+            estimate = importance_sampled_nll(self.model, self.seen, self.num_samples, seed=self.seed, done=done)
+        self.protocol["num_samples"] = self.num_samples
+        effective = float(estimate.effective_samples.median())
+        text = f"{self.tag}; {self.num_samples} importance samples, {effective:.3g} of them effective (median)"
+        self.add_by_image("nll", estimate.nll, text, "nats", "lower", self.tag)
+        bits = bits_per_dimension(estimate.mean, self.model.image_shape)
+        self.add("bits_per_dimension", bits, f"{self.tag}; nll a pixel", "bits", "lower", tag=self.tag)
+
+    def latent(self) -> None:
+        """What the codes hold."""
+        if len(self.seen) < 2:
+            names = ("active_units", "mutual_information", "total_correlation", "mig", "sap", *_CLASSIFIERS.values())
+            self.left_out |= dict.fromkeys(names, "it takes two images")
+            return
+        with self.bar("codes", len(self.seen)) as done:
+            means, posterior = self.encode(self.seen, done)
+        found = active_units(means)
+        self.by_dimension["activity"] = unit_activity(means).tolist()
+        self.add("active_units", found, f"of {self.model.latent_dim}, variance of the posterior mean above 0.01")
+        prior = self.prior()
+        kl = None if prior is None or posterior is None else kl_by_dimension(posterior, prior)
+        if kl is None:
+            self.left_out["kl by dimension"] = "the prior's dimensions are not independent, or it sees the label"
+        else:
+            self.by_dimension["kl"] = kl.double().mean(0).tolist()
+        self.information(posterior, prior)
+        labels = self.grey.labels
+        if labels is None or len(set(labels.tolist())) < 2:
+            reason = "the data have no labels" if labels is None else "the data have one class"
+            self.left_out |= dict.fromkeys(("mig", "sap", *_CLASSIFIERS.values()), reason)
+            return
+        self.add("mig", mig(means, labels), "the label as the one factor, 20 bins", "", "higher")
+        self.add("sap", sap(means, labels), "the label as the one factor, decision trees", "", "higher")
+        self.classifiers(means, labels)
+
+    def information(self, posterior: Distribution | None, prior: Distribution | None) -> None:
+        """The parts of the KL divergence over the whole data."""
+        names = ("mutual_information", "total_correlation")
+        if prior is None or posterior is None:
+            reason = "the prior sees the label" if prior is None else "posteriors of this kind cannot be joined"
+            self.left_out |= dict.fromkeys(names, reason)
+            return
+        with self.bar("information", 1) as done:
+            try:
+                parts = kl_parts(posterior, prior, self.seed)
+            except (ComponentError, DataError) as error:
+                self.left_out |= dict.fromkeys(names, str(error))
+                return
+            done(1)
+        for name, how in zip(names, ("between x and z, at most log N", "of the aggregate posterior"), strict=True):
+            part = getattr(parts, name)
+            text = f"{how}; {len(self.seen)} images, one code each"
+            self.add(name, part.value, text, "nats", "", error=part.standard_error)
+
+    def classifiers(self, means: Tensor, labels: Tensor) -> None:
+        """How well the codes tell the classes."""
+        known_labels = None if self.train is None else self.train.labels
+        if self.train is None or known_labels is None:
+            reason = "there are no labelled training images: pass train="
+            self.left_out |= dict.fromkeys(_CLASSIFIERS.values(), reason)
+            return
+        known = _as_seen(self.train[:_CODES_TO_LEARN_FROM], self.binarization, self.seed)
+        known_labels = known_labels[:_CODES_TO_LEARN_FROM]
+        with self.bar("classifiers", len(known) + len(_CLASSIFIERS)) as done:
+            codes, _ = self.encode(known, done)
+            for kind, name in _CLASSIFIERS.items():
+                found = classify_codes(codes, known_labels, means, labels, kind, seed=self.seed)
+                how = f"{kind} on posterior means, learned on {len(known)} of the training images"
+                error = math.sqrt(found.accuracy * (1 - found.accuracy) / len(labels))
+                self.add(name, found.accuracy, how, "", "higher", error=error)
+                done(1)
+
+    def generation(self) -> None:
+        """What samples look like to a classifier."""
+        names = ["fd_digits", "score_digits", "precision", "recall"]
+        names += ["label_accuracy"] if self.model.num_classes is not None else []
+        reason = _unreadable(self.model, self.grey)
+        if min(self.num_generated, len(self.grey)) < _FEWEST:
+            names += ["fd_inception", "score_inception"] if self.inception else []
+            reason = f"it takes {_FEWEST} images of each kind"
+        if reason:
+            self.left_out |= dict.fromkeys(names, reason)
+        if reason and not (self.inception and "fd_inception" not in self.left_out):
+            return
+        self.protocol["generated"] = self.num_generated
+        with self.bar("samples", self.num_generated) as done:
+            made = self.samples(done)
+        if not reason:
+            self.by_digits(made)
+        if self.inception:
+            self.by_inception(made)
+
+    def by_digits(self, made: Tensor) -> None:
+        """Samples and real images, as the digit classifier sees them."""
+        with self.bar("digit classifier", len(made) + len(self.grey)) as done:
+            features, logits = classify(made, batch_size=self.batch_size, device=self.model.device)
+            done(len(made))
+            real, _ = classify(self.grey.images, batch_size=self.batch_size, device=self.model.device)
+            done(len(self.grey))
+        how = f"{len(made)} samples (means of p(x | z)) against {len(self.grey)} images, digit classifier"
+        self.add("fd_digits", frechet_distance(real, features), how, "", "lower")
+        self.add("score_digits", classifier_score(logits).mean, "from 1 to 10, digit classifier", "", "higher")
+        near = precision_recall(real, features)
+        self.add("precision", near.precision, f"{how}, 3 neighbours", "", "higher")
+        self.add("recall", near.recall, f"{how}, 3 neighbours", "", "higher")
+        if self.model.num_classes is not None:
+            share = label_accuracy(logits, torch.arange(len(made)) % self.model.num_classes)
+            error = math.sqrt(share * (1 - share) / len(made))
+            text = "share of the samples that the digit classifier reads as the label asked for"
+            self.add("label_accuracy", share, text, "", "higher", error=error)
+
+    def by_inception(self, made: Tensor) -> None:
+        """Samples and real images, as Inception-v3 sees them."""
+        with self.bar("inception", len(made) + len(self.grey)) as done:
+            features, logits = inception_features(made, device=self.model.device)
+            done(len(made))
+            real, _ = inception_features(self.grey.images, device=self.model.device)
+            done(len(self.grey))
+        how = "torchvision's Inception-v3, near the published weights but not them"
+        self.add("fd_inception", frechet_distance(real, features), how, "", "lower")
+        self.add("score_inception", classifier_score(logits).mean, how, "", "higher")
+
+    def samples(self, done: Callable[[int], object]) -> Tensor:
+        """Images from the prior, their labels going round the classes."""
+        noise = torch.Generator().manual_seed(self.seed)
+        classes = self.model.num_classes
+        made = []
+        for start in range(0, self.num_generated, self.batch_size):
+            numbers = torch.arange(start, min(start + self.batch_size, self.num_generated))
+            labels = None if classes is None else numbers % classes
+            with fast_products(self.model.device):
+                made.append(self.model.sample(len(numbers), labels, generator=noise).cpu())
+            done(len(numbers))
+        return torch.cat(made)
+
+    @torch.no_grad()
+    def encode(self, data: ImageDataset, done: Callable[[int], object]) -> tuple[Tensor, Distribution | None]:
+        """The means of q(z | x), (N, latent_dim), and q(z | x) of all images as one distribution, where that can be."""
+        found: list[Distribution] = []
+        with evaluating(self.model), fast_products(self.model.device):
+            for part in _parts(data, self.batch_size):
+                found.append(self.model.encode(*self.inputs(part)))
+                done(len(part))
+        return torch.cat([part.mean for part in found]), _joined(found)
+
+    def prior(self) -> Distribution | None:
+        """p(z); None where it sees the label."""
+        with torch.no_grad(), evaluating(self.model), seeded(self.seed, self.model.device):
+            labels = None if self.model.num_classes is None else torch.arange(self.model.num_classes)
+            prior = self.model.latent_prior(labels)
+        return None if prior.batch_shape else prior
+
+    def inputs(self, part: ImageDataset) -> tuple[Tensor, Tensor | None]:
+        """Images and, for a conditional model, labels, on the model's device."""
+        if self.model.num_classes is not None and part.labels is None:
+            raise DataError("labels for a conditional model", f"{part.name} without labels", "pass data with labels")
+        device = self.model.device
+        labels = part.labels.to(device) if self.model.num_classes is not None and part.labels is not None else None
+        return part.images.to(device).float() / 255, labels
+
+    @contextmanager
+    def bar(self, what: str, total: int) -> Iterator[Callable[[int], object]]:
+        """A progress bar for a block."""
+        from tqdm import tqdm
+
+        with tqdm(total=total, desc=what, unit="image", leave=False, disable=not self.progress) as bar:
+            yield bar.update
+
+
+def _as_seen(data: ImageDataset, binarization: Binarization, seed: int) -> ImageDataset:
+    """Images as the model saw them in training: grey, or black and white, drawn once."""
+    if binarization == "none" or data.binarization != "none":
+        return data
+    return data.binarized("threshold" if binarization == "threshold" else "static", seed=seed)
+
+
+def _parts(data: ImageDataset, size: int) -> Iterator[ImageDataset]:
+    return (data[start : start + size] for start in range(0, len(data), size))
+
+
+def _mean(values: Tensor) -> tuple[float, int]:
+    """The mean of the values that are finite (infinite where none is), and how many are not."""
+    finite = values[values.isfinite()]
+    return float(finite.mean() if len(finite) else values[0]), len(values) - len(finite)
+
+
+def _joined(parts: Sequence[Distribution]) -> Distribution | None:
+    """Distributions of several batches as one; None for a kind that cannot be joined."""
+    if all(isinstance(part, DiagonalNormal) for part in parts):
+        return DiagonalNormal(*(torch.cat([getattr(part, name) for part in parts]) for name in ("mu", "logvar")))
+    if all(isinstance(part, MultivariateNormal) for part in parts):
+        loc, scale = (torch.cat([getattr(part, name) for part in parts]) for name in ("loc", "scale_tril"))
+        return MultivariateNormal(loc, scale_tril=scale, validate_args=False)
+    return None
+
+
+def _unreadable(model: VAE, data: ImageDataset) -> str:
+    """Why the digit classifier cannot judge, or ""."""
+    if model.image_shape != DIGIT_SHAPE:
+        return f"the digit classifier reads images of shape {DIGIT_SHAPE}, these are {model.image_shape}"
+    if data.name not in _DIGITS:
+        return f"the digit classifier reads MNIST's digits, these are {data.name!r}"
+    return ""

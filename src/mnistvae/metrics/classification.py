@@ -1,0 +1,243 @@
+"""How well codes tell the labels: a classifier of scikit-learn's learns from some codes and is judged on others."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mnistvae._checks import check_choice, check_seed
+from mnistvae.errors import DataError, SettingError
+from mnistvae.images import ArrayLike, Labels, as_labels
+from mnistvae.metrics.latent import as_codes
+
+__all__ = ["Classification", "Kind", "RocAuc", "classify_codes", "roc_auc"]
+
+#: The classifiers of :func:`classify_codes`.
+Kind: TypeAlias = Literal["knn", "logistic", "random-forest", "mlp"]
+
+
+class Classification(NamedTuple):
+    """What a classifier makes of M test codes, of K classes; rates are from 0 to 1, higher is better."""
+
+    #: Share of the codes whose label is predicted.
+    accuracy: float
+    #: Mean over classes of the share that is right among those predicted as the class.
+    precision: float
+    #: Mean over classes of the share that is predicted among those of the class.
+    recall: float
+    #: Mean over classes of the harmonic mean of precision and recall.
+    f1: float
+    #: Numbers of codes, (K, K): a row for each true class, a column for each predicted one.
+    confusion: NDArray[np.int64]
+    #: Labels, (M,).
+    predicted: NDArray[np.int64]
+    #: Of each class, (M, K).
+    probabilities: NDArray[np.float64]
+    #: The labels that rows and columns stand for, (K,), ascending.
+    classes: NDArray[np.int64]
+
+
+class RocAuc(NamedTuple):
+    """Areas under curves of the true against the false positive rate: 0.5 by chance, 1 at best."""
+
+    #: Of each class against all others; NaN where the labels hold only one of the two.
+    by_class: dict[int, float]
+    #: Of the M x K decisions, does code m have label k, taken as one.
+    micro: float
+
+
+def classify_codes(
+    train_codes: ArrayLike,
+    train_labels: Labels,
+    test_codes: ArrayLike,
+    test_labels: Labels,
+    kind: Kind = "knn",
+    *,
+    seed: int = 0,
+    **settings: Any,
+) -> Classification:
+    """How well codes tell the labels: a classifier learns from the training codes and is judged on the test codes.
+
+    The classifiers are scikit-learn's, on one core: ``"knn"``, the 5 nearest neighbours (``KNeighborsClassifier``);
+    ``"logistic"``, a logistic regression of standardised codes (``LogisticRegression``); ``"random-forest"``, 100 trees
+    (``RandomForestClassifier``); ``"mlp"``, one hidden layer of 100 units on standardised codes (``MLPClassifier``).
+
+    Precision, recall and F1 are means over the classes that the test labels or the predictions hold, each weighing the
+    same (macro averages), with 0 where a class is never predicted or never there. A class that only the test labels
+    hold is always predicted wrongly, and its probability is 0.
+
+    Args:
+        train_codes: (N, latent_dim), usually posterior means.
+        train_labels: (N,), of at least two classes.
+        test_codes: (M, latent_dim), of other images.
+        test_labels: (M,).
+        kind: the classifier.
+        seed: of the forest and of the network; the others draw nothing.
+        settings: of scikit-learn's classifier, under its own names, such as ``n_neighbors=1`` or ``max_iter=2000``.
+
+    Raises:
+        DataError: other shapes, more or fewer labels than codes, NaN or infinity, or training labels of one class.
+        SettingError: another kind, or settings that the classifier does not take, such as more neighbours than codes.
+
+    Example:
+        >>> train, test = mv.load_dataset("mnist-mini", "train")[:2000], mv.load_dataset("mnist-mini", "test")[:500]
+        >>> pixels, others = train.images.flatten(1), test.images.flatten(1)  # as if they were codes
+        >>> found = classify_codes(pixels, train.labels, others, test.labels)
+        >>> found.accuracy > 0.85, found.confusion.shape
+        (True, (10, 10))
+    """
+    classifier = _classifier(check_choice("kind", kind, get_args(Kind)), check_seed(seed), settings)
+    train, test = _numbers(train_codes, "training codes"), _numbers(test_codes, "test codes")
+    if train.shape[1] != test.shape[1]:
+        raise DataError(
+            f"test codes of {train.shape[1]} dimensions, as the training codes have",
+            f"{test.shape[1]}",
+            "encode both with one model",
+        )
+    known, true = (as_labels(y, len(x)).cpu().numpy() for x, y in ((train, train_labels), (test, test_labels)))
+    if len(np.unique(known)) < 2:
+        raise DataError("training labels of at least two classes", "one", "pass images of several classes")
+    neighbours = classifier.get_params().get("n_neighbors")
+    if isinstance(neighbours, int | np.integer) and neighbours > len(train):
+        raise SettingError(
+            f"n_neighbors of at most {len(train)}, as many as there are training codes",
+            f"{neighbours}",
+            "pass more codes, or a smaller n_neighbors",
+        )
+    fitted = _fitted(classifier, train, known)
+    predicted = fitted.predict(test)
+    classes = np.union1d(known, true)
+    probabilities = np.zeros((len(test), len(classes)))
+    probabilities[:, np.searchsorted(classes, fitted.classes_)] = fitted.predict_proba(test)
+    return _judged(true, predicted, probabilities, classes)
+
+
+def roc_auc(labels: Labels, probabilities: ArrayLike, classes: ArrayLike | Sequence[int] | None = None) -> RocAuc:
+    r"""Areas under the receiver operating characteristic: of each class against the others, and of all decisions.
+
+    .. math:: \text{AUC}_k = P(p_k(z) > p_k(z') \mid y = k, \, y' \ne k) + \tfrac{1}{2} P(p_k(z) = p_k(z') \mid \dots)
+
+    Fawcett (2006), "An introduction to ROC analysis", section 7; scikit-learn's ``roc_auc_score``. From 0 to 1; higher
+    is better, and 0.5 is chance. A class that no label is of, or that all are of, has no area: NaN, with a warning.
+
+    Args:
+        labels: (M,).
+        probabilities: of each class, (M, K), as :func:`classify_codes` gives them.
+        classes: the label that each column stands for, (K,); 0 to K - 1 by default.
+
+    Raises:
+        DataError: other shapes, fewer than two classes, a label that is none of the classes, NaN or infinity.
+
+    Example:
+        >>> found = roc_auc([0, 0, 1, 1], torch.tensor([[0.9, 0.1], [0.4, 0.6], [0.6, 0.4], [0.2, 0.8]]))
+        >>> found.by_class[1]  # in 3 of 4 pairs the one of class 1 has the higher probability
+        0.75
+    """
+    from sklearn.metrics import roc_auc_score
+
+    scores = _numbers(probabilities, "probabilities", "K")
+    columns = np.arange(scores.shape[1]) if classes is None else torch.as_tensor(classes).cpu().numpy()
+    if columns.shape != (scores.shape[1],) or len(columns) < 2 or len(np.unique(columns)) < len(columns):
+        raise DataError(
+            f"two or more different classes, one for each of {scores.shape[1]} columns",
+            f"{columns.tolist()}",
+            "take classes and probabilities of one classification",
+        )
+    true = as_labels(labels, len(scores)).cpu().numpy()
+    strangers = np.setdiff1d(true, columns)
+    if len(strangers):
+        raise DataError(
+            f"labels that are one of the classes {columns.tolist()}", f"{strangers[0]}", "pass the columns' classes"
+        )
+    decisions = true[:, None] == columns
+    by_class = {
+        int(label): float(roc_auc_score(held, score)) if 0 < held.sum() < len(held) else float("nan")
+        for label, held, score in zip(columns, decisions.T, scores.T, strict=True)
+    }
+    missing = [str(label) for label, area in by_class.items() if np.isnan(area)]
+    if missing:
+        warnings.warn(
+            f"no area under the curve of class {', '.join(missing)}, which is NaN: it takes labels of the class and "
+            "of others; pass more test images, or leave these classes out",
+            stacklevel=2,
+        )
+    return RocAuc(by_class, float(roc_auc_score(decisions.ravel(), scores.ravel())))
+
+
+def _classifier(kind: str, seed: int, settings: dict[str, Any]) -> Any:
+    """An estimator of scikit-learn's, yet to be fitted."""
+    from sklearn.ensemble import RandomForestClassifier
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.neighbors import KNeighborsClassifier
+    from sklearn.neural_network import MLPClassifier
+
+    state = seed % 2**32  # what numpy's generator takes
+    estimator = {
+        "knn": lambda: KNeighborsClassifier(n_neighbors=5, n_jobs=1),
+        "logistic": lambda: LogisticRegression(max_iter=1000, random_state=state),
+        "random-forest": lambda: RandomForestClassifier(n_estimators=100, n_jobs=1, random_state=state),
+        "mlp": lambda: MLPClassifier(max_iter=1000, random_state=state),
+    }[kind]()
+    names = sorted(estimator.get_params().keys() - {"random_state"})
+    for name in settings:
+        if name not in names:
+            fix = "pass it as seed" if name == "random_state" else f"it has {', '.join(names)}"
+            raise SettingError(f"a setting of scikit-learn's {type(estimator).__name__}", repr(name), fix)
+    return estimator.set_params(**settings)
+
+
+def _fitted(classifier: Any, codes: NDArray[np.float64], labels: NDArray[np.int64]) -> Any:
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    iterates = (
+        "max_iter" in classifier.get_params()
+    )  # towards an optimum, which it finds sooner from standardised codes
+    model = make_pipeline(StandardScaler(), classifier) if iterates else classifier
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            model.fit(codes, labels)
+        except (TypeError, ValueError) as error:  # the data are known to be good
+            raise SettingError(f"settings that {type(classifier).__name__} can use", str(error)) from error
+    for warning in caught:
+        if issubclass(warning.category, ConvergenceWarning):
+            warnings.warn(
+                f"{type(classifier).__name__} was not done after {classifier.max_iter} iterations, and may do better: "
+                "pass a larger max_iter",
+                stacklevel=3,
+            )
+        else:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    return model
+
+
+def _judged(
+    true: NDArray[np.int64],
+    predicted: NDArray[np.int64],
+    probabilities: NDArray[np.float64],
+    classes: NDArray[np.int64],
+) -> Classification:
+    from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
+
+    precision, recall, f1, _ = precision_recall_fscore_support(true, predicted, average="macro", zero_division=0)
+    return Classification(
+        float(accuracy_score(true, predicted)),
+        float(precision),
+        float(recall),
+        float(f1),
+        confusion_matrix(true, predicted, labels=classes),
+        predicted,
+        probabilities,
+        classes,
+    )
+
+
+def _numbers(rows: ArrayLike, name: str, columns: str = "latent_dim") -> NDArray[np.float64]:
+    return as_codes(rows, name, columns=columns).cpu().double().numpy()

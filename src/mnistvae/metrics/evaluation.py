@@ -1,0 +1,249 @@
+"""The record of an evaluation: figures, how each was made, and what may be compared with what."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from mnistvae._files import write_atomically
+from mnistvae.errors import DataError, FileFormatError
+
+__all__ = ["Evaluation", "Figure", "compare"]
+
+#: Which way a figure is better; "" where neither is.
+Direction: TypeAlias = Literal["lower", "higher", ""]
+_ARROWS = {"lower": "↓", "higher": "↑", "": " "}
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure with what it takes to read it.
+
+    Example:
+        >>> a = Figure("nll", 86.8, "nats", "lower", tag="binarized-dynamic")
+        >>> b = Figure("nll", 104.9, "nats", "lower", tag="grey-bce")
+        >>> a.better_than(b)
+        Traceback (most recent call last):
+        ...
+        mnistvae.errors.DataError: expected two figures of one tag, got ...
+    """
+
+    #: What it is called.
+    name: str
+    value: float
+    #: "nats", "dB", ..., or "".
+    unit: str = ""
+    #: "lower", "higher" or "".
+    better: Direction = ""
+    #: How it was made, in one line.
+    protocol: str = ""
+    #: Of a likelihood's figure: what it may be compared with.
+    tag: str = ""
+    standard_error: float | None = None
+
+    def better_than(self, other: Figure) -> bool:
+        """Whether this figure is the better one.
+
+        Raises:
+            DataError: they are not figures of one kind, or their tags differ.
+        """
+        if (self.name, self.unit) != (other.name, other.unit):
+            raise DataError(f"another {self.name}", f"{other.name}", "compare figures of one name")
+        if self.tag != other.tag:
+            raise DataError(
+                "two figures of one tag", f"{self.tag!r} and {other.tag!r}", "they are nats of different densities"
+            )
+        if not self.better:
+            raise DataError("a figure that has a better side", self.name, "look at both")
+        return self.value < other.value if self.better == "lower" else self.value > other.value
+
+    def text(self) -> str:
+        """The value with as many digits as it bears."""
+        if not math.isfinite(self.value):
+            return str(self.value)
+        if self.standard_error is not None and 0 < self.standard_error < math.inf:
+            digits = max(0, 1 - math.floor(math.log10(self.standard_error)))
+            return f"{self.value:.{digits}f} ± {self.standard_error:.{digits}f}"
+        if self.value == int(self.value) and abs(self.value) < 1e6:
+            return str(int(self.value))
+        return f"{self.value:.4g}" if abs(self.value) < 1000 else f"{self.value:.1f}"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What :func:`mnistvae.metrics.evaluate` found.
+
+    ``evaluation["nll"]`` is a value, ``evaluation.figure("nll")`` the :class:`Figure`, and ``print(evaluation)`` a
+    table of all.
+    """
+
+    figures: tuple[Figure, ...]
+    #: One row a class: its number, its images, and means over them.
+    by_class: tuple[Mapping[str, float], ...] = ()
+    #: Figures that are one for each latent dimension.
+    by_dimension: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    #: What all figures have in common: data, seed, version, ...
+    protocol: Mapping[str, Any] = field(default_factory=dict)
+    #: What was not measured, and why.
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> float:
+        return self.figure(name).value
+
+    def __iter__(self) -> Iterator[Figure]:
+        return iter(self.figures)
+
+    def __len__(self) -> int:
+        return len(self.figures)
+
+    def __contains__(self, name: object) -> bool:
+        return any(figure.name == name for figure in self.figures)
+
+    def figure(self, name: str) -> Figure:
+        """The figure of that name.
+
+        Raises:
+            KeyError: there is none; the message says why, if it was left out.
+        """
+        for figure in self.figures:
+            if figure.name == name:
+                return figure
+        reason = self.left_out.get(name)
+        raise KeyError(f"{name} was left out: {reason}" if reason else f"{name}, of {', '.join(self.names())}")
+
+    def names(self) -> list[str]:
+        """The names of all figures."""
+        return [figure.name for figure in self.figures]
+
+    def __str__(self) -> str:
+        rows = [
+            (f"{_ARROWS[figure.better]} {figure.name}", figure.text(), figure.unit, figure.protocol)
+            for figure in self.figures
+        ]
+        widths = [max((len(row[column]) for row in rows), default=0) for column in range(3)]
+        lines = [
+            f"{name:{widths[0]}s}  {value:>{widths[1]}s} {unit:{widths[2]}s}  {protocol}".rstrip()
+            for name, value, unit, protocol in rows
+        ]
+        lines += [f"  {name} left out: {reason}" for name, reason in self.left_out.items()]
+        return "\n".join(lines)
+
+    def to_json(self, path: str | os.PathLike[str]) -> Path:
+        """Write everything as JSON, atomically; :meth:`from_json` reads it.
+
+        A value that is not finite becomes a string, since JSON knows none.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        content = {"format": "mnistvae-evaluation", "format_version": _VERSION} | _plain(asdict(self))
+        return write_atomically(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+
+    @classmethod
+    def from_json(cls, path: str | os.PathLike[str]) -> Evaluation:
+        """What :meth:`to_json` wrote.
+
+        Raises:
+            FileFormatError: the file is something else, or of a newer version.
+        """
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            if content["format"] != "mnistvae-evaluation" or content["format_version"] > _VERSION:
+                raise ValueError(f"{content['format']} of version {content['format_version']}")  # noqa: TRY301
+            figures = [
+                Figure(**{**figure, "value": float(figure["value"]), "standard_error": _number(figure)})
+                for figure in content["figures"]
+            ]
+            return cls(
+                tuple(figures),
+                tuple({name: float(value) for name, value in row.items()} for row in content["by_class"]),
+                {name: [float(value) for value in values] for name, values in content["by_dimension"].items()},
+                content["protocol"],
+                content["left_out"],
+            )
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise FileFormatError(
+                f"{path}, written by Evaluation.to_json", f"{type(error).__name__}: {error}", "evaluate the model again"
+            ) from error
+
+    def to_csv(self, path: str | os.PathLike[str]) -> Path:
+        """Write the table of the classes, one a line, atomically.
+
+        Raises:
+            DataError: there is none, since the data had no labels.
+            OutputError: it cannot be written.
+        """
+        if not self.by_class:
+            raise DataError("figures by class", "none", "evaluate data with labels")
+        stream = io.StringIO()
+        writer = csv.DictWriter(stream, list(self.by_class[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(
+            {name: int(value) if name in {"class", "images"} else value for name, value in row.items()}
+            for row in self.by_class
+        )
+        return write_atomically(path, stream.getvalue().encode())
+
+
+def compare(evaluations: Mapping[str, Evaluation]) -> str:
+    """A table of several evaluations, a column each, with the best value of a row marked by a star.
+
+    Args:
+        evaluations: at least two, by name.
+
+    Raises:
+        DataError: they are of different data, or their likelihoods have different tags, or were estimated by
+            different numbers of samples.
+    """
+    if len(evaluations) < 2:
+        raise DataError("at least two evaluations", str(len(evaluations)))
+    first = next(iter(evaluations.values()))
+    for key in ("tag", "dataset", "split", "images", "num_samples", "generated"):
+        found = {str(one.protocol.get(key)) for one in evaluations.values() if key in one.protocol}
+        if len(found) > 1:
+            raise DataError(
+                f"evaluations of one {key}", " and ".join(sorted(found)), "evaluate the models in the same way"
+            )
+    names = [name for name in first.names() if all(name in one for one in evaluations.values())]
+    rows = [["", *evaluations]]
+    for name in names:
+        figures = [one.figure(name) for one in evaluations.values()]
+        best = _best(figures)
+        marks = [figure.text() + (" *" if figure.value == best else "  ") for figure in figures]
+        rows.append([f"{_ARROWS[figures[0].better]} {name} {figures[0].unit}".rstrip(), *marks])
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))])
+        for row in rows
+    )
+
+
+def _best(figures: Sequence[Figure]) -> float | None:
+    values = [figure.value for figure in figures if not math.isnan(figure.value)]
+    if not values or not figures[0].better:
+        return None
+    return min(values) if figures[0].better == "lower" else max(values)
+
+
+def _plain(value: Any) -> Any:
+    """As JSON has it: numbers that are not finite become text."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _number(figure: Mapping[str, Any]) -> float | None:
+    error = figure["standard_error"]
+    return None if error is None else float(error)

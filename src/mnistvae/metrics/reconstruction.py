@@ -1,0 +1,312 @@
+"""How close images are to their reconstructions: one figure an image, in float64.
+
+Two batches are compared image by image. Each may be a torch tensor or a numpy array, (N, C, H, W),
+(N, H, W) or (N, H * W), of floats in [0, 1] or of uint8, which is divided by 255; they may differ in
+form, not in number or size. Nothing here passes over a NaN.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mnistvae._checks import check_number
+from mnistvae.errors import DataError, SettingError
+from mnistvae.images import ArrayLike, ImageShape, Labels, as_images, as_labels
+
+__all__ = ["ClassMean", "by_class", "mae", "mse", "psnr", "ssim"]
+
+#: Side of the window of SSIM, and its two constants, as parts of the data range.
+_WINDOW = 7
+_K1, _K2 = 0.01, 0.03
+#: Pixels that are compared at once: 2 MB in float64 on a CPU, enough to keep an accelerator busy.
+_CHUNK = {"cpu": 2**18}
+_WIDE = 2**23
+#: Pixels of a tile of SSIM, whose sums then stay in a CPU's cache.
+_TILE = {"cpu": 48 * 28 * 28}
+
+
+def mse(a: ArrayLike, b: ArrayLike) -> Tensor:
+    r"""Mean squared error of each image.
+
+    .. math:: \frac{1}{CHW} \sum_i (a_i - b_i)^2
+
+    Lower is better; 0 for equal images, at most 1.
+
+    Args:
+        a: images, (N, C, H, W), (N, H, W) or (N, H * W), float in [0, 1] or uint8.
+        b: what they are compared with, as many and of the same size.
+
+    Returns:
+        (N,), float64, in squares of the data range, on the device of the inputs.
+
+    Raises:
+        DataError: batches that differ in number or size, values that span more than 1, NaN or an infinity.
+
+    Example:
+        >>> mse(torch.zeros(2, 1, 4, 4), torch.full((2, 16), 0.5))
+        tensor([0.2500, 0.2500], dtype=torch.float64)
+    """
+    return torch.cat([(x - y).square_().flatten(1).mean(1) for x, y in _pairs(a, b)])
+
+
+def mae(a: ArrayLike, b: ArrayLike) -> Tensor:
+    r"""Mean absolute error of each image.
+
+    .. math:: \frac{1}{CHW} \sum_i |a_i - b_i|
+
+    Lower is better; 0 for equal images, at most 1. Arguments and errors are those of :func:`mse`.
+
+    Returns:
+        (N,), float64, in parts of the data range, on the device of the inputs.
+
+    Example:
+        >>> mae(torch.zeros(2, 1, 4, 4), torch.full((2, 16), 0.5))
+        tensor([0.5000, 0.5000], dtype=torch.float64)
+    """
+    return torch.cat([(x - y).abs_().flatten(1).mean(1) for x, y in _pairs(a, b)])
+
+
+def psnr(a: ArrayLike, b: ArrayLike, data_range: float = 1.0) -> Tensor:
+    r"""Peak signal-to-noise ratio of each image.
+
+    .. math:: 10 \log_{10} \frac{R^2}{\operatorname{MSE}}
+
+    Higher is better. Equal images have an infinite one, and so has a mean that includes them.
+
+    Args:
+        a: images, (N, C, H, W), (N, H, W) or (N, H * W), float or uint8.
+        b: what they are compared with, as many and of the same size.
+        data_range: R, from the least value that a pixel can have to the greatest; 1 for uint8, which is divided by 255.
+
+    Returns:
+        (N,), float64, dB, on the device of the inputs.
+
+    Raises:
+        DataError: batches that differ in number or size, values that span more than R, NaN or an infinity.
+        SettingError: an R that is not above 0, or another than 1 for uint8.
+
+    Example:
+        >>> psnr(torch.zeros(1, 8, 8), torch.full((1, 8, 8), 0.5))  # 10 log10(4)
+        tensor([6.0206], dtype=torch.float64)
+    """
+    data_range = _checked_range(data_range)
+    errors = [(x - y).square_().flatten(1).mean(1) for x, y in _pairs(a, b, data_range)]
+    return 10 * torch.log10(data_range**2 / torch.cat(errors))
+
+
+@torch.no_grad()
+def ssim(a: ArrayLike, b: ArrayLike, data_range: float = 1.0) -> Tensor:
+    r"""Structural similarity of each image: the mean of a local index over all windows of 7 x 7 pixels.
+
+    .. math:: \frac{(2 \mu_a \mu_b + C_1) (2 \sigma_{ab} + C_2)}
+        {(\mu_a^2 + \mu_b^2 + C_1) (\sigma_a^2 + \sigma_b^2 + C_2)}, \qquad C_1 = (0.01 R)^2, \quad C_2 = (0.03 R)^2
+
+    Wang et al. (2004), "Image quality assessment: from error visibility to structural similarity", equation 13,
+    with uniform windows that lie within the image and with sample (co)variances. This is what scikit-image's
+    ``structural_similarity`` computes by default, here for a whole batch at once. Channels are averaged.
+
+    Higher is better; from -1 to 1, and 1 for equal images.
+
+    Args:
+        a: images, (N, C, H, W), (N, H, W) or (N, H * W), float or uint8, of at least 7 x 7 pixels.
+        b: what they are compared with, as many and of the same size.
+        data_range: R, from the least value that a pixel can have to the greatest; 1 for uint8, which is divided by 255.
+
+    Returns:
+        (N,), float64, on the device of the inputs.
+
+    Raises:
+        DataError: batches that differ in number or size, images smaller than the window, values that span more
+            than R, NaN or an infinity.
+        SettingError: an R that is not above 0, or another than 1 for uint8.
+
+    Example:
+        >>> digits = mv.load_dataset("mnist-mini", "test").images[:3]
+        >>> ssim(digits, digits)
+        tensor([1., 1., 1.], dtype=torch.float64)
+    """
+    data_range = _checked_range(data_range)
+    _, height, width = _common_shape(a, b)
+    if min(height, width) < _WINDOW:
+        raise DataError(
+            f"images of at least {_WINDOW} x {_WINDOW} pixels, the window of SSIM",
+            f"{height} x {width}",
+            "use psnr, or enlarge both",
+        )
+    values = []
+    for x, y in _pairs(a, b, data_range):
+        planes = _ssim_of_planes(x.flatten(0, 1), y.flatten(0, 1), data_range)
+        values.append(planes.view(len(x), -1).mean(1))
+    return torch.cat(values)
+
+
+class ClassMean(NamedTuple):
+    """The mean of a figure over the images of one class, and how many there are."""
+
+    mean: float
+    images: int
+
+
+def by_class(values: ArrayLike, labels: Labels) -> dict[int, ClassMean]:
+    """The mean of a figure over each class.
+
+    Args:
+        values: one for each image, (N,).
+        labels: the class of each, (N,) integers.
+
+    Returns:
+        For each class that has an image, in order of their numbers: its mean, and how many images it has.
+
+    Raises:
+        DataError: values of another shape, NaN, or labels that do not match.
+
+    Example:
+        >>> by_class(torch.tensor([1.0, 2.0, 4.0]), [7, 3, 7])
+        {3: ClassMean(mean=2.0, images=1), 7: ClassMean(mean=2.5, images=2)}
+    """
+    figures = values if isinstance(values, Tensor) else torch.from_numpy(np.array(values, dtype=np.float64))
+    figures = figures.detach().to("cpu", torch.float64)
+    if figures.ndim != 1:
+        got = f"shape {tuple(figures.shape)}"
+        raise DataError("one value an image, shape (N,)", got, "pass what psnr or ssim gave")
+    nan = figures.isnan().nonzero().flatten()
+    if len(nan):
+        raise DataError("values without NaN", f"{len(nan)} NaN, the first at index {int(nan[0])}", "leave them out")
+    classes = as_labels(labels, len(figures)).cpu()
+    own = {k: figures[classes == k] for k in sorted(set(classes.tolist()))}
+    return {k: ClassMean(float(values.mean()), len(values)) for k, values in own.items()}
+
+
+def _checked_range(data_range: float) -> float:
+    return check_number("data_range as a finite number above 0", data_range, above=True, fix="1 for images in [0, 1]")
+
+
+@torch.no_grad()
+def _pairs(a: ArrayLike, b: ArrayLike, data_range: float = 1.0) -> Iterator[tuple[Tensor, Tensor]]:
+    """Chunks of both batches, (n, C, H, W), float64, on one device, once they are known to be finite and in range."""
+    shape = _common_shape(a, b)
+    if data_range != 1 and any(x.dtype in {torch.uint8, np.dtype(np.uint8)} for x in (a, b)):
+        raise SettingError(
+            "data_range=1 for uint8 images, which are divided by 255", str(data_range), "leave data_range out"
+        )
+    device = next((x.device for x in (a, b) if isinstance(x, Tensor)), torch.device("cpu"))
+    chunk = max(1, _CHUNK.get(device.type, _WIDE) // math.prod(shape))
+    lowest, highest = math.inf, -math.inf
+    for start in range(0, len(a), chunk):
+        pair = []
+        for name, x in (("a", a), ("b", b)):
+            images = as_images(x[start : start + chunk], shape, device=device, dtype=torch.float64)
+            low, high = (float(value) for value in torch.aminmax(images))
+            if not (math.isfinite(low) and math.isfinite(high)):
+                raise _not_finite(name, x)
+            lowest, highest = min(lowest, low), max(highest, high)
+            pair.append(images)
+        if highest - lowest > data_range * (1 + 1e-6):  # rounding, of an image that was scaled into the range
+            raise DataError(
+                f"images whose values span at most {data_range:g}",
+                f"values from {lowest:.6g} to {highest:.6g}",
+                "bring both into [0, 1], for instance divide by 255, or pass uint8",
+            )
+        yield pair[0], pair[1]
+
+
+def _not_finite(name: str, x: ArrayLike) -> DataError:
+    pixels = x if isinstance(x, Tensor) else torch.from_numpy(np.array(x, dtype=np.float64))
+    bad = (~torch.isfinite(pixels)).flatten(1).any(1).nonzero().flatten()
+    return DataError(
+        f"finite images in {name}",
+        f"NaN or an infinity in {len(bad)} of {len(x)}, the first at index {int(bad[0])}",
+        "find out what made them, or leave them out",
+    )
+
+
+def _common_shape(a: Any, b: Any) -> ImageShape:
+    """(C, H, W) of two batches of images, the better known of which says how the other is read."""
+    for name, x in (("a", a), ("b", b)):
+        if not isinstance(x, Tensor | np.ndarray):
+            raise DataError(f"{name} as a torch tensor or a numpy array", f"a {type(x).__name__}", "np.asarray(x)")
+        if x.ndim not in {2, 3, 4} or 0 in x.shape[1:]:
+            raise DataError(
+                f"{name} as images of shape (N, C, H, W), (N, H, W) or (N, H * W)",
+                f"shape {tuple(x.shape)}",
+                "add the batch dimension: x[None]" if x.ndim == 1 else "reshape it",
+            )
+    if len(a) != len(b):
+        raise DataError("as many images in a as in b", f"{len(a)} and {len(b)}", "compare each with its own")
+    if len(a) == 0:
+        raise DataError("at least one image", "two empty batches", "check how they were selected")
+    shape = _image_shape(a if a.ndim >= b.ndim else b)
+    channels, height, width = shape
+    forms = {shape, (channels * height * width,)} | ({(height, width)} if channels == 1 else set())
+    if not all(tuple(x.shape[1:]) in forms for x in (a, b)):
+        got = f"shapes {tuple(a.shape)} and {tuple(b.shape)}"
+        raise DataError("images of one size in a and b", got, "resize or reshape one of them")
+    return shape
+
+
+def _image_shape(x: ArrayLike) -> ImageShape:
+    sizes = tuple(int(size) for size in x.shape[1:])
+    if len(sizes) == 3:
+        return (sizes[0], sizes[1], sizes[2])
+    if len(sizes) == 2:
+        return (1, sizes[0], sizes[1])
+    side = math.isqrt(sizes[0])
+    if side * side != sizes[0]:
+        raise DataError(
+            "flat images that are square, such as (N, 784)", f"shape {tuple(x.shape)}", "reshape to (N, C, H, W)"
+        )
+    return (1, side, side)
+
+
+def _ssim_of_planes(x: Tensor, y: Tensor, data_range: float) -> Tensor:
+    """The SSIM of each pair of (n, H, W), float64.
+
+    With s = x + y and d = x - y, both factors of the index are (S - D) / (S + D): of squared means for
+    the luminance, since 4 xy = s^2 - d^2 and 2 (x^2 + y^2) = s^2 + d^2, and of variances for the
+    rest. So four sums over each window will do, and equal images have exactly 1.
+    """
+    n, height, width = x.shape
+    rows, columns = height - _WINDOW + 1, width - _WINDOW + 1
+    tile = min(n, max(1, _TILE.get(x.device.type, _WIDE) // (height * width)))
+    area = _WINDOW**2
+    luminance = 2 * (_K1 * data_range) ** 2 * area**2
+    contrast = 2 * (_K2 * data_range) ** 2 * (area - 1)
+    # (power, sign, row, column, image): with the images last, neighbours in both directions are whole runs of memory.
+    # All tiles are written into the same arrays: fresh ones would cost more than the sums.
+    pixels = x.new_empty(2, 2, height, width, tile)
+    down = x.new_empty(2, 2, rows + 4, width, tile), x.new_empty(2, 2, rows, width, tile)
+    across = x.new_empty(2, 2, rows, columns + 4, tile), x.new_empty(2, 2, rows, columns, tile)
+    terms = torch.empty_like(across[1])
+    (first, second), (squares, variances) = across[1], terms
+    of_sum, of_difference = terms.unbind(1)
+    result = x.new_empty(n)
+    for start in range(0, n, tile):
+        here = slice(min(start, n - tile), min(start, n - tile) + tile)  # the last tile laps over the one before
+        one, other = x[here].permute(1, 2, 0), y[here].permute(1, 2, 0)
+        torch.add(one, other, out=pixels[0, 0])
+        torch.sub(one, other, out=pixels[0, 1])
+        torch.mul(pixels[0], pixels[0], out=pixels[1])
+        _sums_of_seven(_sums_of_seven(pixels, 2, *down), 3, *across)
+        torch.mul(first, first, out=squares)
+        torch.sub(second, squares, alpha=1 / area, out=variances)
+        squares[0] += luminance
+        variances[0] += contrast
+        numerators = torch.sub(of_sum, of_difference, out=first)
+        denominators = torch.add(of_sum, of_difference, out=second)
+        index = numerators[0].mul_(numerators[1]).div_(denominators[0].mul_(denominators[1]))
+        torch.mean(index, (0, 1), out=result[here])
+    return result
+
+
+def _sums_of_seven(x: Tensor, dim: int, pairs: Tensor, out: Tensor) -> Tensor:
+    """Sums of seven neighbours along ``dim``, into ``out``: 7 = 2 + 2 + 2 + 1, which is four additions."""
+    n = out.shape[dim]
+    torch.add(x.narrow(dim, 0, n + 4), x.narrow(dim, 1, n + 4), out=pairs)
+    torch.add(pairs.narrow(dim, 0, n), pairs.narrow(dim, 2, n), out=out)
+    return out.add_(pairs.narrow(dim, 4, n)).add_(x.narrow(dim, 6, n))

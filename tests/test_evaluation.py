@@ -1,0 +1,421 @@
+"""The record of an evaluation, and all figures in one call."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import math
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import mnistvae as mv
+from mnistvae import VAE, ConditionalVAE, ImageDataset, metrics
+from mnistvae.cli.evaluate import _GROUPS
+from mnistvae.errors import DataError, FileFormatError, SettingError
+from mnistvae.metrics import GROUPS, Evaluation, Figure, Group, compare, evaluate
+from mnistvae.networks import GaussianEncoder
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:the mutual information", "ignore:the log-likelihood of", "ignore:.*biased upwards"
+)
+
+RECONSTRUCTION = ["mse", "mae", "psnr", "ssim"]
+LIKELIHOOD = ["negative_elbo", "reconstruction", "kl", "nll", "bits_per_dimension"]
+LATENT = ["active_units", "mutual_information", "total_correlation", "mig", "sap"]
+CLASSIFIERS = ["knn_accuracy", "logistic_accuracy", "forest_accuracy"]
+GENERATION = ["fd_digits", "score_digits", "precision", "recall"]
+
+
+@pytest.fixture(scope="module")
+def trained() -> VAE:
+    torch.manual_seed(0)
+    vae = VAE(4, encoder=mv.networks.MLPEncoder(4, hidden=(64,)), decoder=mv.networks.MLPDecoder(4, hidden=(64,)))
+    mv.Trainer(epochs=3, progress=False, device="cpu").fit(vae, mv.load_dataset("mnist-mini", "train")[:2000])
+    return vae
+
+
+@pytest.fixture(scope="module")
+def digits() -> ImageDataset:
+    return mv.load_dataset("mnist-mini", "test")[:300]
+
+
+@pytest.fixture(scope="module")
+def whole(trained: VAE, digits: ImageDataset) -> Evaluation:
+    train = mv.load_dataset("mnist-mini", "train")[:500]
+    return evaluate(trained, digits, train=train, num_samples=20)
+
+
+# --- all at once ----------------------------------------------------------------------------------------------------
+
+
+def test_every_figure_is_there_and_says_how_it_was_made(whole: Evaluation) -> None:
+    assert whole.names() == RECONSTRUCTION + LIKELIHOOD + LATENT + CLASSIFIERS + GENERATION
+    assert whole.left_out == {}
+    for figure in whole:
+        assert math.isfinite(figure.value)
+        assert figure.protocol
+        assert (figure.tag == "grey-bce") == (figure.name in LIKELIHOOD)
+    assert whole.protocol["tag"] == "grey-bce"
+    assert whole.protocol["dataset"] == "mnist-mini"
+    assert (whole.protocol["images"], whole.protocol["generated"], whole.protocol["num_samples"]) == (300, 300, 20)
+    assert whole.protocol["version"] == mv.__version__
+    assert set(whole.by_dimension) == {"activity", "kl"}
+    assert all(len(values) == 4 for values in whole.by_dimension.values())
+    assert sum(whole.by_dimension["kl"]) == pytest.approx(whole["kl"], rel=1e-4)
+
+
+def test_the_figures_are_those_of_the_functions(whole: Evaluation, trained: VAE, digits: ImageDataset) -> None:
+    made = trained.reconstruct(digits.images)
+    for name in RECONSTRUCTION:
+        values = getattr(metrics, name)(digits.images, made)
+        assert whole[name] == pytest.approx(float(values.mean()), rel=1e-4)
+        error = float(values.std() / math.sqrt(300))
+        assert whole.figure(name).standard_error == pytest.approx(error, rel=1e-3)
+    bound = metrics.elbo(trained, digits)
+    assert whole["negative_elbo"] == pytest.approx(float(bound.loss.mean()))
+    assert whole["reconstruction"] + whole["kl"] == pytest.approx(whole["negative_elbo"])
+    estimate = metrics.importance_sampled_nll(trained, digits, 20)
+    assert whole["nll"] == pytest.approx(estimate.mean)
+    assert whole.figure("nll").standard_error == pytest.approx(estimate.standard_error)
+    assert whole["bits_per_dimension"] == pytest.approx(estimate.mean / 784 / math.log(2))
+    with torch.no_grad():
+        means = trained.encode(digits.images).mean
+    assert whole["active_units"] == metrics.active_units(means)
+    assert digits.labels is not None
+    assert whole["mig"] == pytest.approx(metrics.mig(means, digits.labels))
+    features, logits = metrics.classify(trained.sample(300, generator=torch.Generator().manual_seed(0)))
+    assert whole["score_digits"] == pytest.approx(metrics.classifier_score(logits)[0], rel=1e-5)
+    real, _ = metrics.classify(digits.images)
+    assert whole["fd_digits"] == pytest.approx(metrics.frechet_distance(real, features), rel=1e-4)
+
+
+def test_the_table_of_the_classes(whole: Evaluation, trained: VAE, digits: ImageDataset) -> None:
+    assert [row["class"] for row in whole.by_class] == list(range(10))
+    assert sum(row["images"] for row in whole.by_class) == 300
+    assert digits.labels is not None
+    threes = digits.images[digits.labels == 3]
+    row = whole.by_class[3]
+    assert row["images"] == len(threes)
+    assert row["mse"] == pytest.approx(float(metrics.mse(threes, trained.reconstruct(threes)).mean()), rel=1e-4)
+    assert set(row) == {"class", "images", *RECONSTRUCTION, "negative_elbo", "reconstruction", "kl", "nll"}
+    mean = sum(row["nll"] * row["images"] for row in whole.by_class) / 300
+    assert mean == pytest.approx(whole["nll"])
+
+
+def test_it_is_repeatable_and_leaves_nothing_behind(trained: VAE, digits: ImageDataset) -> None:
+    how: dict[str, Any] = {"num_samples": 5, "include": ["likelihood", "generation"]}
+    trained.train()
+    state = torch.get_rng_state()
+    found = [evaluate(trained, digits[:60], seed=seed, **how) for seed in (1, 1, 2)]
+    assert found[0] == found[1]
+    assert found[0]["nll"] != found[2]["nll"]
+    assert found[0]["fd_digits"] != found[2]["fd_digits"]
+    assert torch.equal(torch.get_rng_state(), state)
+    assert trained.training
+    trained.eval()
+
+
+def test_the_batch_size_changes_nothing_but_noise(trained: VAE, digits: ImageDataset) -> None:
+    a, b = (evaluate(trained, digits, batch_size=size, include=["reconstruction", "latent"]) for size in (512, 37))
+    for figure in a:
+        assert b[figure.name] == pytest.approx(figure.value, rel=1e-4), figure.name
+
+
+def test_families(trained: VAE, digits: ImageDataset) -> None:
+    assert get_args(Group) == GROUPS == _GROUPS
+    assert evaluate(trained, digits[:20], include=["reconstruction"]).names() == RECONSTRUCTION
+    assert evaluate(trained, digits[:20], include=["likelihood"], num_samples=2).names() == LIKELIHOOD
+    with pytest.raises(SettingError, match="include"):
+        evaluate(trained, digits[:20], include=["everything"])  # type: ignore[list-item]
+    with pytest.raises(SettingError, match="batch_size"):
+        evaluate(trained, digits[:20], batch_size=0)
+    with pytest.raises(SettingError, match="num_samples"):
+        evaluate(trained, digits[:20], num_samples=0)
+
+
+def test_binarized_as_in_training(trained: VAE, digits: ImageDataset) -> None:
+    how: dict[str, Any] = {"include": ["reconstruction", "likelihood"], "num_samples": 3}
+    found = evaluate(trained, digits, binarization="dynamic", seed=4, **how)
+    drawn = digits.binarized("static", seed=4)
+    assert found.protocol["tag"] == "binarized-dynamic"
+    assert found["mse"] == pytest.approx(
+        float(metrics.mse(drawn.images, trained.reconstruct(drawn.images)).mean()), rel=1e-4
+    )
+    already = evaluate(trained, drawn, seed=4, **how)
+    assert already.protocol["tag"] == "binarized-static"
+    assert already["nll"] == found["nll"]
+
+
+def test_a_conditional_model(digits: ImageDataset) -> None:
+    torch.manual_seed(0)
+    vae = ConditionalVAE(3, 10)
+    found = evaluate(vae, digits[:100], num_samples=3, train=digits[100:200])
+    assert found.names() == RECONSTRUCTION + LIKELIHOOD + LATENT + CLASSIFIERS + [*GENERATION, "label_accuracy"]
+    _, logits = metrics.classify(vae.sample(100, torch.arange(100) % 10, generator=torch.Generator().manual_seed(0)))
+    share = float((logits.argmax(1) == torch.arange(100) % 10).double().mean())
+    assert found["label_accuracy"] == pytest.approx(share)
+    with pytest.raises(DataError, match="labels for a conditional model"):
+        evaluate(vae, ImageDataset(digits.images[:10]), include=["reconstruction"])
+
+
+# --- what data and model do not allow -------------------------------------------------------------------------------
+
+
+def test_images_without_labels(trained: VAE, digits: ImageDataset) -> None:
+    found = evaluate(trained, ImageDataset(digits.images, name="mnist-mini"), num_samples=2)
+    assert found.by_class == ()
+    assert found.left_out == dict.fromkeys(["mig", "sap", *CLASSIFIERS], "the data have no labels")
+    assert found.names() == RECONSTRUCTION + LIKELIHOOD + LATENT[:3] + GENERATION
+    with pytest.raises(KeyError, match="mig was left out: the data have no labels"):
+        found["mig"]
+
+
+def test_classes_that_are_missing(trained: VAE, digits: ImageDataset) -> None:
+    assert digits.labels is not None
+    some = digits[(digits.labels != 3) & (digits.labels != 7)]
+    found = evaluate(trained, some, train=digits, include=["reconstruction", "latent"])
+    assert [row["class"] for row in found.by_class] == [0, 1, 2, 4, 5, 6, 8, 9]
+    assert 0 <= found["knn_accuracy"] <= 1
+    one = evaluate(trained, digits[digits.labels == 3], include=["latent"])
+    assert one.left_out["mig"] == "the data have one class"
+
+
+def test_one_image(trained: VAE, digits: ImageDataset) -> None:
+    found = evaluate(trained, digits[:1], num_samples=2, include=["reconstruction", "likelihood", "generation"])
+    assert found.names() == RECONSTRUCTION + LIKELIHOOD
+    assert found.left_out == dict.fromkeys(GENERATION, "it takes 5 images of each kind")
+    assert found.figure("nll").standard_error is None
+    latent = evaluate(trained, digits[:1], include=["latent"])
+    assert "active_units" in latent.left_out
+
+
+def test_images_that_the_classifier_does_not_read() -> None:
+    torch.manual_seed(0)
+    other = ImageDataset(torch.rand(30, 3, 9, 9), name="mine")
+    found = evaluate(VAE(2, (3, 9, 9)), other, num_samples=2)
+    assert "reads images of shape (1, 28, 28), these are (3, 9, 9)" in found.left_out["fd_digits"]
+    clothes = ImageDataset(torch.rand(30, 28, 28), name="fashion-mnist")
+    found = evaluate(VAE(2), clothes, include=["generation"])
+    assert "reads MNIST's digits, these are 'fashion-mnist'" in found.left_out["precision"]
+
+
+def test_images_smaller_than_a_window_of_ssim() -> None:
+    torch.manual_seed(0)
+    small = ImageDataset(torch.rand(10, 1, 6, 6))
+    decoder = mv.networks.MLPDecoder(2, (1, 6, 6), (8,))
+    vae = VAE(2, (1, 6, 6), encoder=mv.networks.MLPEncoder(2, (1, 6, 6), (8,)), decoder=decoder)
+    found = evaluate(vae, small, include=["reconstruction"])
+    assert found.names() == ["mse", "mae", "psnr"]
+    assert "7" in found.left_out["ssim"]
+
+
+class Copy(VAE):
+    """Hands its input back, but for the first image."""
+
+    def reconstruct(self, x: Any, y: Any = None, *, sample: bool = False) -> Tensor:
+        images: Tensor = x.clone()
+        images[0] = 1 - images[0]
+        return images
+
+
+def test_images_that_are_reproduced_exactly(digits: ImageDataset) -> None:
+    found = evaluate(Copy(2), digits[:20], include=["reconstruction"])
+    psnr = found.figure("psnr")
+    assert math.isfinite(psnr.value)
+    assert "without 19 images where it is infinite" in psnr.protocol
+    constant = ImageDataset(torch.full((5, 1, 28, 28), 0.5))
+    found = evaluate(Copy(2), constant, include=["reconstruction"])
+    assert math.isfinite(found["ssim"])
+
+    class Perfect(VAE):
+        def reconstruct(self, x: Any, y: Any = None, *, sample: bool = False) -> Tensor:
+            return x.clone()
+
+    assert evaluate(Perfect(2), constant, include=["reconstruction"])["psnr"] == math.inf
+
+
+class Broken(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.where(x.flatten(1)[:, 400:401] > 0.5, torch.nan, x.flatten(1)[:, :4])
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_broken_model_is_named(group: Group, digits: ImageDataset) -> None:
+    torch.manual_seed(0)
+    vae = VAE(2, encoder=GaussianEncoder(Broken(), 2))
+    if group == "generation":
+        with torch.no_grad():
+            next(vae.decoder.parameters()).fill_(torch.nan)
+    with pytest.raises(DataError, match=r"(?i)nan|not finite|finite"):
+        evaluate(vae, digits, include=[group], num_samples=2)
+
+
+# --- the record -----------------------------------------------------------------------------------------------------
+
+
+def figure(value: float = 1.0, **changes: Any) -> Figure:
+    return dataclasses.replace(Figure("nll", value, "nats", "lower", "how", "grey-bce"), **changes)
+
+
+def test_figures_of_two_tags_are_not_compared() -> None:
+    assert figure(1.0).better_than(figure(2.0))
+    assert not figure(2.0).better_than(figure(1.0))
+    assert figure(2.0, better="higher").better_than(figure(1.0, better="higher"))
+    with pytest.raises(DataError, match="two figures of one tag, got 'grey-bce' and 'gaussian'"):
+        figure().better_than(figure(tag="gaussian"))
+    with pytest.raises(DataError, match="another nll, got mse"):
+        figure().better_than(figure(name="mse"))
+    with pytest.raises(DataError, match="a better side"):
+        figure(better="").better_than(figure(better=""))
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "text"),
+    [
+        (104.9372, 0.2718, "104.94 ± 0.27"),
+        (104.9372, 2.718, "104.9 ± 2.7"),
+        (104.9372, 27.18, "105 ± 27"),
+        (0.012345678, None, "0.01235"),
+        (7.0, None, "7"),
+        (12345.678, None, "12345.7"),
+        (math.inf, None, "inf"),
+        (0.0, 0.0, "0"),
+    ],
+)
+def test_a_value_has_the_digits_that_it_bears(value: float, error: float | None, text: str) -> None:
+    assert figure(value, standard_error=error).text() == text
+
+
+def test_a_record_is_written_and_read(whole: Evaluation, tmp_path: Path) -> None:
+    path = whole.to_json(tmp_path / "metrics.json")
+    content = json.loads(path.read_text())
+    assert content["figures"][0]["name"] == "mse"
+    same = Evaluation.from_json(path)
+    assert same == whole
+    infinite = Evaluation((figure(math.inf, standard_error=math.inf), figure(-math.inf, name="b")))
+    assert Evaluation.from_json(infinite.to_json(tmp_path / "b.json")) == infinite
+    json.loads((tmp_path / "b.json").read_text(), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "{}",
+        '{"format": "other", "format_version": 1}',
+        '{"format": "mnistvae-evaluation", "format_version": 2}',
+    ],
+)
+def test_other_files_are_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(FileFormatError, match=r"written by Evaluation\.to_json"):
+        Evaluation.from_json(tmp_path / "a.json")
+    with pytest.raises(FileFormatError):
+        Evaluation.from_json(tmp_path / "none.json")
+
+
+def test_the_csv(whole: Evaluation, tmp_path: Path) -> None:
+    rows = list(csv.DictReader(whole.to_csv(tmp_path / "a.csv").read_text().splitlines()))
+    assert [row["class"] for row in rows] == [str(digit) for digit in range(10)]
+    assert float(rows[4]["mse"]) == whole.by_class[4]["mse"]
+    with pytest.raises(DataError, match="figures by class"):
+        Evaluation(()).to_csv(tmp_path / "b.csv")
+
+
+def test_the_printed_table(whole: Evaluation) -> None:
+    lines = str(whole).splitlines()
+    assert len(lines) == len(whole)
+    (nll,) = [line for line in lines if line.startswith("↓ nll ")]
+    assert "nats" in nll
+    assert "20 importance samples" in nll
+    (psnr,) = [line for line in lines if line.startswith("↑ psnr ")]
+    assert " dB " in psnr
+    assert "  nll left out: why" in str(Evaluation((), left_out={"nll": "why"}))
+
+
+def test_a_table_of_several(whole: Evaluation) -> None:
+    better = dataclasses.replace(whole, figures=tuple(dataclasses.replace(one, value=one.value / 2) for one in whole))
+    text = compare({"a": whole, "b": better})
+    lines = {line.split()[1]: line for line in text.splitlines()[1:] if line.split()[0] in "↓↑"}
+    assert lines["nll"].rstrip().endswith("*")
+    assert not lines["psnr"].rstrip().endswith("*")
+    assert "*" in lines["psnr"]
+    assert text.splitlines()[0].split() == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("tag", "gaussian"), ("dataset", "mnist"), ("images", 5), ("num_samples", 7), ("generated", 2)]
+)
+def test_what_was_made_in_another_way_is_not_compared(whole: Evaluation, key: str, value: Any) -> None:
+    other = dataclasses.replace(whole, protocol={**whole.protocol, key: value})
+    with pytest.raises(DataError, match=f"evaluations of one {key}, got "):
+        compare({"a": whole, "b": other})
+    with pytest.raises(DataError, match="at least two evaluations"):
+        compare({"a": whole})
+
+
+def test_names(whole: Evaluation) -> None:
+    assert "nll" in whole
+    assert "fid" not in whole
+    assert len(whole) == len(list(whole)) == len(whole.names())
+    with pytest.raises(KeyError, match="fid, of mse, mae"):
+        whole["fid"]
+
+
+def test_inception(monkeypatch: pytest.MonkeyPatch, trained: VAE, digits: ImageDataset) -> None:
+    def features(images: Any, *, device: Any) -> tuple[Tensor, Tensor]:
+        x = torch.as_tensor(images).double().flatten(1)[:, 300:310] / 255
+        return x, x
+
+    monkeypatch.setattr("mnistvae.metrics._evaluate.inception_features", features)
+    found = evaluate(trained, digits[:50], include=["generation"], inception=True)
+    assert found.names() == [*GENERATION, "fd_inception", "score_inception"]
+    real, made = (features(x, device="cpu")[0] for x in (digits.images[:50], trained.sample(50, generator=seed(0))))
+    assert found["fd_inception"] == pytest.approx(metrics.frechet_distance(real, made), rel=1e-5)
+    clothes = ImageDataset(digits.images[:50], name="fashion-mnist")
+    found = evaluate(trained, clothes, include=["generation"], inception=True)
+    assert found.names() == ["fd_inception", "score_inception"]
+    assert list(found.left_out) == GENERATION
+    one = evaluate(trained, digits[:1], include=["generation"], inception=True)
+    assert list(one.left_out) == [*GENERATION, "fd_inception", "score_inception"]
+
+
+def seed(number: int) -> torch.Generator:
+    return torch.Generator().manual_seed(number)
+
+
+@pytest.fixture
+def untrained_inception(monkeypatch: pytest.MonkeyPatch) -> Any:
+    from torchvision.models import inception_v3
+
+    torch.manual_seed(0)
+    network = inception_v3(weights=None, init_weights=False, transform_input=False).eval()
+    monkeypatch.setattr("mnistvae.metrics.inception._network", lambda: network)
+    return network
+
+
+def test_features_of_inception(untrained_inception: Any) -> None:
+    images = torch.randint(0, 256, (3, 28, 28), dtype=torch.uint8)
+    features, logits = metrics.inception_features(images, batch_size=2)
+    assert features.shape == (3, 2048)
+    assert logits.shape == (3, 1000)
+    rgb, _ = metrics.inception_features(images[:, None].expand(-1, 3, -1, -1).float() / 255)
+    torch.testing.assert_close(rgb, features, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(untrained_inception.fc(features), logits)
+
+
+def test_inception_without_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(**_: Any) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr("torchvision.models.inception_v3", offline)
+    mv.metrics.inception._network.cache_clear()
+    with pytest.raises(DataError, match="weights of Inception-v3, got OSError: no network"):
+        metrics.inception_features(torch.zeros(2, 28, 28))
