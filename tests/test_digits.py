@@ -438,6 +438,19 @@ def test_the_record_has_the_settings_of_the_script(script: ModuleType) -> None:
     assert RECORD["data"]["training_digits"] == script.TRAINED_ON
 
 
+def test_the_script_counts_what_is_read_rightly(
+    script: ModuleType, mini: ImageDataset, figures: tuple[Tensor, Tensor]
+) -> None:
+    read = figures[1].argmax(1)
+    assert script.accuracy(digit_classifier(), mini.images, read) == (1.0, [1.0] * 10)
+    read[:40] = (read[:40] + 1) % 10
+    overall, by_class = script.accuracy(digit_classifier(), mini.images, read)
+    assert overall == 0.98
+    counts = torch.bincount(read, minlength=10)
+    wrong = torch.bincount(read[:40], minlength=10)
+    assert by_class == pytest.approx((1 - wrong / counts).tolist(), abs=1e-6)
+
+
 def test_folding_keeps_the_function(script: ModuleType) -> None:
     network = script.trainable(DigitClassifier())
     network.train()
@@ -480,6 +493,7 @@ def test_distortions_have_the_size_that_the_record_says(
         amounts = [x - 7, y]
     elif name == "ROTATION":
         amounts = [torch.atan2(y, x).rad2deg()]
+        torch.testing.assert_close(torch.hypot(x, y), torch.full((500,), 7.0), rtol=0, atol=0.02)
     else:
         amounts = [(x / 7).log()]
     for amount in amounts:

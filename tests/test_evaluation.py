@@ -151,6 +151,29 @@ def test_binarized_as_in_training(trained: VAE, digits: ImageDataset) -> None:
     assert already["nll"] == found["nll"]
 
 
+def test_the_training_images_are_binarized_too(
+    trained: VAE, digits: ImageDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Tensor] = []
+    encode = trained.encode
+    monkeypatch.setattr(trained, "encode", lambda x, y=None: seen.append(x) or encode(x, y))
+    evaluate(trained, digits[:50], train=digits[50:90], binarization="threshold", include=["latent"])
+    assert sum(len(x) for x in seen) == 90
+    assert all(set(x.unique().tolist()) == {0.0, 1.0} for x in seen)
+
+
+def test_the_samples_of_a_conditional_model_go_round_its_classes(
+    digits: ImageDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    vae = ConditionalVAE(2, 7)
+    asked: list[Tensor] = []
+    sample = vae.sample
+    monkeypatch.setattr(vae, "sample", lambda n, y, generator: asked.append(y) or sample(n, y, generator=generator))
+    evaluate(vae, digits[digits.labels < 7][:40], include=["generation"], batch_size=9, num_generated=25)  # type: ignore[operator]
+    assert torch.equal(torch.cat(asked), torch.arange(25) % 7)
+
+
 def test_a_conditional_model(digits: ImageDataset) -> None:
     torch.manual_seed(0)
     vae = ConditionalVAE(3, 10)
@@ -319,6 +342,13 @@ def test_other_files_are_refused(text: str, tmp_path: Path) -> None:
         Evaluation.from_json(tmp_path / "a.json")
     with pytest.raises(FileFormatError):
         Evaluation.from_json(tmp_path / "none.json")
+
+
+def test_a_newer_record_is_refused(whole: Evaluation, tmp_path: Path) -> None:
+    path = whole.to_json(tmp_path / "a.json")
+    path.write_text(path.read_text().replace('"format_version": 1', '"format_version": 2'))
+    with pytest.raises(FileFormatError, match="mnistvae-evaluation of version 2"):
+        Evaluation.from_json(path)
 
 
 def test_the_csv(whole: Evaluation, tmp_path: Path) -> None:

@@ -23,12 +23,15 @@ from torch.utils.data import DataLoader
 
 import mnistvae as mv
 from mnistvae import ImageDataset, Trainer, recipes
+from mnistvae.data import Batches
 from mnistvae.likelihoods import ContinuousBernoulli, DiscretizedLogistic, Gaussian
 from mnistvae.objectives import ELBO, IWAE, BetaTC, Objective, Terms
 from mnistvae.priors import Flow, GaussianMixture, VampPrior
 from mnistvae.schedules import Linear
 from mnistvae.training import Callback, Checkpoint, Interrupted, State, cosine
 from mnistvae.training import trainer as trainer_module
+from mnistvae.training.graphs import RecordedStep
+from mnistvae.training.step import Step
 
 REFUSED = {"aten._local_scalar_dense", "aten.lift_fresh", "aten.nonzero", "aten.equal"}
 
@@ -295,6 +298,16 @@ def test_an_optimizer_that_cannot_be_recorded(recorder: TapeRecorder) -> None:
     with pytest.warns(UserWarning, match="SGD has no capturable=True"):
         train(vae(), cuda_graph=True, optimizer=torch.optim.SGD)
     assert recorder.recordings == 0
+
+
+def test_what_a_step_gave_stays_when_the_next_is_played() -> None:
+    vae = mv.VAE(2, (1, 8, 8))
+    step = Step(vae, with_rate_in_a_tensor(vae.parameters(), 1e-3))
+    recorded = RecordedStep(Batches(data(), 4, seed=0), step, 1, TapeRecorder())
+    left, rest = recorded.begin(1, 0)
+    assert (left, list(rest)) == (11, [])
+    rows = [recorded() for _ in range(left)]
+    assert len({float(row[0]) for row in rows}) == 11
 
 
 def test_a_cpu_records_nothing() -> None:

@@ -762,3 +762,9 @@ def test_slips_in_the_arguments_are_named(tmp_path: Path) -> None:
         load(path, classes=Widened)  # type: ignore[arg-type]
     with pytest.raises(SettingError, match="a device of this machine, got 'nowhere'"):
         load(path, device="nowhere")
+
+
+def test_the_same_model_is_the_same_file(tmp_path: Path) -> None:
+    vae = VAE(2, (1, 8, 8))
+    files = {save(vae, tmp_path / f"{n}.safetensors", {"b": 1, "a": "ä\n"}).read_bytes() for n in range(8)}
+    assert len(files) == 1

@@ -248,6 +248,18 @@ def test_other_parts() -> None:
         assert estimate.mean < float(elbo(vae, data).loss.mean()) + 1
 
 
+def test_a_model_is_measured_as_it_is_used() -> None:
+    torch.manual_seed(0)
+    trunk = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.Dropout(0.9), nn.BatchNorm1d(16))
+    vae = VAE(2, (1, 8, 8), encoder=GaussianEncoder(trunk, 2))
+    data = images(30, (1, 8, 8))
+    before = {name: tensor.clone() for name, tensor in vae.state_dict().items()}
+    found = [(elbo(mode, data).loss, importance_sampled_nll(mode, data, 9).nll) for mode in (vae.train(), vae.eval())]
+    assert torch.equal(found[0][0], found[1][0])
+    assert torch.equal(found[0][1], found[1][1])
+    assert all(torch.equal(tensor, before[name]) for name, tensor in vae.state_dict().items())
+
+
 class Broken(nn.Module):
     """Gives NaN for some images."""
 

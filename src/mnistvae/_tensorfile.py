@@ -55,7 +55,7 @@ def write_tensors(
         "mnistvae_version": __version__,
         **text,
     }
-    return write_atomically(path, serialize(copies, header | {"sha256": digest(copies, header)}))
+    return write_atomically(path, _sorted(serialize(copies, header | {"sha256": digest(copies, header)})))
 
 
 def read_tensors(path: str | os.PathLike[str], kind: Kind) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -92,6 +92,15 @@ def read_tensors(path: str | os.PathLike[str], kind: Kind) -> tuple[dict[str, Te
             f"the content of {source} to match its SHA-256", "other content", "the file is damaged: restore a copy"
         )
     return tensors, hashed
+
+
+def _sorted(content: bytes) -> bytes:
+    """The same file with the names in its header in order: safetensors leaves the order of the texts to chance."""
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + size])
+    text = json.dumps(header, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at multiples of 8 bytes
+    return len(text).to_bytes(8, "little") + text + content[8 + size :]
 
 
 def digest(tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> str:

@@ -139,16 +139,13 @@ def classify(
 @cache
 def _shipped(device: torch.device) -> DigitClassifier:
     """The one that all copies are made of."""
-    with torch.inference_mode(mode=False):
-        if device.type != "cpu":
-            return copy.deepcopy(_shipped(torch.device("cpu"))).to(device)
-        with as_file(files("mnistvae.metrics") / _WEIGHTS) as path:
-            tensors, _ = read_tensors(path, KIND)
-        with torch.device("meta"):  # nothing is drawn from the global generator for weights that are replaced
-            classifier = DigitClassifier()
-        classifier.load_state_dict(tensors, assign=True)
-        classifier = classifier.eval().requires_grad_(requires_grad=False)
-        return classifier.to(memory_format=torch.channels_last)  # which a CPU is quicker with
+    with as_file(files("mnistvae.metrics") / _WEIGHTS) as path:
+        tensors, _ = read_tensors(path, KIND)
+    with torch.device("meta"):  # nothing is drawn from the global generator for weights that are replaced
+        classifier = DigitClassifier()
+    classifier.load_state_dict(tensors, assign=True)
+    classifier = classifier.eval().requires_grad_(requires_grad=False)
+    return classifier.to(memory_format=torch.channels_last).to(device)  # a CPU is quicker with this order
 
 
 def _exact(device: torch.device | str) -> torch.device:
@@ -158,7 +155,7 @@ def _exact(device: torch.device | str) -> torch.device:
 
 def _batches(images: ArrayLike, size: int) -> Iterator[Tensor]:
     for first in range(0, len(images), size):
-        yield as_images(images[first : first + size], DIGIT_SHAPE, dtype=torch.float32)
+        yield as_images(images[first : first + size], DIGIT_SHAPE)
 
 
 def _check_shape(images: ArrayLike) -> None:

@@ -351,8 +351,9 @@ def _root(name: str, covariance: Tensor) -> Tensor:
         raise DataError(f"{name} as a symmetric matrix", "another", "pass what gaussian_statistics gave")
     factor: Tensor
     factor, failed = torch.linalg.cholesky_ex(covariance)
-    noise = len(covariance) * _EPS
-    if int(failed) == 0 and float(factor.diagonal().square().min()) > noise * largest:
+    noise = 4 * len(covariance) * _EPS
+    # Of a singular matrix the last pivots are noise, which may be above zero: the slower way is right for all.
+    if int(failed) == 0 and float(factor.diagonal().square().min()) > 100 * noise * largest:
         return factor
     values, vectors = torch.linalg.eigh(covariance)
     lowest, highest = float(values[0]), float(values[-1])

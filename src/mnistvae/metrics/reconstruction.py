@@ -278,35 +278,40 @@ def _ssim_of_planes(x: Tensor, y: Tensor, data_range: float) -> Tensor:
     luminance = 2 * (_K1 * data_range) ** 2 * area**2
     contrast = 2 * (_K2 * data_range) ** 2 * (area - 1)
     # (power, sign, row, column, image): with the images last, neighbours in both directions are whole runs of memory.
-    # All tiles are written into the same arrays: fresh ones would cost more than the sums.
+    # All tiles are written into the same arrays: fresh ones, and fresh views of them, would cost as much as the sums.
     pixels = x.new_empty(2, 2, height, width, tile)
-    down = x.new_empty(2, 2, rows + 4, width, tile), x.new_empty(2, 2, rows, width, tile)
-    across = x.new_empty(2, 2, rows, columns + 4, tile), x.new_empty(2, 2, rows, columns, tile)
-    terms = torch.empty_like(across[1])
-    (first, second), (squares, variances) = across[1], terms
-    of_sum, of_difference = terms.unbind(1)
+    column_sums = x.new_empty(2, 2, rows, width, tile)
+    sums, terms = x.new_empty(2, 2, 2, rows, columns, tile)
+    additions = _sums_of_seven(pixels, column_sums, dim=2) + _sums_of_seven(column_sums, sums, dim=3)
+    (plus, minus), (of_plus, of_minus) = pixels[0], terms.unbind(1)
+    (first, second), (squares, variances) = sums, terms
     result = x.new_empty(n)
     for start in range(0, n, tile):
         here = slice(min(start, n - tile), min(start, n - tile) + tile)  # the last tile laps over the one before
         one, other = x[here].permute(1, 2, 0), y[here].permute(1, 2, 0)
-        torch.add(one, other, out=pixels[0, 0])
-        torch.sub(one, other, out=pixels[0, 1])
+        torch.add(one, other, out=plus)
+        torch.sub(one, other, out=minus)
         torch.mul(pixels[0], pixels[0], out=pixels[1])
-        _sums_of_seven(_sums_of_seven(pixels, 2, *down), 3, *across)
+        for left, right, out in additions:
+            torch.add(left, right, out=out)
         torch.mul(first, first, out=squares)
         torch.sub(second, squares, alpha=1 / area, out=variances)
         squares[0] += luminance
         variances[0] += contrast
-        numerators = torch.sub(of_sum, of_difference, out=first)
-        denominators = torch.add(of_sum, of_difference, out=second)
+        numerators = torch.sub(of_plus, of_minus, out=first)
+        denominators = torch.add(of_plus, of_minus, out=second)
         index = numerators[0].mul_(numerators[1]).div_(denominators[0].mul_(denominators[1]))
         torch.mean(index, (0, 1), out=result[here])
     return result
 
 
-def _sums_of_seven(x: Tensor, dim: int, pairs: Tensor, out: Tensor) -> Tensor:
-    """Sums of seven neighbours along ``dim``, into ``out``: 7 = 2 + 2 + 2 + 1, which is four additions."""
+def _sums_of_seven(x: Tensor, out: Tensor, dim: int) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """The additions, each of two views into a third, that sum seven neighbours along ``dim``: 7 = 2 + 2 + 2 + 1."""
     n = out.shape[dim]
-    torch.add(x.narrow(dim, 0, n + 4), x.narrow(dim, 1, n + 4), out=pairs)
-    torch.add(pairs.narrow(dim, 0, n), pairs.narrow(dim, 2, n), out=out)
-    return out.add_(pairs.narrow(dim, 4, n)).add_(x.narrow(dim, 6, n))
+    pairs = torch.empty_like(x.narrow(dim, 0, n + 4))
+    return [
+        (x.narrow(dim, 0, n + 4), x.narrow(dim, 1, n + 4), pairs),
+        (pairs.narrow(dim, 0, n), pairs.narrow(dim, 2, n), out),
+        (out, pairs.narrow(dim, 4, n), out),
+        (out, x.narrow(dim, 6, n), out),
+    ]
