@@ -29,9 +29,9 @@ from mnistvae.runs import one_of_each
 
 #: Epochs on a CPU of two cores.
 EPOCHS = {
-    "conv": 3,
+    "conv": 6,
     "beta-conv": 15,
-    "conditional": 3,
+    "conditional": 6,
     "mlp": 10,
     "mlp-20": 10,
     "mlp-20-fast": 4,
@@ -63,12 +63,12 @@ def measure(name: str, folder: Path, root: str, device: str, epochs: int, limit:
     train, test = (mv.load_dataset("mnist", split, root) for split in ("train", "test"))
     model = recipe.model()
     started = time.perf_counter()
-    recipe.trainer(epochs=epochs, device=device, validate_every=1000).fit(model, train)
+    recipe.trainer(epochs=epochs, device=device, validate_every=1000, progress=False).fit(model, train)
     seconds = time.perf_counter() - started
     folder.mkdir(parents=True, exist_ok=True)
     mv.save(model, folder / "model.safetensors")
     binarization = recipe.training.get("binarization", "none")
-    how: dict[str, Any] = {"binarization": binarization, "progress": True}
+    how: dict[str, Any] = {"binarization": binarization, "progress": False}
     whole = metrics.evaluate(model, test, train=train, include=["reconstruction", "latent", "generation"], **how)
     likelihood = metrics.evaluate(model, test[:limit], include=["likelihood"], **how)
     digits = one_of_each(test, 100)

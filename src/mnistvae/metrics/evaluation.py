@@ -70,7 +70,8 @@ class Figure:
         if not math.isfinite(self.value):
             return str(self.value)
         if self.standard_error is not None and 0 < self.standard_error < math.inf:
-            digits = max(0, 1 - math.floor(math.log10(self.standard_error)))
+            size = math.floor(math.log10(abs(self.value))) if self.value else 0
+            digits = max(0, min(1 - math.floor(math.log10(self.standard_error)), 5 - size))
             return f"{self.value:.{digits}f} ± {self.standard_error:.{digits}f}"
         if self.value == int(self.value) and abs(self.value) < 1e6:
             return str(int(self.value))
