@@ -27,7 +27,7 @@ __all__ = ["Bound", "ImportanceEstimate", "bits_per_dimension", "elbo", "importa
 Done = Callable[[int], object]
 
 #: Images that are encoded at once, and codes that are decoded at once: what stays in a CPU's cache is quick.
-_IMAGES, _CODES = 256, 1024
+_IMAGES, _CODES = 256, 512
 #: A warning is due where more than this share of the images has fewer effective samples than this, of this many.
 _SHARE, _FEW, _MANY = 0.1, 2, 50
 
