@@ -840,3 +840,35 @@ def test_a_model_of_data_of_ones_own_asks_for_a_dataset(tmp_path: Path) -> None:
     got = CliRunner().invoke(cli, ["reconstruct", str(path)])
     assert got.exit_code == 2
     assert "--dataset" in got.stderr
+
+
+@pytest.mark.filterwarnings("ignore:the mutual information", "ignore:the log-likelihood of", "ignore:.*biased upwards")
+@pytest.mark.filterwarnings("ignore:MLPClassifier was not done")
+def test_report(plane: Path, few: dict[str, ImageDataset], tmp_path: Path) -> None:
+    out = succeed("report", plane, "--num-samples", 2, "--no-progress", "--out", tmp_path / "a")
+    files = content(tmp_path / "a")
+    assert out == f"wrote {tmp_path / 'a' / 'report.html'}\n  and {len(files) - 1} figures and tables beside it\n"
+    assert {"report.html", "metrics.json", "generated_samples.png", "latent_space.png"} <= set(files)
+    assert "a folder without report.html" in fail("report", plane, "--out", tmp_path / "a")
+    out = succeed("report", plane, "--num-samples", 2, "--limit", 20, "--no-progress")
+    (folder,) = plane.parent.glob("report-*")
+    assert f"wrote {folder / 'report.html'}" in out
+    assert Evaluation.from_json(folder / "metrics.json").protocol["images"] == 20
+
+
+def test_sweep(few: dict[str, ImageDataset], tmp_path: Path) -> None:
+    options = ["--recipe", "mlp-20", "--latent-dims", "1,3", "--epochs", 1, "--no-progress", "--device", "cpu"]
+    out = succeed("sweep", *options, "--out", tmp_path / "a")
+    models = {f"latent_dim-{n}.safetensors" for n in (1, 3)}
+    tables = {"sweep.csv", "by_class.csv", "mse_by_class.png", "psnr_by_class.png"}
+    assert set(content(tmp_path / "a")) == models | tables
+    lines = (tmp_path / "a" / "sweep.csv").read_text().splitlines()
+    assert lines[0].startswith("latent_dim,mse,")
+    assert [line.split(",")[0] for line in lines[1:]] == ["1", "3"]
+    assert load(tmp_path / "a" / "latent_dim-3.safetensors").latent_dim == 3
+    assert re.search(r"best: latent_dim [13], the smallest within one standard error", out)
+    before = content(tmp_path / "a")
+    assert "a folder without sweep.csv" in fail("sweep", *options, "--out", tmp_path / "a")
+    assert content(tmp_path / "a") == before
+    assert "at least two values of latent_dim" in fail("sweep", "--latent-dims", "5", "--out", tmp_path / "b")
+    assert not (tmp_path / "b").exists()

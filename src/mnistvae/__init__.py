@@ -17,6 +17,7 @@ from mnistvae._version import __version__
 
 if TYPE_CHECKING:
     from mnistvae import (
+        analysis,
         data,
         distributions,
         errors,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         plotting,
         priors,
         recipes,
+        report,
         runs,
         schedules,
         training,
@@ -52,6 +54,7 @@ __all__ = [
     "MnistvaeError",
     "Trainer",
     "__version__",
+    "analysis",
     "data",
     "distributions",
     "errors",
@@ -70,6 +73,7 @@ __all__ = [
     "plotting",
     "priors",
     "recipes",
+    "report",
     "runs",
     "save",
     "schedules",

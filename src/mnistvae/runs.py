@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from mnistvae import fitting, metrics
+from mnistvae import analysis, fitting, metrics
 from mnistvae._checks import check_count
 from mnistvae._component import class_finder, from_spec, to_spec
 from mnistvae._files import make_folder, write_atomically
@@ -29,8 +29,9 @@ from mnistvae.errors import DataError, FileFormatError, OutputError
 from mnistvae.images import ImageShape, to_uint8
 from mnistvae.io import save, to_json
 from mnistvae.models import VAE
-from mnistvae.plotting import loss_curves, reconstruction_grid, sample_grid
+from mnistvae.plotting import class_bars, loss_curves, reconstruction_grid, sample_grid
 from mnistvae.recipes import Recipe
+from mnistvae.report import write_report
 from mnistvae.training import Callback, Checkpoint, CSVLog, Doctor, History, SampleGrid, State, rank_here
 from mnistvae.training.checkpoints import checkpoints_in
 
@@ -48,6 +49,8 @@ __all__ = [
     "generate",
     "read_start",
     "reconstruct",
+    "report",
+    "sweep",
     "train",
 ]
 
@@ -301,6 +304,109 @@ def evaluate(
         found.to_json(target / "metrics.json")
         if found.by_class:
             found.to_csv(target / "by_class.csv")
+    return found
+
+
+def report(
+    model: VAE,
+    data: ImageDataset,
+    folder: str | os.PathLike[str],
+    *,
+    train: ImageDataset | None = None,
+    history: str | os.PathLike[str] | None = None,
+    num_samples: int = 50,
+    umap: bool = False,
+    limit: int | None = None,
+    seed: int = 0,
+    progress: bool = False,
+    metadata: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write everything about a model to a folder, see :func:`mnistvae.report.write_report`.
+
+    Args:
+        model: a trained model.
+        data: images that it was not trained on.
+        folder: made if need be.
+        train: the images that it was trained on.
+        history: the CSV file of its training; there need not be one.
+        num_samples: importance samples an image.
+        umap: also embed the codes by UMAP.
+        limit: only so many of the images.
+        seed: of every draw.
+        progress: show a bar for each stage.
+        metadata: what the model's file says beside the model; the images are binarized as it says.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        OutputError: the folder holds a report already, or cannot be written.
+        MnistvaeError: what :func:`mnistvae.report.write_report` raises.
+    """
+    if limit is not None:
+        data = data[: check_count("limit as a number of images of at least 1", limit)]
+    about = dict(metadata or {})
+    record = None
+    if history is not None and Path(history).is_file():
+        record = History.from_csv(history)
+        record.tag = about.get("tag", "")
+    with _claimed(folder, ["report.html", "metrics.json"], "report.html") as target:
+        return write_report(
+            model,
+            data,
+            target,
+            train=train,
+            history=record,
+            binarization=about.get("binarization", "none"),
+            about=about,
+            num_samples=num_samples,
+            umap=umap,
+            seed=seed,
+            progress=progress,
+        )
+
+
+def sweep(
+    recipe: Recipe,
+    latent_dims: Sequence[int],
+    train: ImageDataset,
+    test: ImageDataset,
+    folder: str | os.PathLike[str],
+    *,
+    training: Mapping[str, Any] | None = None,
+    seed: int = 0,
+) -> analysis.Sweep:
+    """Train a recipe with several sizes of the code (see :func:`mnistvae.analysis.sweep`), and write what came of it.
+
+    Args:
+        recipe: see :mod:`mnistvae.recipes`.
+        latent_dims: at least two.
+        train: images to train on.
+        test: images to measure on.
+        folder: made if need be; gets ``sweep.csv``, ``by_class.csv``, pictures of the figures by class, and the models.
+        training: changes to the recipe's Trainer.
+        seed: of weights, order and noise.
+
+    Raises:
+        OutputError: the folder holds such files already, or cannot be written.
+        MnistvaeError: what :func:`mnistvae.analysis.sweep` raises.
+    """
+    with _claimed(folder, ["sweep.csv", "by_class.csv"], "sweep.csv") as target:
+        found = analysis.sweep(recipe, "latent_dim", latent_dims, train, test, training=dict(training or {}), seed=seed)
+        found.to_csv(target / "sweep.csv")
+        for value, model in zip(found.values, found.models, strict=True):
+            save(model, target / f"latent_dim-{value}.safetensors", {"recipe": recipe.name, "dataset": train.name})
+        if all(one.by_class for one in found.evaluations):
+            lines = ["latent_dim,class,mse,psnr"]
+            for value, one in zip(found.values, found.evaluations, strict=True):
+                lines += [f"{value},{int(row['class'])},{row['mse']},{row['psnr']}" for row in one.by_class]
+            write_atomically(target / "by_class.csv", ("\n".join(lines) + "\n").encode())
+            for name, unit in (("mse", "MSE"), ("psnr", "PSNR, dB")):
+                groups = {
+                    f"latent size {value}": {label: row[n] for label, row in found.by_class(name).items()}
+                    for n, value in enumerate(found.values)
+                }
+                write_figure(class_bars(groups, unit), target / f"{name}_by_class.png")
     return found
 
 

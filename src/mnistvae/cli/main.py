@@ -16,6 +16,8 @@ from mnistvae.cli.generate import generate
 from mnistvae.cli.info import info
 from mnistvae.cli.recipes import recipes
 from mnistvae.cli.reconstruct import reconstruct
+from mnistvae.cli.report import report
+from mnistvae.cli.sweep import sweep
 from mnistvae.cli.train import train
 from mnistvae.errors import MnistvaeError
 
@@ -67,7 +69,7 @@ def cli() -> None:
     """
 
 
-for command in (train, generate, reconstruct, evaluate, fit_prior, info, recipes):
+for command in (train, generate, reconstruct, evaluate, report, sweep, fit_prior, info, recipes):
     cli.add_command(command)
 
 

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import io
+from typing import TYPE_CHECKING
 
+import numpy as np
 from matplotlib.figure import Figure, FigureBase
+from numpy.typing import NDArray
 
 from mnistvae.errors import SettingError
 
-__all__ = ["COLOURS", "ReturnedFigure", "figure_or_new", "whole"]
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["CLASS_COLOURS", "COLOURS", "ReturnedFigure", "figure_or_new", "plain", "show", "whole"]
 
 #: Okabe and Ito's colours, told apart by all kinds of colour vision; the darker ones come first.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 
+
+#: Petroff's ten colours (2021), chosen for being told apart by all kinds of colour vision; the darker of his two greys
+#: is darker still, for small points.
+CLASS_COLOURS = (
+    *("#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6"),
+    *("#a96b59", "#e76300", "#b9ac70", "#30343a", "#92dadd"),
+)
 
 #: Inches around everything that is drawn.
 _MARGIN = 0.06
@@ -34,6 +47,18 @@ def figure_or_new(figure: FigureBase | None, width: float, height: float) -> Fig
     figure = ReturnedFigure(figsize=(width, height), dpi=150, facecolor="white")
     figure.set_layout_engine("constrained", w_pad=_MARGIN, h_pad=_MARGIN)
     return figure
+
+
+def show(ax: Axes, picture: NDArray[np.uint8]) -> None:
+    """A picture with its pixels as they are: grey levels fixed, edges sharp."""
+    ax.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+
+
+def plain(ax: Axes) -> None:
+    """Axes with what is read of them and no more."""
+    ax.grid(alpha=0.25)
+    ax.set_axisbelow(True)
+    ax.spines[["top", "right"]].set_visible(False)
 
 
 def whole(figure: FigureBase) -> Figure:

@@ -7,14 +7,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mnistvae.errors import DataError
 from mnistvae.images import ArrayLike, as_pixels, grid_columns, montage
-from mnistvae.plotting._figure import figure_or_new, whole
+from mnistvae.plotting._figure import figure_or_new, show, whole
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure, FigureBase
 
 __all__ = ["reconstruction_grid", "sample_grid"]
@@ -55,7 +53,7 @@ def sample_grid(
     rows = math.ceil(len(images) / columns)
     fig = figure_or_new(figure, _INCHES * columns + 0.1, _INCHES * rows + (0.4 if title else 0.1))
     ax = fig.subplots()
-    _show(ax, picture)
+    show(ax, picture)
     ax.set_axis_off()
     if title:
         ax.set_title(title, fontsize=10)
@@ -106,14 +104,9 @@ def reconstruction_grid(
     labels = list(rows) * len(groups[0])
     fig = figure_or_new(figure, _INCHES * columns + 0.3 + 0.08 * max(map(len, rows)), len(labels) * _INCHES + 0.1)
     ax = fig.subplots()
-    _show(ax, picture)
+    show(ax, picture)
     ax.set_xticks([])
     ax.set_yticks([1 + height / 2 + line * (height + 1) for line in range(len(labels))], labels, fontsize=9)
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     return whole(fig)
-
-
-def _show(ax: Axes, picture: NDArray[np.uint8]) -> None:
-    """A picture with its pixels as they are: grey levels fixed, edges sharp."""
-    ax.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")

@@ -1,0 +1,40 @@
+"""What a trained model has learned: its codes, drawn and clustered, and the images that it fails on."""
+
+from mnistvae.analysis.clusters import (
+    Agreement,
+    Clusters,
+    Outlier,
+    agreement,
+    decode_centroids,
+    find_clusters,
+    outliers,
+)
+from mnistvae.analysis.codes import LatentCodes, encode_dataset
+from mnistvae.analysis.embedding import Embedding, embed
+from mnistvae.analysis.errors import Extremes, ReconstructionErrors, reconstruction_errors
+from mnistvae.analysis.planes import Plane, decode_codes, interpolate_codes, latent_plane, traverse
+from mnistvae.analysis.sweep import Sweep, sweep
+
+__all__ = [
+    "Agreement",
+    "Clusters",
+    "Embedding",
+    "Extremes",
+    "LatentCodes",
+    "Outlier",
+    "Plane",
+    "ReconstructionErrors",
+    "Sweep",
+    "agreement",
+    "decode_centroids",
+    "decode_codes",
+    "embed",
+    "encode_dataset",
+    "find_clusters",
+    "interpolate_codes",
+    "latent_plane",
+    "outliers",
+    "reconstruction_errors",
+    "sweep",
+    "traverse",
+]

@@ -1,0 +1,255 @@
+"""Clusters of codes, their centroids, and what belongs to none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mnistvae._checks import check_choice, check_count
+from mnistvae._modes import evaluating
+from mnistvae.errors import DataError, SettingError
+from mnistvae.images import ArrayLike, Labels, as_labels
+from mnistvae.metrics.latent import as_codes
+from mnistvae.models import VAE
+
+__all__ = [
+    "Agreement",
+    "ClusterKind",
+    "Clusters",
+    "Outlier",
+    "agreement",
+    "decode_centroids",
+    "find_clusters",
+    "outliers",
+]
+
+ClusterKind: TypeAlias = Literal["hdbscan", "dbscan"]
+
+#: Share of the codes that a cluster has at least, where it is not set, and the fewest codes of one.
+_SHARE, _FEWEST = 0.01, 5
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """Which code is in which cluster."""
+
+    #: Numbers of clusters from 0, in the order of their size; -1 is noise, (N,).
+    members: NDArray[np.int64]
+    #: Means of the codes of each cluster, (K, D).
+    centroids: NDArray[np.float64]
+    kind: str
+    #: What the method was set to, by the caller or from the data.
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def count(self) -> int:
+        """K, how many clusters there are."""
+        return len(self.centroids)
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """Codes of each cluster, (K,)."""
+        return np.bincount(self.members[self.members >= 0], minlength=self.count).astype(np.int64)
+
+    @property
+    def noise(self) -> float:
+        """Share of the codes that are in no cluster."""
+        return float((self.members < 0).mean())
+
+
+class Agreement(NamedTuple):
+    """How well clusters and labels agree, over the codes that are in a cluster."""
+
+    #: Adjusted Rand index: 0 by chance, 1 for the same parts.
+    rand_index: float
+    #: Normalised mutual information, 0 to 1.
+    mutual_information: float
+    #: Codes that are in a cluster.
+    codes: int
+
+
+@dataclass(frozen=True)
+class Outlier:
+    """A code that is far from the others."""
+
+    #: Number of the image.
+    index: int
+    #: The cluster whose centroid is nearest; -1 if there is no cluster.
+    nearest: int
+    #: From that centroid, in units of that cluster's spread: the root mean square distance of its codes.
+    distance: float
+    #: Whether the clusterer left it out.
+    noise: bool
+
+
+def find_clusters(codes: ArrayLike, kind: ClusterKind = "hdbscan", **settings: Any) -> Clusters:
+    """Clusters by density: places where codes are near each other, of any shape and of a number that nobody gives.
+
+    ``"hdbscan"`` (Campello et al., 2013) takes a cluster for what holds together over many densities. Where it is not
+    set, ``min_cluster_size`` is a hundredth of the codes, and at least 5. ``"dbscan"`` (Ester et al., 1996) takes one
+    density: ``min_samples`` codes within ``eps``. Where they are not set, ``min_samples`` is twice the dimensions (at
+    least 5; Sander et al., 1998), and ``eps`` is where the curve of the distances to the ``min_samples``-th neighbour,
+    in ascending order, has its knee: the point that is farthest below the line from its first to its last (Satopaa et
+    al., 2011, "Kneedle").
+
+    In many dimensions distances say little: clusters of an embedding (:func:`embed`) are often those that the eye
+    sees, and t-SNE or UMAP may make some that are not there.
+
+    Args:
+        codes: (N, D), codes or the points of an embedding, at least 5.
+        kind: the method.
+        settings: of scikit-learn's ``HDBSCAN`` or ``DBSCAN``, under their own names.
+
+    Returns:
+        The clusters, the largest first; none, if everything is noise.
+
+    Raises:
+        DataError: codes of another shape, too few of them, NaN or infinity.
+        SettingError: another kind, or settings that the method does not take.
+
+    Example:
+        >>> two = torch.cat([torch.randn(50, 2), torch.randn(100, 2) + 20])
+        >>> find_clusters(two).sizes.tolist()
+        [100, 50]
+    """
+    check_choice("kind", kind, get_args(ClusterKind))
+    rows = as_codes(codes, least=_FEWEST).double().cpu().numpy()
+    if kind == "hdbscan":
+        settings = {"min_cluster_size": max(_FEWEST, round(_SHARE * len(rows)))} | settings
+    else:
+        settings = {"min_samples": min(len(rows) - 1, max(_FEWEST, 2 * rows.shape[1]))} | settings
+        if "eps" not in settings:
+            settings["eps"] = _knee(rows, settings["min_samples"])
+    try:
+        members = _clusterer(kind, settings).fit_predict(rows)
+    except (TypeError, ValueError) as error:  # scikit-learn's complaint of a setting
+        raise SettingError(f"settings of {kind}", " ".join(str(error).split()), "see scikit-learn's") from error
+    members = _by_size(np.asarray(members, dtype=np.int64))
+    means = [rows[members == number].mean(0) for number in range(members.max() + 1)]
+    return Clusters(members, np.array(means).reshape(-1, rows.shape[1]), kind, settings)
+
+
+def agreement(clusters: Clusters, labels: Labels) -> Agreement:
+    """How well clusters and labels agree; noise is left out, and how much is left says ``codes``.
+
+    The adjusted Rand index of Hubert and Arabie (1985) is 0 for what chance would give; the mutual information is
+    divided by the mean of the two entropies. Both are scikit-learn's.
+
+    Args:
+        clusters: of N codes.
+        labels: (N,).
+
+    Raises:
+        DataError: another number of labels, or no code that is in a cluster.
+    """
+    from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+
+    classes = as_labels(labels, len(clusters.members)).cpu().numpy()
+    inside = clusters.members >= 0
+    if not inside.any():
+        raise DataError("codes that are in a cluster", "noise alone", "set the clusterer to a lower density")
+    a, b = classes[inside], clusters.members[inside]
+    rand, information = adjusted_rand_score(a, b), normalized_mutual_info_score(a, b)
+    return Agreement(float(rand), float(information), int(inside.sum()))
+
+
+def outliers(codes: ArrayLike, clusters: Clusters, n: int = 10) -> list[Outlier]:
+    r"""The codes that are farthest from the centroid of their nearest cluster, those of the noise before the others.
+
+    .. math:: d_i = \min_k \frac{\lVert z_i - c_k \rVert}{s_k}, \qquad
+        s_k^2 = \frac{1}{n_k} \sum_{j \in k} \lVert z_j - c_k \rVert^2
+
+    Args:
+        codes: (N, D), those that the clusters were found in.
+        clusters: of these codes.
+        n: how many, at most.
+
+    Returns:
+        By falling distance, first those that the clusterer left out. Where there is no cluster, the distance is from
+        the mean of all codes.
+
+    Raises:
+        DataError: codes other than those of the clusters.
+    """
+    n = check_count("n as an integer of at least 1", n)
+    rows = as_codes(codes).double().cpu().numpy()
+    if len(rows) != len(clusters.members) or (clusters.count and rows.shape[1] != clusters.centroids.shape[1]):
+        raise DataError(
+            f"the {len(clusters.members)} codes that the clusters were found in", f"shape {rows.shape}", "pass the same"
+        )
+    members = clusters.members if clusters.count else np.zeros(len(rows), dtype=np.int64)
+    centroids = clusters.centroids if clusters.count else rows.mean(0, keepdims=True)
+    distances = np.stack([np.linalg.norm(rows - centroid, axis=1) for centroid in centroids], 1)
+    spread = np.array([np.sqrt((distances[members == k, k] ** 2).mean()) for k in range(len(centroids))])
+    scaled = distances / np.maximum(spread, np.finfo(float).tiny)
+    nearest = scaled.argmin(1)
+    distance = scaled[np.arange(len(rows)), nearest]
+    left_out = clusters.members < 0
+    order = np.lexsort((-distance, ~left_out))
+    found = order[:n].tolist()
+    return [Outlier(i, int(nearest[i]) if clusters.count else -1, float(distance[i]), bool(left_out[i])) for i in found]
+
+
+@torch.no_grad()
+def decode_centroids(model: VAE, codes: ArrayLike, clusters: Clusters, labels: Labels | None = None) -> Tensor:
+    """The images that the means of the clusters' codes decode to, (K, C, H, W) in [0, 1].
+
+    Args:
+        model: the model of the codes.
+        codes: (N, latent_dim), the whole codes, also where the clusters were found in an embedding of them.
+        clusters: of these codes.
+        labels: for a conditional model, of the codes: a centroid is decoded under its cluster's commonest.
+
+    Raises:
+        DataError: codes of another model or number, or no labels for a conditional model.
+    """
+    rows = as_codes(codes).to(model.dtype)
+    if len(rows) != len(clusters.members):
+        raise DataError(f"{len(clusters.members)} codes", str(len(rows)), "pass those that the clusters are of")
+    if not clusters.count:
+        return torch.zeros(0, *model.image_shape)
+    members = torch.as_tensor(clusters.members)
+    centroids = torch.stack([rows[members == k].mean(0) for k in range(clusters.count)]).to(model.device)
+    y: Sequence[int] | None = None
+    if model.num_classes is not None:
+        if labels is None:
+            raise DataError("labels for a conditional model", "none", "pass those of the codes")
+        classes = as_labels(labels, len(rows))
+        y = [int(classes[members == k].mode().values) for k in range(clusters.count)]
+    with evaluating(model):
+        return model.decode(centroids, y).mean.clamp(0, 1).cpu()
+
+
+def _clusterer(kind: str, settings: dict[str, Any]) -> Any:
+    from sklearn.cluster import DBSCAN, HDBSCAN
+
+    return DBSCAN(**settings) if kind == "dbscan" else HDBSCAN(**{"copy": True} | settings)
+
+
+def _knee(rows: NDArray[np.float64], neighbours: int) -> float:
+    """The distance at the knee of the sorted distances to so-many-th neighbours."""
+    from sklearn.neighbors import NearestNeighbors
+
+    found, _ = NearestNeighbors(n_neighbors=neighbours + 1).fit(rows).kneighbors(rows)  # the first is the code itself
+    distances = np.sort(found[:, -1])
+    if distances[-1] == distances[0]:
+        return float(max(distances[0], np.finfo(float).tiny))
+    line = np.linspace(distances[0], distances[-1], len(distances))
+    knee = float(distances[int((line - distances).argmax())])
+    return max(knee, np.finfo(float).tiny)
+
+
+def _by_size(members: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The clusters numbered anew, the largest first; what is below 0 is noise."""
+    numbers, sizes = np.unique(members[members >= 0], return_counts=True)
+    order = numbers[np.argsort(-sizes, kind="stable")]
+    renumbered = np.full_like(members, -1)
+    for new, old in enumerate(order):
+        renumbered[members == old] = new
+    return renumbered

@@ -1,0 +1,110 @@
+"""The codes of a data set: what everything else here looks at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mnistvae._checks import check_count
+from mnistvae._modes import evaluating
+from mnistvae._products import fast_products
+from mnistvae.data import ImageDataset
+from mnistvae.errors import DataError
+from mnistvae.models import VAE
+
+__all__ = ["LatentCodes", "encode_dataset"]
+
+
+@dataclass(frozen=True)
+class LatentCodes:
+    """The posteriors of N images, by their first two moments, on the CPU.
+
+    ``codes[index]`` are the codes of some of the images.
+    """
+
+    #: Posterior means, (N, latent_dim).
+    means: Tensor
+    #: Standard deviations of the posterior, (N, latent_dim).
+    deviations: Tensor
+    #: Labels, (N,), where the data have some.
+    labels: Tensor | None = None
+    #: What was encoded.
+    name: str = "images"
+    split: str = "all"
+
+    def __post_init__(self) -> None:
+        if self.means.ndim != 2 or self.means.shape != self.deviations.shape:
+            raise DataError(
+                "means and standard deviations of one shape (N, latent_dim)",
+                f"{tuple(self.means.shape)} and {tuple(self.deviations.shape)}",
+            )
+        if self.labels is not None and self.labels.shape != self.means.shape[:1]:
+            raise DataError(f"{len(self.means)} labels", str(tuple(self.labels.shape)), "one label a code")
+        bad = (~(self.means.isfinite() & self.deviations.isfinite()).all(1)).nonzero()[:, 0]
+        if len(bad):
+            raise DataError(
+                "codes that are finite",
+                f"NaN or infinity in {len(bad)} of {len(self.means)}, the first of them number {int(bad[0])}",
+                "look at the weights: the model may have diverged",
+            )
+
+    def __len__(self) -> int:
+        return len(self.means)
+
+    def __getitem__(self, index: slice | Tensor) -> LatentCodes:
+        labels = None if self.labels is None else self.labels[index]
+        return LatentCodes(self.means[index], self.deviations[index], labels, self.name, self.split)
+
+    def __repr__(self) -> str:
+        n, latent_dim = self.means.shape
+        labels = "no labels" if self.labels is None else "labels"
+        return f"LatentCodes({n} codes of {latent_dim} dimensions, {labels}, {self.name!r}, {self.split!r})"
+
+    @property
+    def latent_dim(self) -> int:
+        """Dimensions of a code."""
+        return self.means.shape[1]
+
+
+@torch.no_grad()
+def encode_dataset(model: VAE, data: ImageDataset, *, batch_size: int = 1024, progress: bool = False) -> LatentCodes:
+    """The posterior means and standard deviations of all images of a data set, in their order.
+
+    Args:
+        model: the model; it computes on its own device.
+        data: N images, with labels for a conditional model; binarized, if that is what the model was trained on.
+        batch_size: images at once.
+        progress: show a bar.
+
+    Raises:
+        DataError: data that do not fit the model, or codes that are not finite.
+
+    Example:
+        >>> codes = mv.analysis.encode_dataset(mv.VAE(latent_dim=2), mv.load_dataset("mnist-mini", "test")[:100])
+        >>> codes
+        LatentCodes(100 codes of 2 dimensions, labels, 'mnist-mini', 'test')
+    """
+    from tqdm import tqdm
+
+    batch_size = check_count("batch_size as an integer of at least 1", batch_size)
+    if model.num_classes is not None and data.labels is None:
+        raise DataError(
+            "labels for a conditional model", f"{data.name} without labels", "pass an ImageDataset with them"
+        )
+    means, deviations = [], []
+    with (
+        evaluating(model),
+        fast_products(model.device),
+        tqdm(total=len(data), desc="encode", unit="image", leave=False, disable=not progress) as bar,
+    ):
+        for start in range(0, len(data), batch_size):
+            part = data[start : start + batch_size]
+            y = part.labels.to(model.device) if part.labels is not None and model.num_classes is not None else None
+            posterior = model.encode(part.images.to(model.device).float() / 255, y)
+            means.append(posterior.mean.cpu())
+            deviations.append(posterior.variance.sqrt().cpu())
+            bar.update(len(part))
+    labels = None if data.labels is None else data.labels.cpu()
+    return LatentCodes(torch.cat(means), torch.cat(deviations), labels, data.name, data.split)

@@ -1,0 +1,213 @@
+"""Images along lines and over planes of the latent space."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mnistvae._checks import check_choice, check_count
+from mnistvae._modes import evaluating
+from mnistvae.errors import DataError, SettingError
+from mnistvae.images import ArrayLike, Labels
+from mnistvae.metrics.latent import as_codes
+from mnistvae.models import VAE
+
+__all__ = ["Path", "Plane", "decode_codes", "interpolate_codes", "latent_plane", "traverse"]
+
+Path: TypeAlias = Literal["straight", "spherical"]
+
+
+@dataclass(frozen=True)
+class Plane:
+    """Images decoded over a grid of a plane of the latent space."""
+
+    #: (rows * columns, C, H, W) in [0, 1], row by row, the top row first.
+    images: Tensor
+    #: Coordinates of the columns, from left to right, (columns,).
+    x: NDArray[np.float64]
+    #: Coordinates of the rows, from top to bottom, (rows,).
+    y: NDArray[np.float64]
+    #: What the axes are called.
+    names: tuple[str, str]
+
+
+@torch.no_grad()
+def decode_codes(model: VAE, codes: ArrayLike, labels: Labels | None = None) -> Tensor:
+    """The images of codes: means of p(x | z), (N, C, H, W) in [0, 1], on the CPU.
+
+    Args:
+        model: the model.
+        codes: (N, latent_dim).
+        labels: for a conditional model.
+
+    Example:
+        >>> decode_codes(mv.VAE(latent_dim=2), torch.tensor([[0.5, -1.0]])).shape  # the digit at (0.5, -1)
+        torch.Size([1, 1, 28, 28])
+    """
+    rows = as_codes(codes).to(model.device, model.dtype)
+    with evaluating(model):
+        return model.decode(rows, labels).mean.clamp(0, 1).cpu()
+
+
+def latent_plane(
+    model: VAE,
+    n: int = 15,
+    box: tuple[float, float, float, float] = (-2.0, 2.0, -2.0, 2.0),
+    *,
+    by: Literal["value", "quantile"] = "value",
+    axes: tuple[int, int] | Literal["principal"] = (0, 1),
+    codes: ArrayLike | None = None,
+    label: int | None = None,
+) -> Plane:
+    """Decode n x n points of a plane of the latent space.
+
+    Args:
+        model: the model, of at least two latent dimensions.
+        n: points a side.
+        box: left, right, bottom, top: coordinates, or standard deviations along principal axes; with ``by="quantile"``
+            shares between 0 and 1, such as (0.05, 0.95, 0.05, 0.95).
+        by: points at equal distances, or at equal shares of a standard normal (Kingma and Welling, 2014, figure 4).
+        axes: two latent dimensions, or the first two principal axes of ``codes``, about their mean.
+        codes: (N, latent_dim): where the other dimensions are held, at their mean (default: at 0).
+        label: for a conditional model.
+
+    Raises:
+        SettingError: a box, axes or a model that do not make a plane.
+        DataError: codes that do not fit the model.
+    """
+    n = check_count("n as an integer of at least 1", n)
+    check_choice("by", by, ("value", "quantile"))
+    if model.latent_dim < 2:
+        raise SettingError("a model of at least two latent dimensions", "one of 1", "traverse(model, ...) draws a line")
+    left, right, bottom, top = (float(edge) for edge in box)
+    inside = by == "value" or (0 < left < 1 and 0 < right < 1 and 0 < bottom < 1 and 0 < top < 1)
+    if not (left < right and bottom < top and inside):
+        raise SettingError("a box (left, right, bottom, top)", repr(box), "quantiles are between 0 and 1")
+    x, y = np.linspace(left, right, n), np.linspace(top, bottom, n)
+    if by == "quantile":
+        from scipy.stats import norm
+
+        x, y = norm.ppf(x), norm.ppf(y)
+    origin, first, second, names = _axes(model, axes, codes)
+    grid = origin + x[None, :, None] * first + y[:, None, None] * second
+    flat = torch.as_tensor(grid.reshape(n * n, -1))
+    labels = None if label is None else [label] * len(flat)
+    return Plane(decode_codes(model, flat, labels), x, y, names)
+
+
+def interpolate_codes(a: ArrayLike, b: ArrayLike, steps: int = 8, kind: Path = "straight") -> Tensor:
+    r"""Codes on the way from one to another, both ends included.
+
+    ``"straight"`` is the line between them. ``"spherical"`` keeps to lengths that draws from a normal have:
+
+    .. math:: \frac{\sin((1 - t) \omega)}{\sin \omega} a + \frac{\sin(t \omega)}{\sin \omega} b, \qquad
+        \cos \omega = \frac{a \cdot b}{\lVert a \rVert \lVert b \rVert}
+
+    Shoemake (1985); White (2016), "Sampling generative networks".
+
+    Args:
+        a: code (latent_dim,), or codes (B, latent_dim).
+        b: the same shape.
+        steps: at least 2.
+        kind: the way.
+
+    Returns:
+        (steps, latent_dim), or (B, steps, latent_dim).
+
+    Raises:
+        SettingError: fewer than two steps, or another kind.
+        DataError: codes of two shapes.
+
+    Example:
+        >>> interpolate_codes(torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0]), 3, "spherical")[1]
+        tensor([0.7071, 0.7071])
+    """
+    steps = check_count("at least 2 steps", steps, least=2, fix="the ends count as two")
+    check_choice("kind", kind, ("straight", "spherical"))
+    start, end = (torch.as_tensor(code) for code in (a, b))
+    single = start.ndim == 1
+    if start.shape != end.shape or start.ndim not in {1, 2}:
+        raise DataError("two codes of one shape", f"{tuple(start.shape)} and {tuple(end.shape)}")
+    start, end = (code[None] if single else code for code in (start, end))
+    t = torch.linspace(0, 1, steps, dtype=start.dtype)[:, None]
+    start, end = start[:, None], end[:, None]
+    if kind == "straight":
+        way = torch.lerp(start, end, t)
+    else:
+        cosine = (start * end).sum(-1, keepdim=True) / (
+            start.norm(dim=-1, keepdim=True) * end.norm(dim=-1, keepdim=True)
+        )
+        angle = cosine.clamp(-1, 1).acos()
+        bent = (((1 - t) * angle).sin() * start + (t * angle).sin() * end) / angle.sin()
+        # No angle, or none that is defined: the line is the limit.
+        way = torch.where((angle.sin().abs() > 1e-6) & cosine.isfinite(), bent, torch.lerp(start, end, t))
+    return way[0] if single else way
+
+
+def traverse(
+    model: VAE,
+    code: ArrayLike,
+    dimensions: Sequence[int] | None = None,
+    values: Sequence[float] = (-3, -2, -1, 0, 1, 2, 3),
+    label: int | None = None,
+) -> Tensor:
+    """Images of one code with one dimension after the other set to some values.
+
+    Args:
+        model: the model.
+        code: (latent_dim,).
+        dimensions: which (default: all).
+        values: that each takes.
+        label: for a conditional model.
+
+    Returns:
+        (dimensions, values, C, H, W) in [0, 1].
+
+    Raises:
+        SettingError: dimensions that the code does not have, or no values.
+    """
+    base = torch.as_tensor(code).double()
+    if base.shape != (model.latent_dim,):
+        raise DataError(f"a code of {model.latent_dim} dimensions", f"shape {tuple(base.shape)}")
+    chosen = list(range(model.latent_dim) if dimensions is None else dimensions)
+    if not values or not chosen or any(not 0 <= one < model.latent_dim for one in chosen):
+        raise SettingError(f"dimensions from 0 to {model.latent_dim - 1}, and values", f"{chosen} and {list(values)}")
+    codes = base.repeat(len(chosen), len(values), 1)
+    for row, dimension in enumerate(chosen):
+        codes[row, :, dimension] = torch.as_tensor(values, dtype=torch.float64)
+    flat = codes.reshape(-1, model.latent_dim)
+    images = decode_codes(model, flat, None if label is None else [label] * len(flat))
+    return images.reshape(len(chosen), len(values), *model.image_shape)
+
+
+def _axes(
+    model: VAE, axes: tuple[int, int] | str, codes: ArrayLike | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], tuple[str, str]]:
+    """Origin, two directions, and their names."""
+    rows = None if codes is None else as_codes(codes, least=2).double().cpu().numpy()
+    if rows is not None and rows.shape[1] != model.latent_dim:
+        raise DataError(f"codes of {model.latent_dim} dimensions", str(rows.shape[1]), "encode images with this model")
+    if axes == "principal":
+        if rows is None:
+            raise SettingError("codes for principal axes", "none", "pass codes=encode_dataset(...).means")
+        _, singular, directions = np.linalg.svd(rows - rows.mean(0), full_matrices=False)
+        lengths = singular[:2] / np.sqrt(len(rows) - 1)
+        first, second = (length * direction for length, direction in zip(lengths, directions, strict=False))
+        return (
+            rows.mean(0),
+            first,
+            second,
+            ("principal axis 1, standard deviations", "principal axis 2, standard deviations"),
+        )
+    if isinstance(axes, str) or len(set(axes)) != 2 or any(not 0 <= axis < model.latent_dim for axis in axes):
+        raise SettingError(f"two latent dimensions from 0 to {model.latent_dim - 1}, or 'principal'", repr(axes))
+    origin = np.zeros(model.latent_dim) if rows is None else rows.mean(0)
+    origin[list(axes)] = 0
+    unit = np.eye(model.latent_dim)
+    return origin, unit[axes[0]], unit[axes[1]], (f"latent dimension {axes[0]}", f"latent dimension {axes[1]}")

@@ -1,0 +1,102 @@
+"""Images by how well they are reconstructed, and how the errors are spread."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mnistvae.errors import DataError
+from mnistvae.images import ArrayLike, as_pixels, montage
+from mnistvae.plotting._figure import COLOURS, figure_or_new, plain, show, whole
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure, FigureBase
+
+__all__ = ["error_examples", "figure_histogram"]
+
+_FILL = 0.35
+
+
+def error_examples(
+    originals: ArrayLike,
+    reconstructions: ArrayLike,
+    errors: ArrayLike,
+    groups: Mapping[str, Sequence[int]],
+    *,
+    figure: FigureBase | None = None,
+) -> Figure:
+    """For each group a row of images over their reconstructions, with the error under each.
+
+    Args:
+        originals: (N, C, H, W).
+        reconstructions: (N, C, H, W).
+        errors: (N,).
+        groups: numbers of images, by the name of their row.
+        figure: a figure or subfigure to draw into (default: a new one).
+
+    Returns:
+        The whole figure.
+
+    Raises:
+        DataError: different numbers of images, or no groups.
+    """
+    if not groups or not all(len(numbers) for numbers in groups.values()):
+        raise DataError("at least one group of at least one image", "none")
+    if not len(originals) == len(reconstructions) == len(errors):
+        got = f"{len(originals)}, {len(reconstructions)} and {len(errors)}"
+        raise DataError("as many originals as reconstructions and errors", got)
+    values = np.asarray(errors, dtype=np.float64)
+    columns = max(len(numbers) for numbers in groups.values())
+    fig = figure_or_new(figure, 0.75 * columns + 1.2, 1.95 * len(groups))
+    axes = np.atleast_1d(fig.subplots(len(groups), 1))
+    for ax, (name, numbers) in zip(axes, groups.items(), strict=True):
+        rows = [as_pixels(images)[list(numbers)] for images in (originals, reconstructions)]
+        height, width = rows[0].shape[-2:]
+        show(ax, montage(np.concatenate(rows), len(numbers), fill=_FILL))
+        places = [1 + width / 2 + n * (width + 1) for n in range(len(numbers))]
+        ax.set_xticks(places, [f"{values[n]:.2g}" for n in numbers], fontsize=8)
+        ax.set_yticks([1 + height / 2, 2 + 1.5 * height], ["original", "reconstruction"], fontsize=8)
+        ax.set_title(name, fontsize=10, loc="left")
+        ax.tick_params(length=0)
+        ax.spines[:].set_visible(False)
+        ax.set_anchor("W")
+    return whole(fig)
+
+
+def figure_histogram(
+    values: ArrayLike, unit: str, *, title: str | None = None, figure: FigureBase | None = None
+) -> Figure:
+    """How a figure is spread over the images, with its mean.
+
+    Args:
+        values: (N,); infinite ones (the PSNR of an exact reconstruction) are counted in the title.
+        unit: what the values are, such as "SSIM" or "PSNR, dB".
+        title: above the figure.
+        figure: a figure or subfigure to draw into (default: a new one).
+
+    Returns:
+        The whole figure.
+
+    Raises:
+        DataError: no values, or NaN.
+    """
+    numbers = np.asarray(values, dtype=np.float64).ravel()
+    if len(numbers) == 0 or np.isnan(numbers).any():
+        raise DataError("values that are numbers", "none" if len(numbers) == 0 else "NaN")
+    finite = numbers[np.isfinite(numbers)]
+    fig = figure_or_new(figure, 4.6, 3.2)
+    ax = fig.subplots()
+    if len(finite):
+        ax.hist(finite, bins=min(50, max(5, len(finite) // 20)), color=COLOURS[0], alpha=0.85)
+        ax.axvline(finite.mean(), color=COLOURS[1], linewidth=1.8, label=f"mean {finite.mean():.4g}")
+        ax.legend(frameon=False)
+    left_out = len(numbers) - len(finite)
+    if left_out:
+        title = f"{title + '; ' if title else ''}{left_out} of {len(numbers)} infinite"
+    plain(ax)
+    ax.set(xlabel=unit, ylabel="images")
+    if title:
+        ax.set_title(title, fontsize=10)
+    return whole(fig)

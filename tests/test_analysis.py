@@ -1,0 +1,551 @@
+"""Codes, embeddings, clusters, outliers, errors, planes and sweeps: on made-up codes whose answer is known."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+import mnistvae as mv
+from mnistvae import VAE, ConditionalVAE, ImageDataset, analysis, metrics, recipes
+from mnistvae.analysis import (
+    Clusters,
+    LatentCodes,
+    agreement,
+    decode_centroids,
+    decode_codes,
+    embed,
+    encode_dataset,
+    find_clusters,
+    interpolate_codes,
+    latent_plane,
+    outliers,
+    reconstruction_errors,
+    sweep,
+    traverse,
+)
+from mnistvae.errors import DataError, SettingError
+from mnistvae.networks import MLPDecoder, MLPEncoder
+
+
+def images(n: int = 30, labels: bool = True) -> ImageDataset:
+    generator = torch.Generator().manual_seed(1)
+    return ImageDataset(torch.rand(n, 1, 8, 8, generator=generator), torch.arange(n) % 3 if labels else None)
+
+
+def vae(latent_dim: int = 3, seed: int = 0) -> VAE:
+    torch.manual_seed(seed)
+    shape = (1, 8, 8)
+    parts = {"encoder": MLPEncoder(latent_dim, shape, (8,)), "decoder": MLPDecoder(latent_dim, shape, (8,))}
+    return VAE(latent_dim, shape, **parts)  # type: ignore[arg-type]
+
+
+def blobs(sizes: tuple[int, ...] = (100, 60, 30), dimensions: int = 2, apart: float = 20.0) -> tuple[Tensor, Tensor]:
+    """Groups of codes that nobody would confuse, and which group each is of."""
+    generator = torch.Generator().manual_seed(5)
+    groups = [torch.randn(n, dimensions, generator=generator) + apart * k for k, n in enumerate(sizes)]
+    return torch.cat(groups), torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
+
+
+# --- codes ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch_size", [1024, 7])
+def test_codes_are_the_moments_of_the_posterior(batch_size: int) -> None:
+    model, data = vae(), images()
+    model.train()
+    codes = encode_dataset(model, data, batch_size=batch_size)
+    with torch.no_grad():
+        posterior = model.eval().encode(data.images)
+    torch.testing.assert_close(codes.means, posterior.mean)
+    torch.testing.assert_close(codes.deviations, posterior.stddev)
+    assert codes.labels is not None
+    assert torch.equal(codes.labels, torch.arange(30) % 3)
+    assert (len(codes), codes.latent_dim, codes.name, codes.split) == (30, 3, "images", "all")
+    assert repr(codes) == "LatentCodes(30 codes of 3 dimensions, labels, 'images', 'all')"
+
+
+def test_codes_leave_the_model_in_its_mode() -> None:
+    model = vae().train()
+    encode_dataset(model, images())
+    assert model.training
+
+
+def test_some_of_the_codes() -> None:
+    codes = encode_dataset(vae(), images())
+    some = codes[codes.labels == 1]  # type: ignore[index]
+    assert len(some) == 10
+    assert torch.equal(some.means, codes.means[1::3])
+    assert len(codes[:4]) == 4
+    bare = encode_dataset(vae(), images(labels=False))
+    assert bare.labels is None
+    assert bare[:2].labels is None
+    assert "no labels" in repr(bare)
+
+
+def test_codes_of_a_conditional_model() -> None:
+    torch.manual_seed(0)
+    model, data = ConditionalVAE(2, 3, (1, 8, 8)), images()
+    codes = encode_dataset(model, data, batch_size=4)
+    with torch.no_grad():
+        expected = model.eval().encode(data.images, data.labels).mean
+    torch.testing.assert_close(codes.means, expected)
+    with pytest.raises(DataError, match="labels for a conditional model"):
+        encode_dataset(model, images(labels=False))
+
+
+def test_codes_that_make_no_sense() -> None:
+    codes = encode_dataset(vae(), images())
+    bad = codes.means.clone()
+    bad[[4, 9]] = torch.nan
+    with pytest.raises(DataError, match="NaN or infinity in 2 of 30, the first of them number 4"):
+        dataclasses.replace(codes, means=bad)
+    with pytest.raises(DataError, match="of one shape"):
+        LatentCodes(codes.means, codes.deviations[:5])
+    with pytest.raises(DataError, match="30 labels"):
+        LatentCodes(codes.means, codes.deviations, torch.zeros(5))
+    with pytest.raises(SettingError, match="batch_size"):
+        encode_dataset(vae(), images(), batch_size=0)
+
+
+# --- embeddings -----------------------------------------------------------------------------------------------------
+
+
+def test_pca_is_scikit_learns() -> None:
+    from sklearn.decomposition import PCA
+
+    codes, _ = blobs(dimensions=5)
+    found = embed(codes, "pca")
+    fitted = PCA(2, svd_solver="full").fit(codes.numpy())
+    np.testing.assert_allclose(found.points, fitted.transform(codes.double().numpy()), atol=1e-4)
+    np.testing.assert_allclose(found.explained, fitted.explained_variance_ratio_, atol=1e-5)
+    assert (found.kind, found.names, len(found)) == ("pca", ("principal axis 1", "principal axis 2"), 190)
+    assert embed(codes, "pca", 3).points.shape == (190, 3)
+
+
+@pytest.mark.parametrize("dimensions", [1, 2])
+def test_codes_that_are_small_enough_stay_as_they_are(dimensions: int) -> None:
+    codes, _ = blobs(dimensions=dimensions)
+    for kind in ("pca", "tsne"):
+        found = embed(codes, kind)  # type: ignore[arg-type]
+        assert np.array_equal(found.points, codes.double().numpy())
+        assert found.kind == "codes"
+        assert found.names == tuple(f"latent dimension {n}" for n in range(dimensions))
+
+
+def test_tsne_keeps_groups_together_and_is_repeatable() -> None:
+    codes, groups = blobs((40, 40, 40), 6)
+    a, b, c = (embed(codes, "tsne", seed=seed, init="random").points for seed in (1, 1, 2))
+    assert np.array_equal(a, b)
+    assert not np.array_equal(a, c)
+    assert embed(codes, "tsne").settings["init"] == "pca"
+    assert metrics.classify_codes(a[::2], groups[::2], a[1::2], groups[1::2]).accuracy == 1.0
+    state = np.random.get_state()[1].copy()  # type: ignore[union-attr]  # noqa: NPY002
+    embed(codes, "tsne")
+    assert np.array_equal(np.random.get_state()[1], state)  # type: ignore[arg-type]  # noqa: NPY002
+
+
+def test_few_codes() -> None:
+    codes = torch.randn(5, 4)
+    assert embed(codes, "tsne").points.shape == (5, 2)  # the perplexity follows the number of codes
+    with pytest.raises(SettingError, match=r"a perplexity of at least 1 and below 5, the number of codes, got 30"):
+        embed(codes, "tsne", perplexity=30)
+    with pytest.raises(DataError, match="at least 3"):
+        embed(codes[:2], "pca")
+
+
+@pytest.mark.parametrize(
+    ("codes", "kind", "error"),
+    [
+        (torch.full((9, 3), torch.nan), "pca", DataError),
+        (torch.zeros(9), "pca", DataError),
+        (torch.randn(9, 3), "lle", SettingError),
+    ],
+)
+def test_what_cannot_be_embedded(codes: Tensor, kind: Any, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        embed(codes, kind)
+
+
+def test_settings_that_a_method_does_not_take() -> None:
+    with pytest.raises(SettingError, match="settings of pca"):
+        embed(torch.randn(9, 3), "pca", perplexity=3)
+
+
+def test_umap_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "umap", None)
+    with pytest.raises(
+        SettingError, match=r"umap-learn for an embedding by UMAP, got none: pip install 'mnistvae\[umap\]'"
+    ):
+        embed(torch.randn(9, 3), "umap")
+
+
+# --- clusters -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["hdbscan", "dbscan"])
+@pytest.mark.parametrize("dimensions", [2, 8])
+def test_groups_are_found_without_settings(kind: Any, dimensions: int) -> None:
+    codes, groups = blobs(dimensions=dimensions)
+    found = find_clusters(codes, kind)
+    assert found.sizes[:3].sum() > 0.8 * len(codes)
+    assert found.sizes[3:].sum() < 0.05 * len(codes)  # a few far codes of a group may be near each other
+    assert found.noise < 0.2
+    assert agreement(found, groups).rand_index > 0.95
+    assert agreement(found, groups).codes == (found.members >= 0).sum()
+    assert list(found.sizes) == sorted(found.sizes, reverse=True)
+    assert found.sizes.sum() == (found.members >= 0).sum()
+    for k in range(found.count):
+        own = codes.double().numpy()[found.members == k]
+        np.testing.assert_allclose(found.centroids[k], own.mean(0))
+    assert found.kind == kind
+    assert found.settings
+
+
+def test_agreement_is_scikit_learns() -> None:
+    from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+
+    members = np.array([0, 0, 1, 1, -1, 2, 2, 0])
+    labels = torch.tensor([0, 0, 1, 2, 9, 2, 2, 1])
+    found = agreement(Clusters(members, np.zeros((3, 2)), "dbscan"), labels)
+    inside = members >= 0
+    assert found.rand_index == adjusted_rand_score(labels.numpy()[inside], members[inside])
+    assert found.mutual_information == normalized_mutual_info_score(labels.numpy()[inside], members[inside])
+    assert found.codes == 7
+
+
+@pytest.mark.parametrize("kind", ["hdbscan", "dbscan"])
+def test_noise_alone_and_one_cluster(kind: Any) -> None:
+    settings: dict[str, Any] = {"min_cluster_size": 190} if kind == "hdbscan" else {"eps": 1e-6}
+    codes, groups = blobs()
+    alone = find_clusters(codes, kind, **settings)
+    assert (alone.count, alone.noise) == (0, 1.0)
+    assert alone.centroids.shape == (0, 2)
+    assert alone.sizes.tolist() == []
+    with pytest.raises(DataError, match="in a cluster, got noise alone"):
+        agreement(alone, groups)
+    far = outliers(codes, alone, 4)
+    assert [one.nearest for one in far] == [-1] * 4
+    distances = (codes.double() - codes.double().mean(0)).norm(dim=1)
+    assert far[0].index == int(distances.argmax())
+    one = find_clusters(torch.zeros(20, 2), "dbscan")
+    assert (one.count, one.noise) == (1, 0.0)
+    whole = find_clusters(codes, "dbscan", eps=1000.0)
+    assert whole.count == 1
+
+
+def test_settings_of_clusterers() -> None:
+    codes, _ = blobs()
+    assert find_clusters(codes, "hdbscan").settings == {"min_cluster_size": 5}
+    assert find_clusters(codes, "dbscan", eps=3.0).settings == {"min_samples": 5, "eps": 3.0}
+    assert find_clusters(torch.randn(2000, 2), "hdbscan").settings == {"min_cluster_size": 20}
+    with pytest.raises(SettingError, match="settings of dbscan"):
+        find_clusters(codes, "dbscan", eps=-1.0)
+    with pytest.raises(SettingError, match="settings of hdbscan"):
+        find_clusters(codes, "hdbscan", eps=1.0)
+    with pytest.raises(SettingError, match="kind"):
+        find_clusters(codes, "kmeans")  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="at least 5"):
+        find_clusters(codes[:4])
+    with pytest.raises(DataError, match=r"(?i)nan"):
+        find_clusters(torch.full((9, 2), torch.nan))
+
+
+def test_the_density_is_read_off_the_knee() -> None:
+    # Distances to the neighbours are 1 but for a few far ones: the knee is at 1.
+    line = torch.cat([torch.arange(100.0), torch.tensor([1000.0, 2000.0, 3000.0])])[:, None]
+    found = find_clusters(line, "dbscan", min_samples=2)
+    assert found.settings["eps"] == pytest.approx(2.0, abs=1.0)
+    assert found.sizes.tolist() == [100]
+    assert (found.members[-3:] == -1).all()
+
+
+def test_outliers_are_the_far_ones() -> None:
+    codes, _ = blobs((100, 60))
+    codes = torch.cat([codes, torch.tensor([[-30.0, 5.0], [60.0, 60.0], [20.0, 60.0]])])
+    clusters = find_clusters(codes)
+    assert (clusters.members[-3:] == -1).all()
+    found = outliers(codes, clusters, 5)
+    assert len(found) == 5
+    assert [one.index for one in found if one.noise] == [one.index for one in found[: sum(o.noise for o in found)]]
+    by_index = {one.index: one for one in outliers(codes, clusters, len(codes))}
+    for index in (160, 161, 162):
+        one = by_index[index]
+        row = codes[index].double().numpy()
+        spread = [
+            math.sqrt(
+                (
+                    np.linalg.norm(codes.double().numpy()[clusters.members == k] - clusters.centroids[k], axis=1) ** 2
+                ).mean()
+            )
+            for k in range(clusters.count)
+        ]
+        scaled = [np.linalg.norm(row - clusters.centroids[k]) / spread[k] for k in range(clusters.count)]
+        assert one.noise
+        assert one.nearest == int(np.argmin(scaled))
+        assert one.distance == pytest.approx(min(scaled))
+    assert len(by_index) == 163
+    noise = [one.distance for one in outliers(codes, clusters, 163) if one.noise]
+    assert noise == sorted(noise, reverse=True)
+    with pytest.raises(DataError, match="163 codes that the clusters were found in"):
+        outliers(codes[:9], clusters)
+    with pytest.raises(SettingError, match="n as an integer"):
+        outliers(codes, clusters, 0)
+
+
+def test_centroids_are_decoded() -> None:
+    model = vae()
+    codes = torch.randn(20, 3)
+    members = np.array([0] * 8 + [1] * 7 + [-1] * 5)
+    clusters = Clusters(members, np.zeros((2, 2)), "hdbscan")  # found in an embedding: its centroids are elsewhere
+    found = decode_centroids(model, codes, clusters)
+    expected = decode_codes(model, torch.stack([codes[:8].mean(0), codes[8:15].mean(0)]))
+    torch.testing.assert_close(found, expected)
+    nothing = Clusters(np.full(20, -1), np.zeros((0, 2)), "hdbscan")
+    assert decode_centroids(model, codes, nothing).shape == (0, 1, 8, 8)
+    with pytest.raises(DataError, match="20 codes"):
+        decode_centroids(model, codes[:3], clusters)
+
+
+def test_centroids_of_a_conditional_model_have_their_commonest_label() -> None:
+    torch.manual_seed(0)
+    model = ConditionalVAE(3, 3, (1, 8, 8))
+    codes, labels = torch.randn(7, 3), torch.tensor([2, 2, 0, 1, 1, 1, 0])
+    clusters = Clusters(np.array([0, 0, 0, 1, 1, 1, 1]), np.zeros((2, 3)), "dbscan")
+    found = decode_centroids(model, codes, clusters, labels)
+    expected = decode_codes(model, torch.stack([codes[:3].mean(0), codes[3:].mean(0)]), [2, 1])
+    torch.testing.assert_close(found, expected)
+    with pytest.raises(DataError, match="labels for a conditional model"):
+        decode_centroids(model, codes, clusters)
+
+
+# --- errors ---------------------------------------------------------------------------------------------------------
+
+
+def test_errors_are_those_of_the_metrics() -> None:
+    model, data = vae(), images()
+    found = reconstruction_errors(model, data, batch_size=7)
+    made = model.reconstruct(data.images)
+    torch.testing.assert_close(found.images, made)
+    torch.testing.assert_close(found.mse, metrics.mse(data.images, made), atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(found.psnr, metrics.psnr(data.images, made), atol=1e-4, rtol=1e-5)
+    assert found.ssim is not None
+    torch.testing.assert_close(found.ssim, metrics.ssim(data.images, made), atol=1e-5, rtol=1e-5)
+    assert len(found) == 30
+    means = found.by_class()
+    assert list(means) == [0, 1, 2]
+    assert means[1].mean == pytest.approx(float(found.mse[1::3].mean()))
+
+
+def test_extremes() -> None:
+    found = reconstruction_errors(vae(), images())
+    best, worst, drawn = found.extremes(4, seed=3)
+    order = found.mse.argsort().tolist()
+    assert best == order[:4]
+    assert worst == order[::-1][:4]
+    assert len(set(drawn)) == 4
+    assert drawn == sorted(drawn)
+    assert found.extremes(4, seed=3) == found.extremes(4, seed=3)
+    assert found.extremes(4, seed=3).random != found.extremes(4, seed=4).random
+    assert len(found.extremes(1000).lowest) == 30
+    with pytest.raises(SettingError, match="n as an integer"):
+        found.extremes(0)
+
+
+def test_errors_of_other_images() -> None:
+    with pytest.raises(DataError, match="images with labels"):
+        reconstruction_errors(vae(), images(labels=False)).by_class()
+    small = ImageDataset(torch.rand(4, 1, 6, 6))
+    model = VAE(2, (1, 6, 6), encoder=MLPEncoder(2, (1, 6, 6), (8,)), decoder=MLPDecoder(2, (1, 6, 6), (8,)))
+    assert reconstruction_errors(model, small).ssim is None
+    torch.manual_seed(0)
+    conditional = ConditionalVAE(2, 3, (1, 8, 8))
+    assert len(reconstruction_errors(conditional, images(), batch_size=4)) == 30
+    with pytest.raises(DataError, match="labels for a conditional model"):
+        reconstruction_errors(conditional, images(labels=False))
+
+
+# --- planes and lines -----------------------------------------------------------------------------------------------
+
+
+def test_a_plane_by_value() -> None:
+    model = vae(2)
+    plane = latent_plane(model, 5, (-2, 2, -1, 1))
+    assert plane.images.shape == (25, 1, 8, 8)
+    np.testing.assert_allclose(plane.x, [-2, -1, 0, 1, 2])
+    np.testing.assert_allclose(plane.y, [1, 0.5, 0, -0.5, -1])  # the top row first
+    at = decode_codes(model, torch.tensor([[1.0, 0.5]]))[0]
+    torch.testing.assert_close(plane.images[1 * 5 + 3], at)
+    assert plane.names == ("latent dimension 0", "latent dimension 1")
+
+
+def test_a_plane_by_quantile() -> None:
+    plane = latent_plane(vae(2), 3, (0.1, 0.9, 0.25, 0.75), by="quantile")
+    np.testing.assert_allclose(plane.x, [-1.2815516, 0, 1.2815516], atol=1e-6)
+    np.testing.assert_allclose(plane.y, [0.6744898, 0, -0.6744898], atol=1e-6)
+
+
+def test_a_plane_of_two_chosen_dimensions() -> None:
+    model, codes = vae(4), torch.randn(50, 4) + 3
+    plane = latent_plane(model, 3, axes=(2, 0), codes=codes)
+    mean = codes.mean(0)
+    point = torch.tensor([2.0, float(mean[1]), -2.0, float(mean[3])])  # right, top: x is dimension 2, y dimension 0
+    point = torch.tensor([2.0, float(mean[1]), 2.0, float(mean[3])])
+    torch.testing.assert_close(plane.images[2], decode_codes(model, point[None])[0])
+    assert plane.names == ("latent dimension 2", "latent dimension 0")
+    bare = latent_plane(model, 3, axes=(2, 0))
+    torch.testing.assert_close(bare.images[4], decode_codes(model, torch.zeros(1, 4))[0])
+
+
+def test_a_plane_of_principal_axes() -> None:
+    model = vae(3)
+    codes = torch.randn(500, 3, dtype=torch.float64) * torch.tensor([1.0, 5.0, 0.1]) + 2
+    plane = latent_plane(model, 3, (-1, 1, -1, 1), axes="principal", codes=codes)
+    torch.testing.assert_close(plane.images[4], decode_codes(model, codes.mean(0, keepdim=True))[0])
+    along = decode_codes(model, codes.mean(0)[None] + torch.tensor([[0.0, 5.0, 0.0], [0.0, -5.0, 0.0]]))
+    right = plane.images[5]
+    assert min(float((right - one).abs().max()) for one in along) < 0.05
+    with pytest.raises(SettingError, match="codes for principal axes"):
+        latent_plane(model, axes="principal")
+
+
+def test_planes_that_make_no_sense() -> None:
+    model = vae(3)
+    for bad in ({"box": (2, -2, 0, 1)}, {"box": (0, 1, 0, 1), "by": "quantile"}, {"axes": (0, 3)}, {"axes": (1, 1)}):
+        with pytest.raises(SettingError):
+            latent_plane(model, **bad)  # type: ignore[arg-type]
+    with pytest.raises(SettingError, match="at least two latent dimensions"):
+        latent_plane(vae(1))
+    with pytest.raises(DataError, match="codes of 3 dimensions"):
+        latent_plane(model, codes=torch.randn(5, 2))
+
+
+def test_a_plane_of_a_conditional_model() -> None:
+    torch.manual_seed(0)
+    model = ConditionalVAE(2, 3, (1, 8, 8))
+    plane = latent_plane(model, 3, label=1)
+    torch.testing.assert_close(plane.images[4], decode_codes(model, torch.zeros(1, 2), [1])[0])
+
+
+def test_ways_between_codes() -> None:
+    a, b = torch.tensor([2.0, 0.0]), torch.tensor([0.0, 2.0])
+    straight, bent = interpolate_codes(a, b, 5), interpolate_codes(a, b, 5, "spherical")
+    torch.testing.assert_close(straight[2], torch.tensor([1.0, 1.0]))
+    torch.testing.assert_close(bent.norm(dim=1), torch.full((5,), 2.0))
+    torch.testing.assert_close(bent[2], torch.full((2,), math.sqrt(2)))
+    for way in (straight, bent):
+        torch.testing.assert_close(way[0], a)
+        torch.testing.assert_close(way[-1], b)
+    both = interpolate_codes(torch.stack([a, b]), torch.stack([b, a]), 5, "spherical")
+    assert both.shape == (2, 5, 2)
+    torch.testing.assert_close(both[0], bent)
+    same = interpolate_codes(a, a, 3, "spherical")  # no angle
+    torch.testing.assert_close(same, a.expand(3, 2))
+    assert bool(interpolate_codes(a, torch.zeros(2), 3, "spherical").isfinite().all())
+    assert bool(interpolate_codes(a, -a, 3, "spherical").isfinite().all())
+    with pytest.raises(SettingError, match="at least 2 steps"):
+        interpolate_codes(a, b, 1)
+    with pytest.raises(SettingError, match="kind"):
+        interpolate_codes(a, b, 3, "bent")  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="of one shape"):
+        interpolate_codes(a, torch.zeros(3))
+
+
+def test_traversals() -> None:
+    model, code = vae(3), torch.tensor([0.5, -1.0, 2.0])
+    found = traverse(model, code, [2, 0], [-1.0, 4.0])
+    assert found.shape == (2, 2, 1, 8, 8)
+    torch.testing.assert_close(found[0, 1], decode_codes(model, torch.tensor([[0.5, -1.0, 4.0]]))[0])
+    torch.testing.assert_close(found[1, 0], decode_codes(model, torch.tensor([[-1.0, -1.0, 2.0]]))[0])
+    assert traverse(model, code).shape == (3, 7, 1, 8, 8)
+    with pytest.raises(SettingError, match="dimensions from 0 to 2"):
+        traverse(model, code, [3])
+    with pytest.raises(DataError, match="a code of 3 dimensions"):
+        traverse(model, torch.zeros(2))
+
+
+# --- sweeps ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_sweep() -> None:
+    recipe, data = recipes.get("mlp-20"), images(60)
+    seen: list[int] = []
+    how: dict[str, Any] = {"epochs": 2, "batch_size": 10, "progress": False, "device": "cpu"}
+    found = sweep(
+        recipe,
+        "latent_dim",
+        [1, 2, 4],
+        data,
+        data[:30],
+        settings={"hidden": (8,)},
+        training=how,
+        seed=3,
+        done=lambda value, _: seen.append(value),
+    )
+    assert seen == [1, 2, 4]
+    assert [model.latent_dim for model in found.models] == [1, 2, 4]
+    alone = recipe.model(image_shape=(1, 8, 8), latent_dim=2, hidden=(8,), seed=3)
+    recipe.trainer(**how, seed=3).fit(alone, data)
+    expected = metrics.evaluate(alone, data[:30], include=["reconstruction"], seed=3)
+    assert found.evaluations[1] == expected
+    assert found.column("mse")[1] == expected["mse"]
+    by_class = found.by_class("psnr")
+    assert list(by_class) == [0, 1, 2]
+    assert by_class[2][1] == expected.by_class[2]["psnr"]
+
+
+def evaluation(mse: float, error: float | None, psnr: float = 1.0) -> metrics.Evaluation:
+    return metrics.Evaluation(
+        (
+            metrics.Figure("mse", mse, "", "lower", standard_error=error),
+            metrics.Figure("psnr", psnr, "dB", "higher"),
+            metrics.Figure("kl", 1.0, "nats"),
+        )
+    )
+
+
+def made(*figures: metrics.Evaluation) -> analysis.Sweep:
+    return analysis.Sweep("latent_dim", (5, 10, 15, 20)[: len(figures)], (), figures)
+
+
+def test_the_best_value_is_the_least_that_is_as_good_as_the_best() -> None:
+    found = made(evaluation(0.5, 0.1), evaluation(0.21, 0.02), evaluation(0.20, 0.02), evaluation(0.19, 0.02))
+    assert found.best("mse") == 10
+    assert found.best("mse", tolerance=0) == 20
+    assert found.best("mse", tolerance=0.6) == 15
+    other = made(evaluation(1, None, 20.0), evaluation(1, None, 22.0), evaluation(1, None, 21.0))
+    assert other.best("psnr") == 10
+    with pytest.raises(DataError, match="a better side, got kl"):
+        found.best("kl")
+
+
+def test_a_sweep_as_csv(tmp_path: Any) -> None:
+    found = made(evaluation(0.5, 0.1), evaluation(0.25, 0.02))
+    lines = found.to_csv(tmp_path / "a.csv").read_text().splitlines()
+    assert lines == ["latent_dim,mse,psnr,kl", "5,0.5,1.0,1.0", "10,0.25,1.0,1.0"]
+    with pytest.raises(DataError, match="figures by class"):
+        found.by_class("mse")
+
+
+@pytest.mark.parametrize(
+    ("setting", "values"), [("latent_dim", [5]), ("latent_dim", [5, 5]), ("depth", [1, 2]), ("latent_dim", [2, 0])]
+)
+def test_a_sweep_that_makes_no_sense_trains_nothing(setting: str, values: list[int]) -> None:
+    trained: list[Any] = []
+    with pytest.raises(SettingError):
+        sweep(recipes.get("mlp-20"), setting, values, images(), images(), done=lambda *found: trained.append(found))
+    assert trained == []
+
+
+def test_what_is_public() -> None:
+    arrays: NDArray[np.float64] = embed(torch.randn(9, 2)).points
+    assert arrays.dtype == np.float64
+    assert mv.analysis is analysis

@@ -1,0 +1,282 @@
+"""Figures of codes, clusters, classifiers and errors: what they draw."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+
+from mnistvae import plotting
+from mnistvae.errors import DataError
+from mnistvae.images import montage
+from mnistvae.plotting import (
+    class_bars,
+    cluster_map,
+    confusion_matrix,
+    error_examples,
+    figure_histogram,
+    latent_density,
+    latent_grid,
+    latent_map,
+    latent_traversals,
+    roc_curves,
+)
+
+POINTS = np.concatenate([np.random.default_rng(0).normal(k * 6, 1, (40, 2)) for k in range(3)])
+LABELS = np.repeat([0, 3, 7], 40)
+MEMBERS = np.array([0] * 60 + [1] * 40 + [-1] * 20)
+IMAGES = torch.rand(12, 1, 6, 4, generator=torch.Generator().manual_seed(1))
+
+
+def offsets(figure: Figure, ax: int = 0) -> list[np.ndarray[Any, Any]]:
+    """The points of every scatter of a panel."""
+    return [np.asarray(one.get_offsets()) for one in figure.axes[ax].collections]
+
+
+def texts(figure: Figure, ax: int = 0) -> list[str]:
+    return [one.get_text() for one in figure.axes[ax].texts]
+
+
+def legend(figure: Figure, ax: int = 0) -> list[str]:
+    found = figure.axes[ax].get_legend()
+    assert found is not None
+    return [one.get_text() for one in found.get_texts()]
+
+
+def test_a_map_of_classes() -> None:
+    figure = latent_map(torch.tensor(POINTS), torch.tensor(LABELS), names=("t-SNE 1", "t-SNE 2"), title="codes")
+    groups = offsets(figure)
+    assert len(groups) == 3
+    for label, group in zip((0, 3, 7), groups, strict=True):
+        np.testing.assert_array_equal(group, POINTS[label == LABELS])
+    assert legend(figure) == ["0", "3", "7"]
+    assert texts(figure) == ["0", "3", "7"]
+    places = [one.get_position() for one in figure.axes[0].texts]
+    np.testing.assert_allclose(places[1], np.median(POINTS[40:80], axis=0))
+    ax = figure.axes[0]
+    assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_title()) == ("t-SNE 1", "t-SNE 2", "codes")
+    colours = {tuple(one.get_facecolor()[0][:3]) for one in ax.collections}
+    assert len(colours) == 3
+
+
+def test_a_map_without_labels() -> None:
+    figure = latent_map(POINTS)
+    (group,) = offsets(figure)
+    np.testing.assert_array_equal(group, POINTS)
+    assert figure.axes[0].get_legend() is None
+
+
+def test_a_density_for_each_class() -> None:
+    figure = latent_density(POINTS, LABELS, names=("principal axis 1", "principal axis 2"))
+    titles = [ax.get_title() for ax in figure.axes]
+    assert titles == ["0", "3", "7"]
+    for n, label in enumerate((0, 3, 7)):
+        behind, own = offsets(figure, n)[:2]
+        np.testing.assert_array_equal(behind, POINTS)
+        np.testing.assert_array_equal(own, POINTS[label == LABELS])
+        assert len(figure.axes[n].collections) == 3  # and the lines of equal density
+    many = latent_density(np.random.default_rng(1).normal(size=(70, 2)), np.arange(70) % 7)
+    assert [ax.get_title() for ax in many.axes if ax.axison] == [str(n) for n in range(7)]
+    supx = figure._supxlabel  # type: ignore[attr-defined]
+    assert supx.get_text() == "principal axis 1"
+
+
+def test_classes_too_small_for_a_density_have_none() -> None:
+    labels = np.array([0] * 117 + [1, 1, 2])
+    figure = latent_density(POINTS, labels)
+    assert [len(ax.collections) for ax in figure.axes] == [3, 2, 2]
+    line = np.stack([np.arange(20.0), np.arange(20.0)], 1)
+    assert len(latent_density(line, np.zeros(20, dtype=int)).axes[0].collections) == 2
+
+
+def test_a_grid_of_the_plane() -> None:
+    x, y = np.array([-2.0, 0.0, 1.5, 2.0]), np.array([1.0, 0.5, -1.0])
+    figure = latent_grid(IMAGES, x, y, names=("a", "b"), title="plane")
+    ax = figure.axes[0]
+    np.testing.assert_array_equal(ax.images[0].get_array(), montage(IMAGES, 4, padding=0))
+    assert [one.get_text() for one in ax.get_xticklabels()] == ["-2", "0", "1.5", "2"]
+    assert [one.get_text() for one in ax.get_yticklabels()] == ["1", "0.5", "-1"]
+    np.testing.assert_allclose(ax.get_xticks(), [1.5, 5.5, 9.5, 13.5])  # the middles of images of 4 pixels
+    np.testing.assert_allclose(ax.get_yticks(), [2.5, 8.5, 14.5])
+    assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_title()) == ("a", "b", "plane")
+    with pytest.raises(DataError, match="3 x 3 images, got 12"):
+        latent_grid(IMAGES, x[:3], y)
+
+
+def test_traversals() -> None:
+    figure = latent_traversals(IMAGES.reshape(3, 4, 1, 6, 4), [-1, 0, 1, 2.5], ["a", "b", "c"])
+    ax = figure.axes[0]
+    np.testing.assert_array_equal(ax.images[0].get_array(), montage(IMAGES, 4, fill=0.35))
+    assert [one.get_text() for one in ax.get_xticklabels()] == ["-1", "0", "1", "2.5"]
+    assert [one.get_text() for one in ax.get_yticklabels()] == ["a", "b", "c"]
+    with pytest.raises(DataError, match=r"images \(dimensions, 4, C, H, W\)"):
+        latent_traversals(IMAGES, [-1, 0, 1, 2])
+
+
+def test_a_map_of_clusters() -> None:
+    figure = cluster_map(POINTS, MEMBERS, outliers={3: "image 3", 119: "image 119"})
+    noise, first, second, *circles = offsets(figure)
+    np.testing.assert_array_equal(noise, POINTS[100:])
+    np.testing.assert_array_equal(first, POINTS[:60])
+    np.testing.assert_array_equal(second, POINTS[60:100])
+    np.testing.assert_array_equal(np.concatenate(circles), POINTS[[3, 119]])
+    assert legend(figure) == ["noise (17%)", "0 (60)", "1 (40)"]
+    assert texts(figure) == ["0", "1", "image 3", "image 119"]
+
+
+def test_clusters_with_their_images() -> None:
+    from matplotlib.offsetbox import AnnotationBbox
+
+    centroids = np.array([[1.0, 2.0], [9.0, 9.0]])
+    figure = cluster_map(POINTS, MEMBERS, centroids=centroids, images=IMAGES[:2])
+    boxes = [one for one in figure.axes[0].artists if isinstance(one, AnnotationBbox)]
+    assert [tuple(box.xy) for box in boxes] == [(1.0, 2.0), (9.0, 9.0)]
+    shown = np.asarray(boxes[1].offsetbox.get_data())  # type: ignore[attr-defined]
+    np.testing.assert_allclose(shown / 255, IMAGES[1, 0], atol=0.5 / 255)
+
+
+def test_noise_alone_and_many_clusters() -> None:
+    figure = cluster_map(POINTS, np.full(120, -1))
+    assert legend(figure) == ["noise (100%)"]
+    many = cluster_map(POINTS, np.arange(120) // 10)
+    assert texts(many) == [str(k) for k in range(12)]
+    assert len(legend(many)) == 11  # the two smallest share a colour and have no line
+
+
+def test_a_confusion_matrix() -> None:
+    counts = np.array([[8, 2, 0], [1, 9, 0], [0, 0, 0]])
+    figure = confusion_matrix(counts, [0, 1, 5], title="forest")
+    ax = figure.axes[0]
+    np.testing.assert_allclose(ax.images[0].get_array(), [[0.8, 0.2, 0], [0.1, 0.9, 0], [0, 0, 0]])
+    assert {(int(one.get_position()[1]), int(one.get_position()[0])): one.get_text() for one in ax.texts} == {
+        (0, 0): "8",
+        (0, 1): "2",
+        (1, 0): "1",
+        (1, 1): "9",
+    }
+    assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_title()) == ("predicted", "true", "forest")
+    assert [one.get_text() for one in ax.get_yticklabels()] == ["0", "1", "5"]
+
+
+def test_roc_curves_are_scikit_learns() -> None:
+    from sklearn.metrics import roc_auc_score, roc_curve
+
+    rng = np.random.default_rng(3)
+    labels = rng.integers(0, 3, 60)
+    scores = rng.dirichlet(np.ones(4), 60)
+    figure = roc_curves(labels, scores, [0, 1, 2, 3])
+    lines = figure.axes[0].lines
+    assert len(lines) == 3 + 2  # no label is 3; the micro average and the diagonal
+    x, y, _ = roc_curve(labels == 1, scores[:, 1])
+    np.testing.assert_allclose(lines[1].get_xdata(), x)
+    np.testing.assert_allclose(lines[1].get_ydata(), y)
+    area = roc_auc_score(labels == 1, scores[:, 1])
+    assert legend(figure)[1] == f"1: {area:.3f}"
+    hits = labels[:, None] == np.arange(4)
+    assert legend(figure)[3] == f"micro: {roc_auc_score(hits.ravel(), scores.ravel()):.3f}"
+
+
+def test_bars_by_class() -> None:
+    figure = class_bars({"5": {0: 1.0, 1: 2.0}, "10": {0: 0.5, 2: 3.0}}, "MSE", title="sizes")
+    ax = figure.axes[0]
+    heights = [[bar.get_height() for bar in group] for group in ax.containers]  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(heights, [[1, 2, math.nan], [0.5, math.nan, 3]])
+    assert [one.get_text() for one in ax.get_xticklabels()] == ["0", "1", "2"]
+    assert legend(figure) == ["5", "10"]
+    assert (ax.get_ylabel(), ax.get_title()) == ("MSE", "sizes")
+    alone = class_bars({"all": {3: 1.0}}, "MSE")
+    assert alone.axes[0].get_legend() is None
+    assert alone.axes[0].get_title() == "all"
+
+
+def test_examples_of_errors() -> None:
+    made = IMAGES.flip(3)
+    errors = torch.arange(12) / 10
+    figure = error_examples(IMAGES, made, errors, {"lowest": [0, 1, 2], "highest": [11, 10]})
+    low, high = figure.axes
+    np.testing.assert_array_equal(low.images[0].get_array(), montage(torch.cat([IMAGES[:3], made[:3]]), 3, fill=0.35))
+    np.testing.assert_array_equal(
+        high.images[0].get_array(), montage(torch.cat([IMAGES[[11, 10]], made[[11, 10]]]), 2, fill=0.35)
+    )
+    assert [one.get_text() for one in high.get_xticklabels()] == ["1.1", "1"]
+    assert [ax.get_title(loc="left") for ax in figure.axes] == ["lowest", "highest"]
+
+
+def test_a_histogram() -> None:
+    values = np.array([*np.linspace(10, 20, 200), math.inf, math.inf])
+    figure = figure_histogram(values, "PSNR, dB", title="a")
+    ax = figure.axes[0]
+    assert sum(bar.get_height() for bar in ax.patches) == 200  # type: ignore[attr-defined]
+    assert ax.get_title() == "a; 2 of 202 infinite"
+    assert legend(figure) == ["mean 15"]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("PSNR, dB", "images")
+    assert "3 of 3 infinite" in figure_histogram([math.inf] * 3, "dB").axes[0].get_title()  # type: ignore[arg-type]
+
+
+ALL: dict[str, Callable[..., Figure]] = {
+    "latent_map": lambda **how: latent_map(POINTS, LABELS, **how),
+    "latent_density": lambda **how: latent_density(POINTS, LABELS, **how),
+    "latent_grid": lambda **how: latent_grid(IMAGES, range(4), range(3), **how),
+    "latent_traversals": lambda **how: latent_traversals(IMAGES.reshape(3, 4, 1, 6, 4), range(4), **how),
+    "cluster_map": lambda **how: cluster_map(POINTS, MEMBERS, **how),
+    "confusion_matrix": lambda **how: confusion_matrix(np.eye(3), range(3), **how),
+    "roc_curves": lambda **how: roc_curves([0, 1, 0], np.eye(2)[[0, 1, 1]], [0, 1], **how),
+    "class_bars": lambda **how: class_bars({"a": {1: 2.0}}, "MSE", **how),
+    "error_examples": lambda **how: error_examples(IMAGES, IMAGES, np.arange(12), {"a": [1, 2]}, **how),
+    "figure_histogram": lambda **how: figure_histogram(np.arange(9.0), "SSIM", **how),
+}
+
+
+def settings() -> dict[str, Any]:
+    """All but the backend, which matplotlib itself chooses when it is first asked."""
+    return {name: value for name, value in dict.items(mpl.rcParams) if name != "backend"}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_figure_draws_where_it_is_told_and_leaves_matplotlib_alone(name: str) -> None:
+    assert name in plotting.__all__
+    before = settings()
+    new = ALL[name]()
+    assert isinstance(new, Figure)
+    new.canvas.draw()
+    whole = Figure(layout="constrained", figsize=(12, 6))
+    left, right = whole.subfigures(1, 2)
+    assert ALL[name](figure=right) is whole
+    assert right.axes
+    assert not left.axes
+    whole.canvas.draw()
+    assert settings() == before
+    import matplotlib.pyplot as plt
+
+    assert plt.get_fignums() == []
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        lambda: latent_map(np.zeros((4, 3))),
+        lambda: latent_map(np.zeros((0, 2))),
+        lambda: latent_map(np.array([[0.0, np.nan]])),
+        lambda: latent_map(POINTS, LABELS[:5]),
+        lambda: cluster_map(POINTS, MEMBERS[:5]),
+        lambda: cluster_map(POINTS, MEMBERS, centroids=np.zeros((5, 2))),
+        lambda: cluster_map(POINTS, MEMBERS, images=IMAGES[:5]),
+        lambda: confusion_matrix(np.eye(3), range(4)),
+        lambda: roc_curves([0, 1], np.eye(2), [0, 1, 2]),
+        lambda: class_bars({}, "MSE"),
+        lambda: error_examples(IMAGES, IMAGES[:3], np.arange(12), {"a": [1]}),
+        lambda: error_examples(IMAGES, IMAGES, np.arange(12), {}),
+        lambda: error_examples(IMAGES, IMAGES, np.arange(12), {"a": []}),
+        lambda: figure_histogram(np.array([1.0, np.nan]), "SSIM"),
+        lambda: figure_histogram(np.array([]), "SSIM"),
+    ],
+)
+def test_what_cannot_be_drawn(bad: Callable[[], Figure]) -> None:
+    with pytest.raises(DataError):
+        bad()

@@ -1,0 +1,250 @@
+"""The report: its files, what its page says and leaves out, and that a browser shows it without a network."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from readback import content, png
+
+import mnistvae as mv
+from mnistvae import VAE, ConditionalVAE, History, ImageDataset, recipes, runs
+from mnistvae.errors import DataError, OutputError
+from mnistvae.metrics import Evaluation
+from mnistvae.report import write_report
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:MLPClassifier was not done",
+    "ignore:the mutual information",
+    "ignore:the log-likelihood of",
+    "ignore:.*biased upwards",
+)
+
+#: The names that people of notebook D look for.
+NAMED = (
+    "generated_samples.png",
+    "interpolation.png",
+    "latent_space_per_digit.png",
+    "ssim_distribution.png",
+    "psnr_distribution.png",
+    "vae_mnist_complete_analysis.png",
+)
+
+
+class Page(HTMLParser):
+    """What a page holds."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.images: list[str] = []
+        self.links: list[str] = []
+        self.ids: list[str] = []
+        self.words = ""
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        if tag == "img":
+            self.images.append(values["src"] or "")
+            assert values["alt"]
+        if "href" in values:
+            self.links.append(values["href"] or "")
+        if "id" in values:
+            self.ids.append(values["id"] or "")
+        assert tag not in {"script", "link", "iframe"}
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> runs.Run:
+    train = mv.load_dataset("mnist-mini", "train")
+    recipe = recipes.get("mlp")
+    folder = tmp_path_factory.mktemp("run") / "run"
+    how: dict[str, Any] = {"epochs": 6, "batch_size": 64}
+    return runs.train(
+        recipe, train, None, folder, settings={"hidden": (128,)}, training=how, progress=False, device="cpu"
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(trained: runs.Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("report") / "report"
+    train, test = (mv.load_dataset("mnist-mini", split)[:n] for split, n in (("train", 4000), ("test", 600)))
+    metadata = mv.io.read(trained.folder / "model.safetensors").metadata
+    history = trained.folder / "history.csv"
+    runs.report(trained.model, test, target, train=train, history=history, num_samples=5, metadata=metadata)
+    return target
+
+
+def test_every_picture_is_a_file_and_in_the_page(folder: Path) -> None:
+    page = Page(folder / "report.html")
+    pictures = sorted(path.name for path in folder.glob("*.png"))
+    assert set(NAMED) <= set(pictures)
+    assert len(page.images) == len(pictures) == 19
+    files = {path.read_bytes() for path in folder.glob("*.png")}
+    for source in page.images:
+        prefix, encoded = source.split(",", 1)
+        assert prefix == "data:image/png;base64"
+        assert base64.b64decode(encoded) in files
+    for name in pictures:
+        assert name in page.words
+        assert png(folder / name).std() > 1, name
+
+
+def test_the_page_needs_nothing_else(folder: Path) -> None:
+    page = Page(folder / "report.html")
+    assert page.links == [f"#{name}" for name in page.ids]
+    assert len(page.ids) == 9
+    text = (folder / "report.html").read_text(encoding="utf-8")
+    assert not re.search(r"https?:|//[a-z]|url\(|@import", re.sub(r"base64,[^\"]*", "", text))
+
+
+def test_what_the_page_says(folder: Path) -> None:
+    words = Page(folder / "report.html").words
+    for title in ("What the model is", "Its figures", "How it trained", "What it reconstructs", "What it generates"):
+        assert title in words
+    assert "VAE on mnist-mini" in words
+    assert "recipe" in words
+    assert "6 epochs" in words
+    found = Evaluation.from_json(folder / "metrics.json")
+    for figure in found:
+        assert figure.text() in words
+    assert found.left_out == {}
+
+
+def test_a_golden_run(folder: Path) -> None:
+    """A small network, a few epochs, 16 dimensions: what its codes are good for."""
+    rows = {row["classifier"]: row for row in csv.DictReader((folder / "classifiers.csv").read_text().splitlines())}
+    assert set(rows) == {"knn", "logistic", "mlp", "random-forest"}
+    assert float(rows["random-forest"]["accuracy"]) > 0.85
+    assert float(rows["random-forest"]["micro ROC-AUC"]) > 0.98
+    found = {row["method"]: row for row in csv.DictReader((folder / "clusters.csv").read_text().splitlines())}
+    assert set(found) == {"dbscan", "hdbscan"}
+    assert float(found["hdbscan"]["adjusted Rand index"]) > 0.3
+    by_class = list(csv.DictReader((folder / "by_class.csv").read_text().splitlines()))
+    assert [row["class"] for row in by_class] == [str(n) for n in range(10)]
+
+
+def test_it_is_repeatable(trained: runs.Run, tmp_path: Path) -> None:
+    test = mv.load_dataset("mnist-mini", "test")[:60]
+    for name in ("a", "b"):
+        write_report(trained.model, test, tmp_path / name, num_samples=2, seed=3)
+    assert content(tmp_path / "a") == content(tmp_path / "b")
+
+
+def test_a_report_is_not_written_over(trained: runs.Run, folder: Path) -> None:
+    before = content(folder)
+    with pytest.raises(OutputError, match=r"a folder without report\.html"):
+        runs.report(trained.model, mv.load_dataset("mnist-mini", "test")[:20], folder)
+    assert content(folder) == before
+
+
+# --- what is left out -----------------------------------------------------------------------------------------------
+
+
+def small(latent_dim: int = 2) -> VAE:
+    torch.manual_seed(0)
+    shape = (1, 8, 8)
+    encoder, decoder = mv.networks.MLPEncoder(latent_dim, shape, (8,)), mv.networks.MLPDecoder(latent_dim, shape, (8,))
+    return VAE(latent_dim, shape, encoder=encoder, decoder=decoder)
+
+
+def images(n: int = 30, *, labels: bool = True) -> ImageDataset:
+    generator = torch.Generator().manual_seed(1)
+    return ImageDataset(torch.rand(n, 1, 8, 8, generator=generator), torch.arange(n) % 3 if labels else None)
+
+
+def written(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_images_without_labels(tmp_path: Path) -> None:
+    words = Page(write_report(small(), images(labels=False), tmp_path / "a", num_samples=2)).words
+    assert "The images have no labels, so nothing is said by class." in words
+    assert "Classifiers of codes need labels" in words
+    assert "there is no history beside the model" in words
+    assert "Left out: mig, since the data have no labels." in words
+    assert not written(tmp_path / "a") & {"latent_space_per_digit.png", "by_class.csv", "classifiers.csv", "loss.png"}
+    assert "latent_space.png" in written(tmp_path / "a")
+
+
+def test_a_code_of_one_dimension(tmp_path: Path) -> None:
+    words = Page(write_report(small(1), images(), tmp_path / "a", train=images(60), num_samples=2)).words
+    assert "A code of one dimension has no map." in words
+    assert not written(tmp_path / "a") & {"latent_plane.png", "clusters.png", "latent_space.png"}
+    assert {"traversals.png", "classifiers.csv", "interpolation.png"} <= written(tmp_path / "a")
+
+
+def test_one_class_and_few_images(tmp_path: Path) -> None:
+    data = images(9)
+    one = data[data.labels == 1]  # type: ignore[index]
+    words = Page(write_report(small(), one, tmp_path / "a", train=images(), num_samples=2)).words
+    assert "The images are of one class." in words
+    assert "fewer than five images" in words
+
+
+def test_a_class_with_one_member(tmp_path: Path) -> None:
+    data = ImageDataset(images(31).images, torch.tensor([0] * 15 + [1] * 15 + [2]))
+    write_report(small(), data, tmp_path / "a", train=images(60), num_samples=2)
+    assert {"latent_space_per_digit.png", "roc_curves.png"} <= written(tmp_path / "a")
+
+
+def test_a_conditional_model(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    vae = ConditionalVAE(3, 3, (1, 8, 8))
+    history = History([{"epoch": 1, "loss": 1.0, "reconstruction": 1.0, "kl": 0.0}])
+    write_report(vae, images(), tmp_path / "a", train=images(60), num_samples=2, history=history)
+    assert {"latent_plane.png", "clusters.png", "loss.png"} <= written(tmp_path / "a")
+    with pytest.raises(DataError, match="labels for a conditional model"):
+        write_report(vae, images(labels=False), tmp_path / "b")
+
+
+def test_binarized_as_in_training(tmp_path: Path) -> None:
+    page = write_report(small(), images(), tmp_path / "a", binarization="dynamic", num_samples=2)
+    assert "binarized-dynamic" in Page(page).words
+
+
+def test_a_broken_model_is_named(tmp_path: Path) -> None:
+    vae = small()
+    with torch.no_grad():
+        next(vae.encoder.parameters()).fill_(torch.nan)
+    with pytest.raises(DataError, match="NaN"):
+        write_report(vae, images(), tmp_path / "a")
+
+
+# --- in a browser ---------------------------------------------------------------------------------------------------
+
+
+def test_a_browser_shows_every_picture(folder: Path, tmp_path: Path) -> None:
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("there is no chromium to open the page in")
+    # The page itself holds no script: this copy counts the pictures that came out, and what was asked of a network.
+    count = """<script>addEventListener('load', () => {
+        const all = [...document.images], shown = all.filter(image => image.complete && image.naturalWidth > 100)
+        const fetched = performance.getEntriesByType('resource').filter(entry => !entry.name.startsWith('data:'))
+        document.title = `${shown.length} of ${all.length} pictures, ${fetched.length} fetched`
+    })</script>"""
+    copy = tmp_path / "page.html"
+    copy.write_text((folder / "report.html").read_text(encoding="utf-8") + count, encoding="utf-8")
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=20000", "--dump-dom"]
+    done = subprocess.run(  # noqa: S603 (the browser that was found)
+        [browser, *flags, f"--user-data-dir={tmp_path / 'profile'}", copy.as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    found = re.search(r"<title>([^<]*)</title>", done.stdout)
+    assert found is not None
+    assert found[1] == "19 of 19 pictures, 0 fetched"
