@@ -843,7 +843,7 @@ def test_a_model_of_data_of_ones_own_asks_for_a_dataset(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:the mutual information", "ignore:the log-likelihood of", "ignore:.*biased upwards")
-@pytest.mark.filterwarnings("ignore:MLPClassifier was not done")
+@pytest.mark.filterwarnings("ignore:MLPClassifier was not done", "ignore:no area under the curve")
 def test_report(plane: Path, few: dict[str, ImageDataset], tmp_path: Path) -> None:
     out = succeed("report", plane, "--num-samples", 2, "--no-progress", "--out", tmp_path / "a")
     files = content(tmp_path / "a")
