@@ -872,3 +872,9 @@ def test_sweep(few: dict[str, ImageDataset], tmp_path: Path) -> None:
     assert content(tmp_path / "a") == before
     assert "at least two values of latent_dim" in fail("sweep", "--latent-dims", "5", "--out", tmp_path / "b")
     assert not (tmp_path / "b").exists()
+
+
+def test_animate(run: Run, tmp_path: Path) -> None:
+    out = succeed("animate", run.folder, "--out", tmp_path / "films", "--per-second", 2)
+    assert out.splitlines() == [f"wrote {tmp_path / 'films' / name}" for name in ("samples.gif", "plane.gif")]
+    assert "pictures of epochs" in fail("animate", tmp_path / "nowhere")

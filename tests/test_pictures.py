@@ -30,7 +30,7 @@ def train(*callbacks: Callback, model: VAE | None = None, **settings: Any) -> VA
 def test_one_for_each_epoch_of_the_same_noise(tmp_path: Path) -> None:
     vae = train(SampleGrid(tmp_path / "a", rows=2, seed=5))
     names = ["samples-0001.png", "samples-0002.png", "samples-0003.png"]
-    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == names
+    assert sorted(path.name for path in (tmp_path / "a").glob("samples*")) == names
     first, _, last = (png(tmp_path / "a" / name) for name in names)
     assert first.shape == (2 * 9 + 1, 8 * 9 + 1)
     assert not np.array_equal(first, last)  # the model has learned
@@ -47,6 +47,19 @@ def test_the_columns_are_the_classes(tmp_path: Path) -> None:
     assert np.array_equal(png(tmp_path / "samples-0003.png"), expected)
 
 
+def test_the_plane_of_two_latent_dimensions(tmp_path: Path) -> None:
+    vae = train(SampleGrid(tmp_path, rows=1))
+    assert [path.name for path in sorted(tmp_path.glob("plane*"))] == [f"plane-000{n}.png" for n in (1, 2, 3)]
+    picture = png(tmp_path / "plane-0003.png")
+    assert picture.shape == (15 * 8, 15 * 8)
+    with torch.no_grad():
+        left_top, middle = vae.eval().decode(torch.tensor([[-2.0, 2.0], [0.0, 0.0]])).mean
+    assert np.array_equal(picture[:8, :8], montage(left_top[None], 1, padding=0))
+    assert np.array_equal(picture[56:64, 56:64], montage(middle[None], 1, padding=0))
+    train(SampleGrid(tmp_path / "three", rows=1), model=VAE(3, (1, 8, 8)))
+    assert not list((tmp_path / "three").glob("plane*"))
+
+
 def test_the_averaged_weights_are_what_is_shown(tmp_path: Path) -> None:
     vae = train(SampleGrid(tmp_path, rows=1), ema=0.9)
     expected = montage(vae.sample(8, generator=torch.Generator().manual_seed(0)), 8)
@@ -55,14 +68,14 @@ def test_the_averaged_weights_are_what_is_shown(tmp_path: Path) -> None:
 
 def test_every_few_epochs_and_the_last(tmp_path: Path) -> None:
     train(SampleGrid(tmp_path / "a", rows=1, every=2), epochs=5)
-    assert sorted(path.name[8:12] for path in (tmp_path / "a").iterdir()) == ["0002", "0004", "0005"]
+    assert sorted(path.name[8:12] for path in (tmp_path / "a").glob("samples*")) == ["0002", "0004", "0005"]
 
     class Stop(Callback):
         def on_batch_end(self, state: State, n: int) -> None:
             state.stop = "enough" if state.epoch == 3 else ""
 
     train(SampleGrid(tmp_path / "b", rows=1, every=2), Stop(), epochs=5)
-    assert sorted(path.name[8:12] for path in (tmp_path / "b").iterdir()) == ["0002", "0003"]
+    assert sorted(path.name[8:12] for path in (tmp_path / "b").glob("samples*")) == ["0002", "0003"]
 
 
 def test_training_is_the_same_with_and_without(tmp_path: Path) -> None:

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from readback import content, originals_drawn, png
 
 from mnistvae import VAE, ConditionalVAE, History, ImageDataset, fitting, io, load, load_dataset, recipes, runs
-from mnistvae.errors import DataError, MnistvaeError, OutputError, SettingError, TrainingError
+from mnistvae.errors import DataError, FileFormatError, MnistvaeError, OutputError, SettingError, TrainingError
 from mnistvae.networks import MLPDecoder, MLPEncoder
 from mnistvae.priors import GaussianMixture
 
@@ -532,5 +533,47 @@ def test_pictures_of_samples_after_the_epochs(tmp_path: Path, every: int, left: 
     how: dict[str, Any] = {"settings": {"hidden": (8,)}, "training": {"epochs": 3}, "progress": False}
     runs.train(recipe, data, None, tmp_path / "run", samples_every=every, device="cpu", **how)
     folder = tmp_path / "run" / runs.EPOCHS
-    assert [path.name for path in sorted(folder.glob("*"))] == [f"samples-{epoch:04d}.png" for epoch in left]
+    assert [path.name for path in sorted(folder.glob("samples*"))] == [f"samples-{epoch:04d}.png" for epoch in left]
+    assert len(list(folder.glob("*"))) == 2 * len(left)  # and as many of the plane
     assert runs.read_start(tmp_path / "run").samples_every == every
+
+
+def pictures(folder: Path, kind: str, n: int) -> list[np.ndarray[Any, Any]]:
+    (folder / runs.EPOCHS).mkdir(parents=True, exist_ok=True)
+    found = [np.full((40, 60), 20 * epoch, np.uint8) for epoch in range(1, n + 1)]
+    for epoch, picture in enumerate(found, 1):
+        Image.fromarray(picture).save(folder / runs.EPOCHS / f"{kind}-{epoch:04d}.png")
+    return found
+
+
+def test_films(tmp_path: Path) -> None:
+    shown = pictures(tmp_path, "samples", 3)
+    (film,) = runs.animate(tmp_path, per_second=5)
+    assert film == tmp_path / "samples.gif"
+    with Image.open(film) as gif:
+        assert (gif.n_frames, gif.size, gif.info["loop"]) == (3, (120, 104), 0)  # type: ignore[attr-defined]
+        for frame, picture in enumerate(shown):
+            gif.seek(frame)
+            pixels = np.asarray(gif.convert("L"))
+            assert np.abs(pixels[:80].astype(int) - int(picture[0, 0])).max() <= 2
+            assert pixels[80:].min() < 100 < pixels[80:].max()  # the number of the epoch on white
+            assert gif.info["duration"] == (2000 if frame == 2 else 200)
+    before = content(tmp_path)
+    with pytest.raises(OutputError, match=r"a folder without samples\.gif"):
+        runs.animate(tmp_path)
+    assert content(tmp_path) == before
+    pictures(tmp_path, "plane", 1)
+    films = runs.animate(tmp_path, tmp_path / "films")
+    assert [path.name for path in films] == ["samples.gif", "plane.gif"]
+
+
+def test_films_of_nothing(tmp_path: Path) -> None:
+    with pytest.raises(FileFormatError, match=r"pictures of epochs in .*got none: train with --samples-every 1"):
+        runs.animate(tmp_path)
+    pictures(tmp_path, "samples", 2)
+    with pytest.raises(SettingError, match="per_second"):
+        runs.animate(tmp_path, per_second=0)
+    (tmp_path / runs.EPOCHS / "samples-0002.png").write_bytes(b"nothing")
+    with pytest.raises(FileFormatError, match="to be a picture"):
+        runs.animate(tmp_path)
+    assert not (tmp_path / "samples.gif").exists()

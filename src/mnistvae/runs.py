@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 from mnistvae import analysis, fitting, metrics
-from mnistvae._checks import check_count
+from mnistvae._checks import check_count, check_number
 from mnistvae._component import class_finder, from_spec, to_spec
 from mnistvae._files import make_folder, write_atomically
 from mnistvae._modes import evaluating
@@ -44,6 +44,7 @@ __all__ = [
     "RUN_FILES",
     "Run",
     "Start",
+    "animate",
     "evaluate",
     "fit_prior",
     "generate",
@@ -366,6 +367,46 @@ def report(
         )
 
 
+def animate(
+    folder: str | os.PathLike[str], out: str | os.PathLike[str] | None = None, *, per_second: float = 4.0
+) -> list[Path]:
+    """Make films of the pictures that a run left after its epochs: ``samples.gif`` and, of a plane, ``plane.gif``.
+
+    Args:
+        folder: of the run.
+        out: where the films go (default: the run's folder).
+        per_second: epochs a second; the last one stays for two seconds.
+
+    Returns:
+        The films.
+
+    Raises:
+        FileFormatError: the run left no pictures.
+        OutputError: there are such films already, or the folder cannot be written.
+        SettingError: a speed that makes no sense.
+    """
+    speed = check_number("per_second as a finite number above 0", per_second, above=True)
+    source, target = Path(folder) / EPOCHS, Path(folder if out is None else out)
+    kinds = {kind: sorted(source.glob(f"{kind}-*.png")) for kind in ("samples", "plane")}
+    if not kinds["samples"]:
+        raise FileFormatError(
+            f"pictures of epochs in {source}", "none", "train with --samples-every 1, or with the callback SampleGrid"
+        )
+    films = []
+    for kind, paths in kinds.items():
+        if not paths:
+            continue
+        with _claimed(target, [f"{kind}.gif"], f"{kind}.gif"):
+            frames = [_frame(path) for path in paths]
+            stream = io.BytesIO()
+            durations = [round(1000 / speed)] * (len(frames) - 1) + [2000]
+            frames[0].save(
+                stream, format="gif", save_all=True, append_images=frames[1:], duration=durations, loop=0, disposal=1
+            )
+            films.append(write_atomically(target / f"{kind}.gif", stream.getvalue()))
+    return films
+
+
 def sweep(
     recipe: Recipe,
     latent_dims: Sequence[int],
@@ -513,6 +554,20 @@ def _check_channels(image_shape: ImageShape) -> None:
             f"{image_shape[0]} channels",
             "train with mnistvae.Trainer, which takes any number, and draw the channels one by one",
         )
+
+
+def _frame(path: Path) -> Image.Image:
+    """A picture of an epoch at twice its size, with the epoch's number under it."""
+    try:
+        with Image.open(path) as picture:
+            large = picture.convert("RGB").resize((2 * picture.width, 2 * picture.height), Image.Resampling.NEAREST)
+    except (OSError, ValueError) as error:
+        raise FileFormatError(f"{path} to be a picture", str(error), "train again, or remove it") from error
+    frame = Image.new("RGB", (large.width, large.height + 24), "white")
+    frame.paste(large)
+    epoch = int(path.stem.rpartition("-")[2])
+    ImageDraw.Draw(frame).text((6, large.height + 4), f"epoch {epoch}", fill="black", font_size=14)
+    return frame
 
 
 class _WriteStart(Callback):

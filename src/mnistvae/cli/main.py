@@ -10,6 +10,7 @@ from typing import IO, Any
 import click
 
 from mnistvae._version import __version__
+from mnistvae.cli.animate import animate
 from mnistvae.cli.evaluate import evaluate
 from mnistvae.cli.fit_prior import fit_prior
 from mnistvae.cli.generate import generate
@@ -69,7 +70,7 @@ def cli() -> None:
     """
 
 
-for command in (train, generate, reconstruct, evaluate, report, sweep, fit_prior, info, recipes):
+for command in (train, generate, reconstruct, evaluate, report, sweep, animate, fit_prior, info, recipes):
     cli.add_command(command)
 
 

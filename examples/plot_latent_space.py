@@ -1,0 +1,78 @@
+"""
+Walk through a latent space
+===========================
+
+Where the codes of images lie, what is decoded between them, and what each dimension of a code does. Every figure here
+is one function that takes arrays: :mod:`mnistvae.analysis` makes them, :mod:`mnistvae.plotting` draws them.
+
+It takes about 20 seconds on one CPU core. Run as a script, ``python examples/plot_latent_space.py pictures`` writes
+its figures to the folder ``pictures``; without a folder's name it leaves nothing behind.
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+
+import mnistvae as mv
+from mnistvae import Trainer, analysis, load_dataset, plotting
+
+train, test = load_dataset("mnist-mini", "train"), load_dataset("mnist-mini", "test")
+
+temporary = tempfile.TemporaryDirectory()
+folder = Path(sys.argv[1] if len(sys.argv) > 1 else temporary.name)
+folder.mkdir(parents=True, exist_ok=True)
+
+plane = mv.recipes.get("mlp-2d").model(seed=0)
+Trainer(epochs=10, batch_size=64, seed=0, progress=False).fit(plane, train)
+
+# %%
+# A code of two dimensions can be drawn as it is
+# ----------------------------------------------
+codes = analysis.encode_dataset(plane, test)
+found = analysis.embed(codes.means)  # two dimensions are left as they are
+figure = plotting.latent_map(found.points, codes.labels, names=found.names)
+figure.savefig(folder / "latent_map.png")
+
+# %%
+# The same, a panel for each digit. The lines hold half and nine tenths of its codes.
+figure = plotting.latent_density(found.points, codes.labels, names=found.names)
+figure.savefig(folder / "latent_space_per_digit.png")
+
+# %%
+# What is decoded over the plane, from -2 to 2.
+grid = analysis.latent_plane(plane, n=15)
+figure = plotting.latent_grid(grid.images, grid.x, grid.y, names=grid.names)
+figure.savefig(folder / "plane.png")
+
+# %%
+# More dimensions
+# ---------------
+# t-SNE puts codes that are near each other side by side. It shows the digits as islands; how large an island is and how
+# far it is from the next says nothing.
+model = mv.recipes.get("mlp").model(seed=0)
+Trainer(epochs=10, batch_size=64, seed=0, progress=False).fit(model, train)
+codes = analysis.encode_dataset(model, test)
+found = analysis.embed(codes[:1000].means, "tsne")
+figure = plotting.latent_map(found.points, codes[:1000].labels, names=found.names)
+figure.savefig(folder / "tsne.png")
+
+# %%
+# The way from one image to another: straight in the upper row, along an arc in the lower one. A straight way comes near
+# the origin, where codes are shorter than those that the decoder has seen.
+a, b = codes.means[codes.labels == 7][0], codes.means[codes.labels == 2][0]
+ways = [analysis.interpolate_codes(a, b, steps=10, kind=kind) for kind in ("straight", "spherical")]
+images = analysis.decode_codes(model, torch.cat(ways))
+figure = plotting.sample_grid(images, columns=10)
+figure.savefig(folder / "interpolation.png")
+
+# %%
+# One dimension after the other, from the code of a single image.
+dimensions = codes.means.var(0).argsort(descending=True)[:6].tolist()
+values = [-3, -2, -1, 0, 1, 2, 3]
+rows = analysis.traverse(model, b, dimensions, values)
+figure = plotting.latent_traversals(rows, values, [str(dimension) for dimension in dimensions])
+figure.savefig(folder / "traversals.png")
+
+temporary.cleanup()
