@@ -25,7 +25,7 @@ extensions = [
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build", "_ext"]
+exclude_patterns = ["_build", "_ext", "live"]
 nitpicky = True
 
 myst_enable_extensions = ["colon_fence", "dollarmath"]
@@ -76,10 +76,19 @@ html_math_renderer = "mathml"
 html_theme = "pydata_sphinx_theme"
 html_title = "mnistvae"
 html_static_path = ["_static"]
+html_extra_path = ["live"]  # the report that mnistvae_docs makes
 html_css_files = ["mnistvae.css"]
 html_show_sourcelink = False
 html_show_sphinx = False
-html_sidebars = {"index": [], "get-started": [], "theory": [], "command-line": [], "conventions": [], "changelog": []}
+html_sidebars = {
+    "index": [],
+    "get-started": [],
+    "results": [],
+    "theory": [],
+    "command-line": [],
+    "conventions": [],
+    "changelog": [],
+}
 html_theme_options = {
     "logo": {"text": "mnistvae"},
     "header_links_before_dropdown": 6,

@@ -301,14 +301,6 @@ def test_other_data_are_refused(other: ImageDataset, begun: Path) -> None:
         trainer(Checkpoint(begun), **steps).fit(model(), other, data(16), resume=begun)
 
 
-def test_another_number_of_processes_is_refused(begun: Path) -> None:
-    tensors, info = read_checkpoint(begun)
-    info["settings"]["processes"] = 2
-    path = write_checkpoint(begun / "two", Snapshot(tensors, info))
-    with pytest.raises(SettingError, match="processes=2, as the run to go on with has it, got 1"):
-        run(begun, Checkpoint(begun), resume=path)
-
-
 @pytest.mark.parametrize(
     ("callbacks", "got"),
     [

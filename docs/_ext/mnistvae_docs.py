@@ -4,6 +4,7 @@
 - ``returned_figures``: an image scraper of sphinx-gallery for figures that pyplot does not know.
 - references to mnistvae's objects by any of their names (``mnistvae.VAE``, ``mnistvae.models.VAE``, ``VAE``).
 - formulas as MathML, which browsers draw by themselves: no script is loaded from elsewhere.
+- the report of a small model, made when the documentation is built, as a page of its own.
 - a table of contents at the top of each module's page, and types beside arguments as they are written in the source.
 """
 
@@ -16,6 +17,8 @@ import inspect
 import re
 import shlex
 import sys
+import tempfile
+import warnings
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -47,11 +50,37 @@ ORDER = [
     "plot_conditional.py",
     "plot_priors.py",
     "plot_resume.py",
+    "plot_evaluate.py",
+    "plot_latent_space.py",
+    "plot_clusters.py",
+    "plot_classify_codes.py",
+    "plot_latent_sizes.py",
     "plot_custom_encoder.py",
     "plot_custom_likelihood.py",
     "plot_custom_prior.py",
     "plot_custom_objective.py",
 ]
+
+
+#: Where the live report is made, beside the pages.
+LIVE = Path(__file__).parents[1] / "live"
+
+
+def make_live_report(app: Sphinx, config: Any) -> None:
+    """``report.html`` of a model that is trained for a few epochs on the digits that ship with the package."""
+    page = LIVE / "report.html"
+    LIVE.mkdir(exist_ok=True)
+    if page.exists():  # like a page of the gallery, made once
+        return
+    train, test = (mv.load_dataset("mnist-mini", split) for split in ("train", "test"))
+    recipe = mv.recipes.get("mlp")
+    model = recipe.model(seed=0)
+    history = recipe.trainer(epochs=8, batch_size=64, seed=0, progress=False).fit(model, train, validation=test)
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        about = {"recipe": recipe.name, "dataset": train.name, "epochs": len(history)}
+        made = mv.report.write_report(model, test, folder, train=train, history=history, about=about)
+        page.write_bytes(made.read_bytes())
 
 
 class CommandLine(SphinxDirective):
@@ -339,6 +368,7 @@ def _public(base: Any) -> Any:
 def setup(app: Sphinx) -> dict[str, bool]:
     app.setup_extension("sphinx.ext.autodoc")
     app.add_directive("mnistvae", CommandLine)
+    app.connect("config-inited", make_live_report)
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_math_block, None))
     app.connect("env-check-consistency", check_complete)
     app.connect("missing-reference", resolve_by_any_name)
