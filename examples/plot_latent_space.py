@@ -64,7 +64,7 @@ figure.savefig(folder / "tsne.png")
 a, b = codes.means[codes.labels == 7][0], codes.means[codes.labels == 2][0]
 ways = [analysis.interpolate_codes(a, b, steps=10, kind=kind) for kind in ("straight", "spherical")]
 images = analysis.decode_codes(model, torch.cat(ways))
-figure = plotting.sample_grid(images, columns=10)
+figure = plotting.sample_grid(images, columns=10, title="straight above, along an arc below")
 figure.savefig(folder / "interpolation.png")
 
 # %%

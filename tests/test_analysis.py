@@ -151,6 +151,13 @@ def test_tsne_keeps_groups_together_and_is_repeatable() -> None:
     assert np.array_equal(np.random.get_state()[1], state)  # type: ignore[arg-type]  # noqa: NPY002
 
 
+def test_codes_at_one_place() -> None:
+    found = embed(torch.ones(50, 5), "tsne")  # of a collapsed posterior
+    assert found.points.shape == (50, 2)
+    assert not found.points.any()
+    assert not embed(torch.ones(50, 5), "pca").points.any()
+
+
 def test_few_codes() -> None:
     codes = torch.randn(5, 4)
     assert embed(codes, "tsne").points.shape == (5, 2)  # the perplexity follows the number of codes

@@ -383,7 +383,11 @@ def test_a_table_of_several(whole: Evaluation) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("tag", "gaussian"), ("dataset", "mnist"), ("images", 5), ("num_samples", 7), ("generated", 2)]
+    ("key", "value"),
+    [
+        *(("tag", "gaussian"), ("dataset", "mnist"), ("images", 5), ("num_samples", 7), ("generated", 2)),
+        *(("fingerprint", 1), ("learned_from", 3)),
+    ],
 )
 def test_what_was_made_in_another_way_is_not_compared(whole: Evaluation, key: str, value: Any) -> None:
     other = dataclasses.replace(whole, protocol={**whole.protocol, key: value})
@@ -391,6 +395,48 @@ def test_what_was_made_in_another_way_is_not_compared(whole: Evaluation, key: st
         compare({"a": whole, "b": other})
     with pytest.raises(DataError, match="at least two evaluations"):
         compare({"a": whole})
+
+
+def test_what_is_no_evaluation_is_not_compared(whole: Evaluation) -> None:
+    with pytest.raises(DataError, match="evaluations by name"):
+        compare([whole, whole])  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="a dict under 'b'"):
+        compare({"a": whole, "b": {}})  # type: ignore[dict-item]
+    with pytest.raises(DataError, match="a figure in common"):
+        compare({"a": whole, "b": dataclasses.replace(whole, figures=())})
+
+
+def test_other_images_of_the_same_set_are_not_compared(trained: VAE, digits: ImageDataset) -> None:
+    a, b = (evaluate(trained, part, include=["reconstruction"]) for part in (digits[:50], digits[50:100]))
+    with pytest.raises(DataError, match="evaluations of one fingerprint"):
+        compare({"a": a, "b": b})
+
+
+@pytest.mark.parametrize("prior", [mv.priors.GaussianMixture(2, 3), mv.priors.VampPrior(3)])
+def test_priors_whose_dimensions_depend_on_each_other(prior: Any) -> None:
+    torch.manual_seed(0)
+    shape = (1, 8, 8)
+    encoder, decoder = mv.networks.MLPEncoder(2, shape, (8,)), mv.networks.MLPDecoder(2, shape, (8,))
+    vae = VAE(2, shape, encoder=encoder, decoder=decoder, prior=prior)
+    data = ImageDataset(torch.rand(30, 1, 8, 8), torch.arange(30) % 3)
+    found = evaluate(vae, data, include=["latent"])
+    with torch.no_grad():
+        posterior = vae.eval().encode(data.images)
+    expected = metrics.mutual_information(posterior)
+    assert found["mutual_information"] == pytest.approx(expected.value, rel=1e-5)
+    assert "total_correlation" in found
+    assert "kl by dimension" in found.left_out
+
+
+def test_settings_that_make_no_sense(trained: VAE, digits: ImageDataset) -> None:
+    for bad in ({"binarization": "x"}, {"num_generated": 0}, {"num_samples": 0}, {"seed": -1}):
+        with pytest.raises(SettingError):
+            evaluate(trained, digits[:9], include=["reconstruction"], **bad)  # type: ignore[arg-type]
+
+
+def test_images_as_a_tensor(trained: VAE, digits: ImageDataset) -> None:
+    bare = evaluate(trained, digits.images[:20], include=["reconstruction"])
+    assert bare["mse"] == evaluate(trained, digits[:20], include=["reconstruction"])["mse"]
 
 
 def test_names(whole: Evaluation) -> None:

@@ -17,7 +17,7 @@ from readback import content, png
 
 import mnistvae as mv
 from mnistvae import VAE, ConditionalVAE, History, ImageDataset, recipes, runs
-from mnistvae.errors import DataError, OutputError
+from mnistvae.errors import DataError, OutputError, SettingError
 from mnistvae.metrics import Evaluation
 from mnistvae.report import write_report
 
@@ -220,6 +220,36 @@ def test_a_broken_model_is_named(tmp_path: Path) -> None:
         next(vae.encoder.parameters()).fill_(torch.nan)
     with pytest.raises(DataError, match="NaN"):
         write_report(vae, images(), tmp_path / "a")
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.filterwarnings("ignore")  # of a model whose codes say nothing
+def test_a_collapsed_posterior(tmp_path: Path) -> None:
+    vae = small(3)
+    with torch.no_grad():
+        for weight in vae.encoder.parameters():
+            weight.zero_()
+    write_report(vae, images(), tmp_path / "a", train=images(60), num_samples=2)
+    assert {"latent_space_tsne.png", "report.html"} <= written(tmp_path / "a")
+
+
+def test_settings_that_make_no_sense(tmp_path: Path) -> None:
+    for bad in ({"binarization": "x"}, {"num_samples": 0}, {"seed": -1}):
+        with pytest.raises(SettingError):
+            write_report(small(), images(), tmp_path / "a", **bad)  # type: ignore[arg-type]
+        assert not (tmp_path / "a").exists()
+
+
+def test_many_classes_have_a_legend_that_fits(tmp_path: Path) -> None:
+    points, labels = torch.randn(260, 2), torch.arange(260) % 26
+    figure = mv.plotting.latent_map(points, labels)
+    figure.canvas.draw()
+    legend = figure.axes[0].get_legend()
+    assert legend is not None
+    box, whole = legend.get_window_extent(), figure.bbox
+    assert box.y0 >= whole.y0
+    assert box.y1 <= whole.y1
+    assert figure.axes[0].get_window_extent().width > 0.4 * whole.width
 
 
 # --- in a browser ---------------------------------------------------------------------------------------------------

@@ -571,8 +571,10 @@ def test_films_of_nothing(tmp_path: Path) -> None:
     with pytest.raises(FileFormatError, match=r"pictures of epochs in .*got none: train with --samples-every 1"):
         runs.animate(tmp_path)
     pictures(tmp_path, "samples", 2)
-    with pytest.raises(SettingError, match="per_second"):
-        runs.animate(tmp_path, per_second=0)
+    for speed in (0, 1e-4, 1000.0):
+        with pytest.raises(SettingError, match=r"per_second as a number from 0\.01 to 50"):
+            runs.animate(tmp_path, tmp_path / "films", per_second=speed)
+    assert not (tmp_path / "films").exists()
     (tmp_path / runs.EPOCHS / "samples-0002.png").write_bytes(b"nothing")
     with pytest.raises(FileFormatError, match="to be a picture"):
         runs.animate(tmp_path)

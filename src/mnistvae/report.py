@@ -11,15 +11,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import torch
 
 from mnistvae import analysis, plotting
-from mnistvae._checks import check_seed
+from mnistvae._checks import check_choice, check_seed
 from mnistvae._component import spec_text, to_spec
-from mnistvae._files import make_folder, write_atomically
+from mnistvae._files import output_folder, write_atomically
 from mnistvae._version import __version__
 from mnistvae.data import Binarization, ImageDataset
 from mnistvae.errors import ComponentError, DataError
@@ -92,21 +92,43 @@ def write_report(
         OutputError: the folder cannot be written.
     """
     check_seed(seed)
-    task = _Report(model, data, make_folder(folder), binarization, seed, progress)
+    check_choice("binarization", binarization, get_args(Binarization))
+    with output_folder(folder, "", "") as target:
+        return _write(
+            _Report(model, data, target, binarization, seed, progress),
+            train,
+            history,
+            about or {},
+            num_samples,
+            umap=umap,
+        )
+
+
+def _write(
+    task: _Report,
+    train: ImageDataset | None,
+    history: History | None,
+    about: Mapping[str, Any],
+    num_samples: int,
+    *,
+    umap: bool,
+) -> Path:
+    """Measure, then write one part after the other."""
+    model, data = task.model, task.grey
     evaluation = evaluate(
         model,
         data,
         train=train,
         num_samples=num_samples,
-        binarization=binarization,
-        seed=seed,
-        progress=progress,
+        binarization=task.binarization,
+        seed=task.seed,
+        progress=task.progress,
     )
     evaluation.to_json(task.folder / "metrics.json")
     if evaluation.by_class:
         evaluation.to_csv(task.folder / "by_class.csv")
     stages: list[tuple[str, Callable[[], None]]] = [
-        ("model", lambda: task.what_it_is(about or {}, evaluation)),
+        ("model", lambda: task.what_it_is(about, evaluation)),
         ("training", lambda: task.how_it_trained(history)),
         ("reconstruction", task.what_it_reconstructs),
         ("generation", task.what_it_generates),
@@ -197,7 +219,7 @@ class _Report:
         section.parts.append(f"<details><summary>Its parts</summary><pre>{html.escape(parts)}</pre></details>")
         section = self.section("Its figures")
         section.text(
-            f"On {len(self.grey):,} images of {self.grey.name} ({self.grey.split}). Arrows show which way is better; "
+            f"Images: {len(self.grey):,} of {self.grey.name} ({self.grey.split}). Arrows show which way is better; "
             "likelihoods are comparable under one tag only."
         )
         arrows = {"lower": "↓", "higher": "↑", "": ""}
@@ -247,12 +269,18 @@ class _Report:
         samples = self.model.sample(25, generator=noise)
         figure = plotting.sample_grid(samples, columns=5)
         self.picture(section, "generated_samples.png", figure, "Draws from the prior.")
-        self.picture(section, "interpolation.png", self._interpolation(), "The way between the codes of two images.")
+        if len(self.data) > 1:
+            caption = "The way between the codes of two images."
+            self.picture(section, "interpolation.png", self._interpolation(), caption)
         if self.model.latent_dim > 1:
             principal = self.model.latent_dim > 2
+            left, right = np.quantile(self.codes.means.numpy(), [0.02, 0.98], axis=0)[:, :2].tolist()
+            seen = (left[0], right[0], left[1], right[1])  # where the codes are
+            spread = not principal and left[0] < right[0] and left[1] < right[1]
             plane = analysis.latent_plane(
                 self.model,
                 15,
+                seen if spread else (-2.0, 2.0, -2.0, 2.0),
                 axes="principal" if principal else (0, 1),
                 codes=self.codes.means if principal else None,
                 label=None if self.model.num_classes is None else 0,
@@ -261,7 +289,7 @@ class _Report:
             what = "the plane of the two principal axes of the codes" if principal else "the latent plane"
             self.picture(section, "latent_plane.png", figure, f"What is decoded over {what}.")
         code = self.codes.means.mean(0)
-        dimensions = self.codes.means.var(0).argsort(descending=True)[:10].tolist()
+        dimensions = self.codes.means.var(0, correction=0).argsort(descending=True)[:10].tolist()
         values = np.linspace(-3, 3, 9).round(2).tolist()
         label = None if self.model.num_classes is None else 0
         figure = plotting.latent_traversals(
@@ -426,8 +454,6 @@ class _Report:
                 if self.model.num_classes is not None and self.labels is not None:
                     label = [int(self.labels[a])] * len(way)
                 rows.append(analysis.decode_codes(self.model, way, label))
-        if not rows:
-            return plotting.sample_grid(self.errors.images[:1])
         return plotting.sample_grid(torch.cat(rows), columns=10, title="straight, then spherical")
 
 

@@ -25,7 +25,7 @@ from mnistvae._component import class_finder, from_spec, to_spec
 from mnistvae._files import make_folder, write_atomically
 from mnistvae._modes import evaluating
 from mnistvae.data import ImageDataset
-from mnistvae.errors import DataError, FileFormatError, OutputError
+from mnistvae.errors import DataError, FileFormatError, OutputError, SettingError
 from mnistvae.images import ImageShape, to_uint8
 from mnistvae.io import save, to_json
 from mnistvae.models import VAE
@@ -60,6 +60,7 @@ CHECKPOINTS = "checkpoints"
 #: The folder of what the model drew after each epoch.
 EPOCHS = "epochs"
 _START = "run.json"
+_FASTEST = 50  # pictures a second in a GIF
 #: What a training run leaves in its folder.
 RUN_FILES = ("model.safetensors", "history.csv", "loss.png", "reconstructions.png", "samples.png")
 
@@ -385,7 +386,11 @@ def animate(
         OutputError: there are such films already, or the folder cannot be written.
         SettingError: a speed that makes no sense.
     """
-    speed = check_number("per_second as a finite number above 0", per_second, above=True)
+    speed = check_number("per_second as a number from 0.01 to 50", per_second, low=0.01)
+    if speed > _FASTEST:
+        raise SettingError(
+            "per_second as a number from 0.01 to 50", f"{speed:g}", "a GIF counts in hundredths of a second"
+        )
     source, target = Path(folder) / EPOCHS, Path(folder if out is None else out)
     kinds = {kind: sorted(source.glob(f"{kind}-*.png")) for kind in ("samples", "plane")}
     if not kinds["samples"]:
@@ -396,8 +401,8 @@ def animate(
     for kind, paths in kinds.items():
         if not paths:
             continue
+        frames = [_frame(path) for path in paths]
         with _claimed(target, [f"{kind}.gif"], f"{kind}.gif"):
-            frames = [_frame(path) for path in paths]
             stream = io.BytesIO()
             durations = [round(1000 / speed)] * (len(frames) - 1) + [2000]
             frames[0].save(

@@ -18,6 +18,7 @@ from mnistvae.metrics.latent import as_codes
 __all__ = ["Embedding", "EmbeddingKind", "embed"]
 
 EmbeddingKind: TypeAlias = Literal["pca", "tsne", "umap"]
+_AXES = {"pca": "principal axis", "tsne": "t-SNE", "umap": "UMAP"}
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def embed(
 ) -> Embedding:
     """Codes of any size as points of the plane.
 
-    Codes that are of that size already are returned as they are. ``"pca"``: the directions of largest variance
+    Codes that are of that size already are returned as they are, and codes that are all the same as zeros. ``"pca"``: the directions of largest variance
     (Pearson, 1901), which keeps distances as far as it can and is a projection; ``"tsne"`` (van der Maaten and Hinton,
     2008) and ``"umap"`` (McInnes et al., 2018; the extra ``[umap]``) keep neighbours together, and say nothing by the
     size of a cluster or the distance between two. By default t-SNE begins at the principal axes, so that the picture
@@ -71,6 +72,10 @@ def embed(
     rows = as_codes(codes, least=3).double().cpu().numpy()
     if rows.shape[1] <= dimensions:
         return Embedding(rows, "codes", tuple(f"latent dimension {n}" for n in range(rows.shape[1])))
+    if not np.ptp(
+        rows, axis=0
+    ).any():  # of a collapsed posterior: neither scikit-learn's t-SNE nor its PCA is made for it
+        return Embedding(np.zeros((len(rows), dimensions)), kind, _numbered(_AXES[kind], dimensions), settings)
     methods: dict[str, Callable[..., Embedding]] = {"pca": _pca, "tsne": _tsne, "umap": _umap}
     try:
         return methods[kind](rows, dimensions, seed % 2**32, settings)
@@ -90,7 +95,7 @@ def _pca(rows: NDArray[np.float64], dimensions: int, seed: int, settings: dict[s
     return Embedding(
         points,
         "pca",
-        _numbered("principal axis", dimensions),
+        _numbered(_AXES["pca"], dimensions),
         settings,
         tuple(fitted.explained_variance_ratio_.tolist()),
     )
@@ -109,7 +114,9 @@ def _tsne(rows: NDArray[np.float64], dimensions: int, seed: int, settings: dict[
             "pass more codes, or a smaller perplexity",
         )
     fitted = TSNE(dimensions, **{"random_state": seed, "n_jobs": None} | settings)
-    return Embedding(fitted.fit_transform(rows).astype(np.float64), "tsne", _numbered("t-SNE", dimensions), settings)
+    return Embedding(
+        fitted.fit_transform(rows).astype(np.float64), "tsne", _numbered(_AXES["tsne"], dimensions), settings
+    )
 
 
 def _umap(rows: NDArray[np.float64], dimensions: int, seed: int, settings: dict[str, Any]) -> Embedding:
@@ -134,4 +141,4 @@ def _umap(rows: NDArray[np.float64], dimensions: int, seed: int, settings: dict[
         points = UMAP(n_components=dimensions, random_state=seed, **settings).fit_transform(rows)
     if not np.isfinite(points).all():
         raise DataError("codes that UMAP can place", "points at infinity", "pass more codes, or take tsne")
-    return Embedding(np.asarray(points, dtype=np.float64), "umap", _numbered("UMAP", dimensions), settings)
+    return Embedding(np.asarray(points, dtype=np.float64), "umap", _numbered(_AXES["umap"], dimensions), settings)

@@ -96,6 +96,13 @@ def reconstruction_errors(model: VAE, data: ImageDataset, *, batch_size: int = 1
             made.append(model.reconstruct(x, y).cpu())
             shown.append(x.cpu())
     a, b = torch.cat(shown), torch.cat(made)
+    bad = (~b.flatten(1).isfinite().all(1)).nonzero()[:, 0]
+    if len(bad):
+        raise DataError(
+            "reconstructions that are finite",
+            f"NaN or infinity in {len(bad)} of {len(b)}, the first of them number {int(bad[0])}",
+            "look at the weights: the model may have diverged",
+        )
     try:
         similarity: Tensor | None = ssim(a, b)
     except DataError:

@@ -86,9 +86,10 @@ def latent_plane(
     if model.latent_dim < 2:
         raise SettingError("a model of at least two latent dimensions", "one of 1", "traverse(model, ...) draws a line")
     left, right, bottom, top = (float(edge) for edge in box)
+    fix = "such as (-2, 2, -2, 2)" if by == "value" else "quantiles are between 0 and 1: (0.05, 0.95, 0.05, 0.95)"
     inside = by == "value" or (0 < left < 1 and 0 < right < 1 and 0 < bottom < 1 and 0 < top < 1)
     if not (left < right and bottom < top and inside):
-        raise SettingError("a box (left, right, bottom, top)", repr(box), "quantiles are between 0 and 1")
+        raise SettingError("a box (left, right, bottom, top), each side of some length", repr(box), fix)
     x, y = np.linspace(left, right, n), np.linspace(top, bottom, n)
     if by == "quantile":
         from scipy.stats import norm
@@ -176,7 +177,7 @@ def traverse(
     if base.shape != (model.latent_dim,):
         raise DataError(f"a code of {model.latent_dim} dimensions", f"shape {tuple(base.shape)}")
     chosen = list(range(model.latent_dim) if dimensions is None else dimensions)
-    if not values or not chosen or any(not 0 <= one < model.latent_dim for one in chosen):
+    if len(values) == 0 or not chosen or any(not 0 <= one < model.latent_dim for one in chosen):
         raise SettingError(f"dimensions from 0 to {model.latent_dim - 1}, and values", f"{chosen} and {list(values)}")
     codes = base.repeat(len(chosen), len(values), 1)
     for row, dimension in enumerate(chosen):

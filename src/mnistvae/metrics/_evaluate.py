@@ -17,15 +17,25 @@ from mnistvae._modes import evaluating
 from mnistvae._products import fast_products
 from mnistvae._random import seeded
 from mnistvae._version import __version__
-from mnistvae.data import Binarization, ImageDataset
+from mnistvae.data import Batches, Binarization, ImageDataset, as_dataset
 from mnistvae.distributions import DiagonalNormal, kl_by_dimension
 from mnistvae.errors import ComponentError, DataError
+from mnistvae.images import ArrayLike
 from mnistvae.metrics.classification import Kind, classify_codes
 from mnistvae.metrics.digits import DIGIT_SHAPE, classify
 from mnistvae.metrics.evaluation import Direction, Evaluation, Figure
 from mnistvae.metrics.generation import classifier_score, frechet_distance, label_accuracy, precision_recall
 from mnistvae.metrics.inception import inception_features
-from mnistvae.metrics.latent import active_units, kl_parts, mig, sap, unit_activity
+from mnistvae.metrics.latent import (
+    Estimate,
+    active_units,
+    kl_parts,
+    mig,
+    mutual_information,
+    sap,
+    total_correlation,
+    unit_activity,
+)
 from mnistvae.metrics.likelihood import bits_per_dimension, elbo, importance_sampled_nll
 from mnistvae.metrics.reconstruction import mae, mse, psnr, ssim
 from mnistvae.models import VAE
@@ -51,7 +61,7 @@ _CLASSIFIERS: dict[Kind, str] = {
 
 def evaluate(
     model: VAE,
-    data: ImageDataset,
+    data: ImageDataset | ArrayLike,
     *,
     train: ImageDataset | None = None,
     num_samples: int = 500,
@@ -70,7 +80,8 @@ def evaluate(
 
     Args:
         model: the model, on the device to measure on.
-        data: images that it was not trained on; labels give figures by class.
+        data: images that it was not trained on: an ImageDataset, whose labels give figures by class, or a tensor or
+            array (N, C, H, W).
         train: the images that it was trained on, with labels: classifiers of codes learn from them.
         num_samples: importance samples an image for the log-likelihood.
         binarization: what the model's training did to grey images; the same is done to these, once, under ``seed``.
@@ -78,7 +89,8 @@ def evaluate(
         include: the families of figures wanted.
         num_generated: images to draw (default: as many as there are in ``data``).
         inception: also measure the samples by torchvision's Inception-v3, which is downloaded once and slow on a CPU.
-        batch_size: images at once.
+        batch_size: images at once. Codes and samples are drawn a batch at a time, so figures that are drawn (the bound,
+            those of samples) come out a little different with another size, as they do with another seed.
         seed: of every draw.
         progress: show a bar.
 
@@ -95,8 +107,12 @@ def evaluate(
     for group in include:
         check_choice("include", group, GROUPS)
     check_seed(seed)
+    check_choice("binarization", binarization, get_args(Binarization))
     check_count("batch_size as an integer of at least 1", batch_size)
-    generated = check_count("num_generated as an integer of at least 1", num_generated or len(data))
+    check_count("num_samples as an integer of at least 1", num_samples)
+    data = as_dataset(data, model.image_shape)
+    wanted = len(data) if num_generated is None else num_generated
+    generated = check_count("num_generated as an integer of at least 1", wanted)
     seen = _as_seen(data, binarization, seed)
     binarization = binarization if data.binarization == "none" else data.binarization
     task = _Task(model, seen, data, train, num_samples, binarization, generated, inception, batch_size, seed, progress)
@@ -151,9 +167,11 @@ class _Task:
             "dataset": self.grey.name,
             "split": self.grey.split,
             "images": len(self.grey),
+            "fingerprint": Batches(self.grey).fingerprint,
             "binarization": self.binarization,
             "tag": self.tag,
             "seed": self.seed,
+            "batch_size": self.batch_size,
             "device": self.model.device.type,
         }
         return Evaluation(tuple(self.figures), tuple(rows), self.by_dimension, common | self.protocol, self.left_out)
@@ -198,6 +216,13 @@ class _Task:
                 shown.append(x.cpu())
                 done(len(part))
             a, b = torch.cat(shown), torch.cat(made)
+            bad = (~b.flatten(1).isfinite().all(1)).nonzero()[:, 0]
+            if len(bad):
+                raise DataError(
+                    "reconstructions that are finite",
+                    f"NaN or infinity in {len(bad)} of {len(b)}, the first of them number {int(bad[0])}",
+                    "look at the weights: the model may have diverged",
+                )
             how = "mean of p(x | z) at the mean of q(z | x)"
             self.add_by_image("mse", mse(a, b), how, "", "lower")
             self.add_by_image("mae", mae(a, b), how, "", "lower")
@@ -263,15 +288,19 @@ class _Task:
             reason = "the prior sees the label" if prior is None else "posteriors of this kind cannot be joined"
             self.left_out |= dict.fromkeys(names, reason)
             return
+        parts: dict[str, Estimate] = {}
         with self.bar("information", 1) as done:
             try:
-                parts = kl_parts(posterior, prior, self.seed)
-            except (ComponentError, DataError) as error:
-                self.left_out |= dict.fromkeys(names, str(error))
-                return
+                found = kl_parts(posterior, prior, self.seed)
+                parts = {name: getattr(found, name) for name in names}
+            except ComponentError:  # a prior whose dimensions depend on each other, which these two do not need
+                parts = {
+                    "mutual_information": mutual_information(posterior, self.seed),
+                    "total_correlation": total_correlation(posterior, self.seed),
+                }
             done(1)
         for name, how in zip(names, ("between x and z, at most log N", "of the aggregate posterior"), strict=True):
-            part = getattr(parts, name)
+            part = parts[name]
             text = f"{how}; {len(self.seen)} images, one code each"
             self.add(name, part.value, text, "nats", "", error=part.standard_error)
 
@@ -284,6 +313,7 @@ class _Task:
             return
         known = _as_seen(self.train[:_CODES_TO_LEARN_FROM], self.binarization, self.seed)
         known_labels = known_labels[:_CODES_TO_LEARN_FROM]
+        self.protocol["learned_from"] = len(known)
         with self.bar("classifiers", len(known) + len(_CLASSIFIERS)) as done:
             codes, _ = self.encode(known, done)
             for kind, name in _CLASSIFIERS.items():

@@ -71,7 +71,7 @@ class Figure:
             return str(self.value)
         if self.standard_error is not None and 0 < self.standard_error < math.inf:
             size = math.floor(math.log10(abs(self.value))) if self.value else 0
-            digits = max(0, min(1 - math.floor(math.log10(self.standard_error)), 5 - size))
+            digits = max(0, min(1 - math.floor(math.log10(self.standard_error)), 5 - size, 8))
             return f"{self.value:.{digits}f} ± {self.standard_error:.{digits}f}"
         if self.value == int(self.value) and abs(self.value) < 1e6:
             return str(int(self.value))
@@ -202,19 +202,26 @@ def compare(evaluations: Mapping[str, Evaluation]) -> str:
 
     Raises:
         DataError: they are of different data, or their likelihoods have different tags, or were estimated by
-            different numbers of samples.
+            different numbers of samples, or there is nothing to compare.
     """
+    if not isinstance(evaluations, Mapping):
+        raise DataError("evaluations by name", f"a {type(evaluations).__name__}", "pass {name: evaluation}")
     if len(evaluations) < 2:
         raise DataError("at least two evaluations", str(len(evaluations)))
+    for name, one in evaluations.items():
+        if not isinstance(one, Evaluation):
+            raise DataError("evaluations by name", f"a {type(one).__name__} under {name!r}", "pass {name: evaluation}")
     first = next(iter(evaluations.values()))
-    for key in ("tag", "dataset", "split", "images", "num_samples", "generated"):
+    for key in ("tag", "dataset", "split", "images", "fingerprint", "num_samples", "generated", "learned_from"):
         found = {str(one.protocol.get(key)) for one in evaluations.values() if key in one.protocol}
         if len(found) > 1:
             raise DataError(
                 f"evaluations of one {key}", " and ".join(sorted(found)), "evaluate the models in the same way"
             )
     names = [name for name in first.names() if all(name in one for one in evaluations.values())]
-    rows = [["", *evaluations]]
+    if not names:
+        raise DataError("evaluations with a figure in common", "none", "evaluate the models in the same way")
+    rows = [["", *map(str, evaluations)]]
     for name in names:
         figures = [one.figure(name) for one in evaluations.values()]
         best = _best(figures)

@@ -141,7 +141,7 @@ def mutual_information(posterior: Distribution, seed: int = 0) -> Estimate:
 def total_correlation(posterior: Distribution, seed: int = 0) -> Estimate:
     r"""How much the latent dimensions tell of each other, over N images.
 
-    .. math:: D_{KL}\left(q(z) \,\Big\|\, \prod_j q(z_j)\right), \qquad q(z) = \frac{1}{N} \sum_{n=1}^{N} q(z \mid x_n)
+    .. math:: D_{KL}\left(q(z) \,\|\, \prod_j q(z_j)\right), \qquad q(z) = \frac{1}{N} \sum_{n=1}^{N} q(z \mid x_n)
 
     Chen et al. (2018), equation 2. At least 0, which means independent dimensions; lower is more disentangled. Where
     the mutual information is near :math:`\log N` there is a warning, as in :func:`mutual_information`: q(z) is then N
@@ -175,7 +175,7 @@ def kl_parts(posterior: Distribution, prior: Distribution, seed: int = 0) -> KLP
 
     .. math::
         \frac{1}{N} \sum_n D_{KL}(q(z \mid x_n) \| p(z)) = I_q(x; z)
-            + D_{KL}\left(q(z) \,\Big\|\, \prod_j q(z_j)\right) + \sum_j D_{KL}(q(z_j) \| p(z_j))
+            + D_{KL}\left(q(z) \,\|\, \prod_j q(z_j)\right) + \sum_j D_{KL}(q(z_j) \| p(z_j))
 
     Chen et al. (2018), equation 2, with the aggregate posterior :math:`q(z) = \frac{1}{N} \sum_n q(z \mid x_n)` over
     all N images, which training has to estimate from a batch (:func:`mnistvae.losses.kl_decomposition`). Each part is

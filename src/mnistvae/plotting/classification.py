@@ -88,7 +88,7 @@ def roc_curves(
     true = as_labels(labels, len(scores)).cpu().numpy()
     if scores.shape != (len(true), len(classes)):
         raise DataError(f"probabilities of {len(classes)} classes", f"shape {scores.shape}")
-    fig = figure_or_new(figure, 5.6, 4.2)
+    fig = figure_or_new(figure, 5.6 + 1.2 * (len(classes) // 15), 4.2)
     ax = fig.subplots()
     hits = true[:, None] == np.asarray(classes)[None]
     for number, label in enumerate(classes):
@@ -103,7 +103,14 @@ def roc_curves(
     plain(ax)
     ax.set(xlabel="false positive rate", ylabel="true positive rate", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     ax.set_aspect("equal")
-    ax.legend(title="class: area", frameon=False, loc="center left", bbox_to_anchor=(1, 0.5), fontsize=9)
+    ax.legend(
+        title="class: area",
+        frameon=False,
+        loc="center left",
+        bbox_to_anchor=(1, 0.5),
+        fontsize=9,
+        ncols=1 + len(classes) // 15,
+    )
     if title:
         ax.set_title(title, fontsize=10)
     return whole(fig)

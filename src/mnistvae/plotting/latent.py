@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["latent_density", "latent_grid", "latent_map", "latent_traversals"]
 
 _FILL = 0.35
+#: Lines of a column of a legend.
+_LEGEND = 15
 
 
 def latent_map(
@@ -60,7 +62,10 @@ def latent_map(
                 own[:, 0], own[:, 1], s=size, color=colour, alpha=0.6, linewidths=0, label=str(label), rasterized=True
             )
             marked(ax, np.median(own, axis=0), str(label))
-        legend = ax.legend(title="class", frameon=False, loc="center left", bbox_to_anchor=(1, 0.5), markerscale=3)
+        columns = 1 + (len(np.unique(classes)) - 1) // _LEGEND
+        legend = ax.legend(
+            title="class", frameon=False, loc="center left", bbox_to_anchor=(1, 0.5), markerscale=3, ncols=columns
+        )
         for handle in legend.legend_handles:
             if handle is not None:
                 handle.set_alpha(1)
@@ -200,7 +205,7 @@ def latent_traversals(
     labels = [str(n) for n in range(rows)] if names is None else list(names)
     ax.set_yticks([1 + height / 2 + n * (height + 1) for n in range(rows)], labels)
     ax.tick_params(length=0, labelsize=8)
-    ax.set(xlabel="value", ylabel="latent dimension")
+    ax.set(xlabel="value", ylabel="dimension")
     ax.spines[:].set_visible(False)
     return whole(fig)
 
