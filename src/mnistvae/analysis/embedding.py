@@ -44,11 +44,11 @@ def embed(
 ) -> Embedding:
     """Codes of any size as points of the plane.
 
-    Codes that are of that size already are returned as they are, and codes that are all the same as zeros. ``"pca"``: the directions of largest variance
-    (Pearson, 1901), which keeps distances as far as it can and is a projection; ``"tsne"`` (van der Maaten and Hinton,
-    2008) and ``"umap"`` (McInnes et al., 2018; the extra ``[umap]``) keep neighbours together, and say nothing by the
-    size of a cluster or the distance between two. By default t-SNE begins at the principal axes, so that the picture
-    depends little on the seed.
+    Codes that are of that size already are returned as they are, and codes that are all the same as zeros. ``"pca"``:
+    the directions of largest variance (Pearson, 1901), which keeps distances as far as it can and is a projection;
+    ``"tsne"`` (van der Maaten and Hinton, 2008) and ``"umap"`` (McInnes et al., 2018; the extra ``[umap]``) keep
+    neighbours together, and say nothing by the size of a cluster or the distance between two. By default t-SNE begins
+    at the principal axes, so that the picture depends little on the seed.
 
     Args:
         codes: (N, latent_dim), usually posterior means, of at least 3 images.
