@@ -488,7 +488,7 @@ _STYLE = """
 body { font: 16px/1.55 system-ui, sans-serif; color: var(--ink); background: var(--paper); margin: 0 auto;
   max-width: 62rem; padding: 2rem 1.2rem 4rem; }
 h1 { font-size: 1.7rem; margin-bottom: .2rem; } h2 { font-size: 1.25rem; margin-top: 2.6rem; }
-nav a { margin-right: 1rem; white-space: nowrap; } a { color: inherit; }
+nav { display: flex; flex-wrap: wrap; gap: .2rem 1rem; } a { color: inherit; }
 figure { margin: 1.2rem 0; } img { max-width: 100%; background: #fff; border-radius: 4px; }
 figcaption, .file { color: var(--soft); font-size: .9rem; } code, pre { font-size: .85rem; }
 pre { overflow-x: auto; } .table { overflow-x: auto; }

@@ -23,9 +23,6 @@ from mnistvae.models import VAE
 
 __all__ = ["Bound", "ImportanceEstimate", "bits_per_dimension", "elbo", "importance_sampled_nll"]
 
-#: Called with the number of images that were done.
-Done = Callable[[int], object]
-
 #: Images that are encoded at once, and codes that are decoded at once: what stays in a CPU's cache is quick.
 _IMAGES, _CODES = 256, 512
 #: A warning is due where more than this share of the images has fewer effective samples than this, of this many.
@@ -83,7 +80,9 @@ class ImportanceEstimate(NamedTuple):
         return float(variance.sum().sqrt() / len(self.nll))
 
 
-def elbo(model: VAE, data: ImageDataset, *, batch_size: int = 512, seed: int = 0, done: Done | None = None) -> Bound:
+def elbo(
+    model: VAE, data: ImageDataset, *, batch_size: int = 512, seed: int = 0, done: Callable[[int], object] | None = None
+) -> Bound:
     r"""The negative evidence lower bound of each image, whatever the model was trained for.
 
     .. math:: -\log p(x \mid z) + D_{KL}(q(z \mid x) \| p(z)), \qquad z \sim q(z \mid x)
@@ -116,7 +115,12 @@ def elbo(model: VAE, data: ImageDataset, *, batch_size: int = 512, seed: int = 0
 
 
 def importance_sampled_nll(
-    model: VAE, data: ImageDataset, num_samples: int = 500, *, seed: int = 0, done: Done | None = None
+    model: VAE,
+    data: ImageDataset,
+    num_samples: int = 500,
+    *,
+    seed: int = 0,
+    done: Callable[[int], object] | None = None,
 ) -> ImportanceEstimate:
     r"""Minus the log-likelihood of each image, by importance sampling from the posterior.
 
