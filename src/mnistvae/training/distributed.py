@@ -89,7 +89,9 @@ def joined(device: torch.device) -> Iterator[World]:
             world_size=size,
         )
     try:
-        yield World(dist.get_rank(), dist.get_world_size())
+        world = World(dist.get_rank(), dist.get_world_size())
+        yield world
+        world.wait()  # a process that leaves while another still works may be torn down in the middle of a message
     finally:
         if not already:
             dist.destroy_process_group()
