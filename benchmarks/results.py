@@ -25,7 +25,7 @@ import torch
 
 import mnistvae as mv
 from mnistvae import metrics
-from mnistvae.runs import one_of_each
+from mnistvae.data import one_of_each
 
 #: Epochs on a CPU of two cores.
 EPOCHS = {

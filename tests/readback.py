@@ -32,13 +32,13 @@ def content(folder: Path) -> dict[str, bytes]:
 def originals_drawn(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
     """Will hold the originals of every picture of reconstructions that a run draws from now on."""
     seen: list[Tensor] = []
-    draw = runs.reconstruction_grid
+    draw = runs.drawing.reconstruction_grid
 
     def watched(originals: Tensor, *others: Any) -> Any:
         seen.append(originals)
         return draw(originals, *others)
 
-    monkeypatch.setattr(runs, "reconstruction_grid", watched)
+    monkeypatch.setattr(runs.drawing, "reconstruction_grid", watched)
     return seen
 
 

@@ -37,6 +37,7 @@ from mnistvae import (
 )
 from mnistvae.cli import cli
 from mnistvae.cli.options import setting_text
+from mnistvae.data import one_of_each
 from mnistvae.metrics import Evaluation, evaluate
 from mnistvae.networks import MLPDecoder, MLPEncoder
 from mnistvae.objectives import Terms
@@ -114,7 +115,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> dict[str, ImageDataset]:
 @pytest.fixture
 def unpainted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures are made and not written as PNG, which takes most of the time of so short a run."""
-    monkeypatch.setattr(runs, "write_figure", lambda figure, path: path)
+    monkeypatch.setattr(runs._folders, "write_figure", lambda figure, path: path)
 
 
 @pytest.fixture
@@ -238,7 +239,7 @@ def test_train_with_a_binarization_draws_what_it_trained_on(
     tag = "grey-bce" if binarization == "none" else f"binarized-{binarization}"
     assert (metadata["binarization"], metadata["tag"]) == (binarization, tag)
     succeed("reconstruct", path, "-n", 10, "--out", tmp_path / "passed")
-    grey = runs.one_of_each(few["test"]).images
+    grey = one_of_each(few["test"]).images
     for originals in drawn:
         if binarization == "none":
             assert torch.equal(originals, grey)

@@ -136,7 +136,7 @@ def losses(history: mv.History) -> list[dict[str, float]]:
     return [{name: value for name, value in record.items() if "second" not in name} for record in history.records]
 
 
-def compare(make: Callable[[], mv.VAE], recorder: TapeRecorder, **settings: Any) -> None:
+def assert_recorded_equals_usual(make: Callable[[], mv.VAE], recorder: TapeRecorder, **settings: Any) -> None:
     """Training with a recorded step is training, to the bit."""
     plain, recorded = make(), make()
     usual = train(plain, cuda_graph=False, **settings)
@@ -150,7 +150,7 @@ def compare(make: Callable[[], mv.VAE], recorder: TapeRecorder, **settings: Any)
 
 
 def test_a_recorded_step_is_a_step(recorder: TapeRecorder) -> None:
-    compare(vae, recorder)
+    assert_recorded_equals_usual(vae, recorder)
     assert recorder.rehearsals == 3
     assert recorder.plays == 22 - 3  # 44 images in batches of 4, two epochs
 
@@ -181,7 +181,7 @@ def test_a_recorded_step_is_a_step(recorder: TapeRecorder) -> None:
 def test_what_changes_from_step_to_step_changes_in_a_recorded_one(
     recorder: TapeRecorder, settings: dict[str, Any]
 ) -> None:
-    compare(functools.partial(vae, objective=ELBO(2.0, Linear(20))), recorder, **settings)
+    assert_recorded_equals_usual(functools.partial(vae, objective=ELBO(2.0, Linear(20))), recorder, **settings)
 
 
 def unread(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,7 +225,7 @@ def test_every_part_can_be_recorded(recorder: TapeRecorder, parts: Callable[[], 
         torch.manual_seed(1)
         return vae(**parts())
 
-    compare(make, recorder)
+    assert_recorded_equals_usual(make, recorder)
 
 
 def test_a_flow_is_not_recorded_since_its_library_reads_its_masks(recorder: TapeRecorder) -> None:
@@ -243,7 +243,7 @@ def test_labels_and_dropout(recorder: TapeRecorder, monkeypatch: pytest.MonkeyPa
         trunk = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.Dropout(0.5), nn.ReLU())
         return mv.VAE(3, (1, 8, 8), encoder=mv.networks.GaussianEncoder(trunk, 3))
 
-    compare(conditional, recorder)
+    assert_recorded_equals_usual(conditional, recorder)
     torch.manual_seed(0)
     train(mv.ConditionalVAE(3, 3, (1, 8, 8)), cuda_graph=True)
     assert recorder.recordings == 2

@@ -12,9 +12,11 @@ from PIL import Image
 from readback import content, originals_drawn, png
 
 from mnistvae import VAE, ConditionalVAE, History, ImageDataset, fitting, io, load, load_dataset, recipes, runs
+from mnistvae.data import as_trained, one_of_each
 from mnistvae.errors import DataError, FileFormatError, MnistvaeError, OutputError, SettingError, TrainingError
 from mnistvae.networks import MLPDecoder, MLPEncoder
 from mnistvae.priors import GaussianMixture
+from mnistvae.training import CSVLog
 
 SHAPE = (1, 9, 8)
 
@@ -254,7 +256,7 @@ def test_generate_in_colour(tmp_path: Path) -> None:
 
 
 def test_many_images_keep_their_order_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs, "write_atomically", Path.write_bytes)  # a thousand flushes to the disk take long
+    monkeypatch.setattr(runs.drawing, "write_atomically", Path.write_bytes)  # a thousand flushes to the disk take long
     runs.generate(VAE(1, (1, 1, 1)), tmp_path, 1001)
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names[0] == "0000.png"
@@ -347,7 +349,7 @@ def test_reconstruct_draws_what_the_model_was_trained_on(
     data = tiny()
     for folder in ("one", "two"):
         runs.reconstruct(plane(), data, tmp_path / folder, 8, binarization=binarization)
-    grey = runs.one_of_each(data, 8).images
+    grey = one_of_each(data, 8).images
     assert torch.equal(*drawn)
     assert torch.equal(drawn[0], grey) is (binarization == "none")
     assert torch.equal(drawn[0], (grey >= 128) * 255) is (binarization == "threshold")
@@ -359,7 +361,7 @@ def test_reconstruct_draws_what_the_model_was_trained_on(
 @pytest.mark.parametrize("binarization", ["none", "static", "dynamic", "threshold"])
 def test_images_that_are_black_and_white_already_are_drawn_as_they_are(binarization: str) -> None:
     data = tiny().binarized("threshold")
-    assert runs.as_trained(data, binarization) is data
+    assert as_trained(data, binarization) is data
 
 
 # --- fit_prior ------------------------------------------------------------------------------------------------------
@@ -383,7 +385,7 @@ def test_fit_prior_writes_a_copy_with_a_mixture_and_its_samples(tmp_path: Path) 
     assert torch.equal(fitted.reconstruct(x), model.reconstruct(x))
     assert png(path.parent / "samples.png").size > 1000
     for each, name in ((fitted, "same"), (model, "other")):
-        runs.write_figure(runs._samples(each, 4), tmp_path / f"{name}.png")
+        runs._folders.write_figure(runs.drawing.draw_samples(each, 4), tmp_path / f"{name}.png")
     samples = (path.parent / "samples.png").read_bytes()
     assert samples == (tmp_path / "same.png").read_bytes()
     assert samples != (tmp_path / "other.png").read_bytes()
@@ -436,7 +438,7 @@ def test_fit_prior_refuses_what_makes_no_sense(
 def test_fit_prior_sees_the_images_of_the_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, binarization: Any, seed: int
 ) -> None:
-    monkeypatch.setattr(runs, "write_figure", lambda figure, path: path)  # it would take most of the time
+    monkeypatch.setattr(runs._folders, "write_figure", lambda figure, path: path)  # it would take most of the time
     run = train(tmp_path / "run", training={"epochs": 1, "binarization": binarization}, seed=seed)
     seen: list[ImageDataset] = []
     fit = fitting.fit_prior
@@ -460,7 +462,7 @@ def test_fit_prior_sees_the_images_of_the_training(
 def test_one_of_each_goes_round_the_classes() -> None:
     labels = torch.tensor([2, 2, 0, 1, 0, 2, 1, 0])
     data = ImageDataset(torch.arange(8, dtype=torch.uint8).reshape(8, 1, 1), labels)
-    chosen = runs.one_of_each(data, 7)
+    chosen = one_of_each(data, 7)
     assert chosen.labels is not None
     assert chosen.labels.tolist() == [0, 1, 2, 0, 1, 2, 0]
     assert chosen.images.flatten().tolist() == [2, 3, 0, 4, 6, 1, 7]  # in their own order within a class
@@ -468,14 +470,14 @@ def test_one_of_each_goes_round_the_classes() -> None:
 
 def test_one_of_each_when_a_class_runs_out_or_is_missing() -> None:
     data = ImageDataset(torch.zeros(5, 1, 1), torch.tensor([7, 3, 3, 3, 9]))
-    chosen = runs.one_of_each(data, 10)
+    chosen = one_of_each(data, 10)
     assert chosen.labels is not None
     assert chosen.labels.tolist() == [3, 7, 9, 3, 3]
 
 
 def test_one_of_each_without_labels_is_the_first_ones() -> None:
     data = tiny(classes=None)
-    assert torch.equal(runs.one_of_each(data, 3).images, data.images[:3])
+    assert torch.equal(one_of_each(data, 3).images, data.images[:3])
 
 
 # --------------------------------------------------------------------------------------- one run, one folder
@@ -484,17 +486,17 @@ def test_one_of_each_without_labels_is_the_first_ones() -> None:
 def test_a_second_run_into_the_same_folder_is_refused_while_the_first_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fit = runs.CSVLog.on_fit_start
+    fit = CSVLog.on_fit_start
     seen: list[str] = []
 
     def start_another(self: Any, state: Any) -> None:
         fit(self, state)
-        monkeypatch.setattr(runs.CSVLog, "on_fit_start", fit)
+        monkeypatch.setattr(CSVLog, "on_fit_start", fit)
         with pytest.raises(OutputError, match=r"a folder without history\.csv"):
             train(tmp_path)
         seen.append("refused")
 
-    monkeypatch.setattr(runs.CSVLog, "on_fit_start", start_another)
+    monkeypatch.setattr(CSVLog, "on_fit_start", start_another)
     run = train(tmp_path)
     assert seen == ["refused"]
     assert len(History.from_csv(tmp_path / "history.csv")) == len(run.history)

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import csv
-import html
-import io
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -19,12 +13,13 @@ import torch
 from mnistvae import analysis, plotting
 from mnistvae._checks import check_choice, check_seed
 from mnistvae._component import spec_text, to_spec
-from mnistvae._files import output_folder, write_atomically
-from mnistvae._version import __version__
-from mnistvae.data import Binarization, ImageDataset
+from mnistvae._files import output_folder
+from mnistvae._page import Page, as_text
+from mnistvae.data import Binarization, ImageDataset, as_trained, going_round
 from mnistvae.errors import ComponentError, DataError
 from mnistvae.metrics import Classification, Evaluation, classify_codes, evaluate, roc_auc
 from mnistvae.models import VAE
+from mnistvae.plotting import png_bytes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,17 +33,6 @@ _EMBEDDED = 4000
 _METHODS = {"codes": "its latent dimensions", "pca": "principal axes", "tsne": "t-SNE", "umap": "UMAP"}
 #: Images of a row of examples.
 _ROW = 10
-
-
-@dataclass
-class _Section:
-    """A part of the page."""
-
-    title: str
-    parts: list[str] = field(default_factory=list)
-
-    def text(self, *paragraphs: str) -> None:
-        self.parts += [f"<p>{html.escape(paragraph)}</p>" for paragraph in paragraphs]
 
 
 def write_report(
@@ -124,9 +108,9 @@ def _write(
         seed=task.seed,
         progress=task.progress,
     )
-    evaluation.to_json(task.folder / "metrics.json")
+    evaluation.to_json(task.page.folder / "metrics.json")
     if evaluation.by_class:
-        evaluation.to_csv(task.folder / "by_class.csv")
+        evaluation.to_csv(task.page.folder / "by_class.csv")
     stages: list[tuple[str, Callable[[], None]]] = [
         ("model", lambda: task.what_it_is(about, evaluation)),
         ("training", lambda: task.how_it_trained(history)),
@@ -140,8 +124,7 @@ def _write(
     for name, stage in stages:
         with task.bar(name):
             stage()
-    page = _page(f"{type(model).__name__} on {data.name}", task.sections)
-    return write_atomically(task.folder / "report.html", page.encode())
+    return task.page.write("report.html")
 
 
 class _Report:
@@ -152,17 +135,21 @@ class _Report:
     ) -> None:
         self.model = model
         self.grey = data
-        self.data = _as_seen(data, binarization, seed)
+        self.data = as_trained(data, binarization, seed=seed)
         self.binarization = binarization
-        self.folder = folder
         self.seed = seed
         self.progress = progress
-        self.sections: list[_Section] = []
+        self.page = Page(folder, f"{type(model).__name__} on {data.name}")
         self.codes = analysis.encode_dataset(model, self.data)
         self.errors = analysis.reconstruction_errors(model, self.data)
         self.labels = self.codes.labels
         self.classifier: Classification | None = None
         self.points: analysis.Embedding | None = None
+        #: Numbers of the images that are embedded and clustered.
+        self.chosen = torch.arange(len(self.codes))
+        if len(self.codes) > _EMBEDDED:
+            generator = torch.Generator().manual_seed(seed)
+            self.chosen = torch.randperm(len(self.codes), generator=generator)[:_EMBEDDED].sort().values
 
     @contextmanager
     def bar(self, name: str) -> Iterator[None]:
@@ -173,105 +160,78 @@ class _Report:
             yield
             bar.update()
 
-    def section(self, title: str) -> _Section:
-        self.sections.append(_Section(title))
-        return self.sections[-1]
-
-    def picture(self, section: _Section, name: str, figure: Figure, caption: str) -> None:
+    def picture(self, name: str, figure: Figure, caption: str) -> None:
         """Write a figure and show it in the page."""
-        stream = io.BytesIO()
-        figure.savefig(stream, format="png")
-        content = stream.getvalue()
-        write_atomically(self.folder / name, content)
-        source = base64.b64encode(content).decode()
-        words = html.escape(caption)
-        section.parts.append(
-            f'<figure><img src="data:image/png;base64,{source}" alt="{words}"><figcaption>{words} '
-            f"<code>{html.escape(name)}</code></figcaption></figure>"
-        )
-
-    def table(self, section: _Section, name: str | None, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        """Write a table and show it in the page."""
-        if name is not None:
-            stream = io.StringIO()
-            writer = csv.writer(stream, lineterminator="\n")
-            writer.writerows([header, *rows])
-            write_atomically(self.folder / name, stream.getvalue().encode())
-        head = "".join(f"<th>{html.escape(cell)}</th>" for cell in header)
-        body = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(_cell(cell))}</td>" for cell in row) + "</tr>" for row in rows
-        )
-        note = "" if name is None else f"<p class=file><code>{html.escape(name)}</code></p>"
-        section.parts.append(f"<div class=table><table><tr>{head}</tr>{body}</table></div>{note}")
+        self.page.picture(name, png_bytes(figure), caption)
 
     # --- the parts ----------------------------------------------------------------------------------------------
 
     def what_it_is(self, about: Mapping[str, Any], evaluation: Evaluation) -> None:
-        section = self.section("What the model is")
+        self.page.section("What the model is")
         numbers = sum(weight.numel() for weight in self.model.parameters())
         facts: dict[str, Any] = {"latent dimensions": self.model.latent_dim, "weights": f"{numbers:,}"}
         facts |= {key: value for key, value in about.items() if not isinstance(value, dict)}
-        self.table(section, None, ["", ""], list(facts.items()))
+        self.page.table(None, ["", ""], list(facts.items()))
         try:
             parts = spec_text(to_spec(self.model))
         except ComponentError:
             parts = repr(self.model)
-        section.parts.append(f"<details><summary>Its parts</summary><pre>{html.escape(parts)}</pre></details>")
-        section = self.section("Its figures")
-        section.text(
+        self.page.details("Its parts", parts)
+        self.page.section("Its figures")
+        self.page.text(
             f"Images: {len(self.grey):,} of {self.grey.name} ({self.grey.split}). Arrows show which way is better; "
             "likelihoods are comparable under one tag only."
         )
         arrows = {"lower": "↓", "higher": "↑", "": ""}
         rows = [[arrows[one.better], one.name, one.text(), one.unit, one.protocol] for one in evaluation]
-        self.table(section, None, ["", "figure", "value", "unit", "how it was made"], rows)
-        section.text(*(f"Left out: {name}, since {reason}." for name, reason in evaluation.left_out.items()))
+        self.page.table(None, ["", "figure", "value", "unit", "how it was made"], rows)
+        self.page.text(*(f"Left out: {name}, since {reason}." for name, reason in evaluation.left_out.items()))
 
     def how_it_trained(self, history: History | None) -> None:
-        section = self.section("How it trained")
+        self.page.section("How it trained")
         if history is None or len(history) == 0:
-            section.text("Nothing is known of its training: there is no history beside the model.")
+            self.page.text("Nothing is known of its training: there is no history beside the model.")
             return
         last = history[-1]
-        section.text(f"{len(history)} epochs; the last one ended with a loss of {last['loss']:.2f} nats an image.")
-        self.picture(section, "loss.png", plotting.loss_curves(history), "Loss and its two terms over the epochs.")
+        self.page.text(f"{len(history)} epochs; the last one ended with a loss of {last['loss']:.2f} nats an image.")
+        self.picture("loss.png", plotting.loss_curves(history), "Loss and its two terms over the epochs.")
 
     def what_it_reconstructs(self) -> None:
-        section = self.section("What it reconstructs")
-        shown = _spread(self.labels, _ROW, len(self.data))
-        x = self.data.images[shown].to(self.model.device).float() / 255
-        y = None if self.model.num_classes is None or self.labels is None else self.labels[shown].to(self.model.device)
-        torch_state = torch.Generator().manual_seed(self.seed)
-        sampled = self._from_sampled_codes(shown, y, torch_state)
+        self.page.section("What it reconstructs")
+        shown = going_round(self.data, _ROW)
+        y = None if self.model.num_classes is None or self.labels is None else self.labels[shown]
+        codes, noise = self.codes[shown], torch.Generator().manual_seed(self.seed)
+        drawn = codes.means + codes.deviations * torch.randn(codes.means.shape, generator=noise)
+        sampled = analysis.decode_codes(self.model, drawn, y)
         rows = {"from a sampled code": sampled, "from the mean code": self.errors.images[shown]}
-        figure = plotting.reconstruction_grid(x.cpu(), rows)
-        self.picture(section, "reconstructions.png", figure, "Images over what is left of them after the code.")
+        figure = plotting.reconstruction_grid(self.data.images[shown], rows)
+        self.picture("reconstructions.png", figure, "Images over what is left of them after the code.")
         for name, values, unit in (
             ("ssim_distribution.png", self.errors.ssim, "SSIM"),
             ("psnr_distribution.png", self.errors.psnr, "PSNR, dB"),
         ):
             if values is None:
-                section.text("Images this small have no structural similarity.")
+                self.page.text("Images this small have no structural similarity.")
                 continue
             figure = plotting.figure_histogram(values, unit)
-            self.picture(section, name, figure, f"{unit} of each image's reconstruction from its mean code.")
+            self.picture(name, figure, f"{unit} of each image's reconstruction from its mean code.")
         if self.labels is None:
-            section.text("The images have no labels, so nothing is said by class.")
+            self.page.text("The images have no labels, so nothing is said by class.")
             return
         means = {label: one.mean for label, one in self.errors.by_class().items()}
         for name, by_class, unit in (("MSE", means, "MSE"), ("PSNR", self._psnr(), "PSNR, dB")):
             figure = plotting.class_bars({name: by_class}, unit, title=f"{name} by class")
-            self.picture(section, f"{name.lower()}_by_class.png", figure, f"Mean {name} of each class.")
+            self.picture(f"{name.lower()}_by_class.png", figure, f"Mean {name} of each class.")
 
     def what_it_generates(self) -> None:
-        section = self.section("What it generates")
+        self.page.section("What it generates")
         noise = torch.Generator().manual_seed(self.seed)
         samples = self.model.sample(25, generator=noise)
         figure = plotting.sample_grid(samples, columns=5)
-        self.picture(section, "generated_samples.png", figure, "Draws from the prior.")
+        self.picture("generated_samples.png", figure, "Draws from the prior.")
         if len(self.data) > 1:
             caption = "The way between the codes of two images."
-            self.picture(section, "interpolation.png", self._interpolation(), caption)
+            self.picture("interpolation.png", self._interpolation(), caption)
         if self.model.latent_dim > 1:
             principal = self.model.latent_dim > 2
             left, right = np.quantile(self.codes.means.numpy(), [0.02, 0.98], axis=0)[:, :2].tolist()
@@ -287,7 +247,7 @@ class _Report:
             )
             figure = plotting.latent_grid(plane.images, plane.x, plane.y, names=plane.names)
             what = "the plane of the two principal axes of the codes" if principal else "the latent plane"
-            self.picture(section, "latent_plane.png", figure, f"What is decoded over {what}.")
+            self.picture("latent_plane.png", figure, f"What is decoded over {what}.")
         code = self.codes.means.mean(0)
         dimensions = self.codes.means.var(0, correction=0).argsort(descending=True)[:10].tolist()
         values = np.linspace(-3, 3, 9).round(2).tolist()
@@ -296,18 +256,15 @@ class _Report:
             analysis.traverse(self.model, code, dimensions, values, label), values, [str(one) for one in dimensions]
         )
         caption = "The mean code with one dimension after the other set to a value, the most active dimensions first."
-        self.picture(section, "traversals.png", figure, caption)
+        self.picture("traversals.png", figure, caption)
 
     def how_its_codes_look(self, *, umap: bool) -> None:
-        section = self.section("How its latent space looks")
-        chosen = torch.arange(len(self.codes))
-        if len(chosen) > _EMBEDDED:
-            generator = torch.Generator().manual_seed(self.seed)
-            chosen = torch.randperm(len(chosen), generator=generator)[:_EMBEDDED].sort().values
-            section.text(f"Maps and clusters are of {_EMBEDDED:,} images, drawn from the {len(self.codes):,}.")
-        codes = self.codes[chosen]
+        self.page.section("How its latent space looks")
+        if len(self.codes) > _EMBEDDED:
+            self.page.text(f"Maps and clusters are of {_EMBEDDED:,} images, drawn from the {len(self.codes):,}.")
+        codes = self.codes[self.chosen]
         if len(codes) < 5:
-            section.text("There are fewer than five images: too few for a map or for clusters.")
+            self.page.text("There are fewer than five images: too few for a map or for clusters.")
             return
         maps: dict[str, analysis.Embedding] = {}
         for kind in ("pca", "tsne", *(["umap"] if umap else [])):
@@ -320,17 +277,17 @@ class _Report:
             name = "latent_space.png" if found.kind == "codes" else f"latent_space_{kind}.png"
             figure = plotting.latent_map(found.points, codes.labels, names=found.names)
             share = f" They hold {sum(found.explained):.0%} of the variance." if found.explained else ""
-            self.picture(section, name, figure, f"The mean code of each image, by {_METHODS[found.kind]}.{share}")
+            self.picture(name, figure, f"The mean code of each image, by {_METHODS[found.kind]}.{share}")
         if not maps:
-            section.text("A code of one dimension has no map.")
+            self.page.text("A code of one dimension has no map.")
         else:
             self.points = maps[list(maps)[-1]]
             if codes.labels is not None:
                 figure = plotting.latent_density(self.points.points, codes.labels, names=self.points.names)
-                self.picture(section, "latent_space_per_digit.png", figure, "The same map, a panel for each class.")
-            self._clusters(section, codes, chosen)
+                self.picture("latent_space_per_digit.png", figure, "The same map, a panel for each class.")
+            self._clusters(codes)
 
-    def _clusters(self, section: _Section, codes: analysis.LatentCodes, chosen: torch.Tensor) -> None:
+    def _clusters(self, codes: analysis.LatentCodes) -> None:
         if self.points is None:
             return
         points = self.points.points
@@ -338,33 +295,33 @@ class _Report:
         for kind in ("dbscan", "hdbscan"):  # the last one is what is drawn
             clusters = analysis.find_clusters(points, kind)
             agreed = analysis.agreement(clusters, codes.labels) if codes.labels is not None and clusters.count else None
-            settings = ", ".join(f"{key}={_cell(value)}" for key, value in clusters.settings.items())
+            settings = ", ".join(f"{key}={as_text(value)}" for key, value in clusters.settings.items())
             figures = ["", ""] if agreed is None else [agreed.rand_index, agreed.mutual_information]
             rows.append([kind, settings, clusters.count, f"{clusters.noise:.1%}", *figures])
         header = ["method", "settings", "clusters", "noise", "adjusted Rand index", "mutual information"]
-        self.table(section, "clusters.csv", header, rows)
+        self.page.table("clusters.csv", header, rows)
         far = analysis.outliers(points, clusters, _ROW)
-        names = {one.index: str(int(chosen[one.index])) for one in far}
+        names = {one.index: str(int(self.chosen[one.index])) for one in far}
         images = analysis.decode_centroids(self.model, codes.means, clusters, codes.labels) if clusters.count else None
         figure = plotting.cluster_map(points, clusters.members, images=images, outliers=names, names=self.points.names)
         caption = "Clusters of the map (HDBSCAN), the images that their mean codes decode to, and outliers by number."
-        self.picture(section, "clusters.png", figure, caption)
-        numbers = [int(chosen[one.index]) for one in far]
+        self.picture("clusters.png", figure, caption)
+        numbers = [int(self.chosen[one.index]) for one in far]
         outlying = {"outliers": numbers}
         figure = plotting.error_examples(self.data.images, self.errors.images, self.errors.mse, outlying)
-        self.picture(section, "outliers.png", figure, "The outliers, their reconstructions, and their squared errors.")
+        self.picture("outliers.png", figure, "The outliers, their reconstructions, and their squared errors.")
         rows = [[number, one.nearest, one.distance, one.noise] for number, one in zip(numbers, far, strict=True)]
-        self.table(section, "outliers.csv", ["image", "nearest cluster", "distance in its spreads", "noise"], rows)
+        self.page.table("outliers.csv", ["image", "nearest cluster", "distance in its spreads", "noise"], rows)
 
     def what_its_codes_tell(self, train: ImageDataset | None) -> None:
-        section = self.section("What its codes tell of the class")
+        self.page.section("What its codes tell of the class")
         if self.labels is None or train is None or train.labels is None:
-            section.text("Classifiers of codes need labels, and the images that the model was trained on.")
+            self.page.text("Classifiers of codes need labels, and the images that the model was trained on.")
             return
         if len(set(self.labels.tolist())) < 2:
-            section.text("The images are of one class.")
+            self.page.text("The images are of one class.")
             return
-        known = _as_seen(train[:10_000], self.binarization, self.seed)
+        known = as_trained(train[:10_000], self.binarization, seed=self.seed)
         codes = analysis.encode_dataset(self.model, known)
         rows = []
         for kind in ("knn", "logistic", "mlp", "random-forest"):  # the last one is what is drawn
@@ -373,19 +330,19 @@ class _Report:
             rows.append([kind, found.accuracy, found.precision, found.recall, found.f1, area])
             self.classifier = found
         header = ["classifier", "accuracy", "precision", "recall", "F1", "micro ROC-AUC"]
-        section.text(
+        self.page.text(
             f"Learned from the codes of {len(codes):,} training images, judged on {len(self.labels):,} others."
         )
-        self.table(section, "classifiers.csv", header, rows)
+        self.page.table("classifiers.csv", header, rows)
         if self.classifier is not None:
             best = self.classifier
             figure = plotting.confusion_matrix(best.confusion, best.classes, title="random forest")
-            self.picture(section, "confusion_matrix.png", figure, "Which class is taken for which.")
+            self.picture("confusion_matrix.png", figure, "Which class is taken for which.")
             figure = plotting.roc_curves(self.labels, best.probabilities, best.classes, title="random forest")
-            self.picture(section, "roc_curves.png", figure, "How sure it can be, class by class.")
+            self.picture("roc_curves.png", figure, "How sure it can be, class by class.")
 
     def where_it_fails(self) -> None:
-        section = self.section("Where it fails")
+        self.page.section("Where it fails")
         extremes = self.errors.extremes(_ROW, seed=self.seed)
         groups = {
             "lowest error": extremes.lowest,
@@ -393,38 +350,25 @@ class _Report:
             "drawn at random": extremes.random,
         }
         figure = plotting.error_examples(self.data.images, self.errors.images, self.errors.mse, groups)
-        self.picture(section, "errors.png", figure, "The best, the worst and some others, with their squared errors.")
+        self.picture("errors.png", figure, "The best, the worst and some others, with their squared errors.")
 
     def summary(self, history: History | None) -> None:
         """Everything in one figure."""
-        from mnistvae.plotting._figure import ReturnedFigure
-
-        figure = ReturnedFigure(figsize=(15, 11), dpi=120, layout="constrained", facecolor="white")
-        top, middle, bottom = np.asarray(figure.subfigures(3, 1, height_ratios=[1, 1.5, 1.5]))
-        if history is not None and len(history):
-            plotting.loss_curves(history, figure=top)
-        else:
-            top.text(0.5, 0.5, "no history of training", ha="center", va="center")
-        left, right = middle.subfigures(1, 2)
-        if self.points is not None:
-            chosen = torch.arange(len(self.codes))
-            if len(chosen) > _EMBEDDED:
-                generator = torch.Generator().manual_seed(self.seed)
-                chosen = torch.randperm(len(chosen), generator=generator)[:_EMBEDDED].sort().values
-            labels = None if self.labels is None else self.labels[chosen]
-            plotting.latent_map(self.points.points, labels, names=self.points.names, title="codes", figure=left)
-        shown = _spread(self.labels, _ROW, len(self.data))
-        plotting.reconstruction_grid(self.data.images[shown], self.errors.images[shown], figure=right)
-        left, right = bottom.subfigures(1, 2)
-        if self.classifier is not None and self.labels is not None:
-            found = self.classifier
-            plotting.confusion_matrix(found.confusion, found.classes, title="random forest on the codes", figure=left)
-            plotting.roc_curves(self.labels, found.probabilities, found.classes, title="ROC curves", figure=right)
-        section = _Section("The whole in one figure")
-        self.sections.append(section)
-        self.picture(
-            section, "vae_mnist_complete_analysis.png", figure, "Training, codes, reconstructions, classifier."
+        shown, found = going_round(self.data, _ROW), self.classifier
+        figure = plotting.summary_figure(
+            self.data.images[shown],
+            self.errors.images[shown],
+            history=history,
+            points=None if self.points is None else self.points.points,
+            point_labels=None if self.labels is None else self.labels[self.chosen],
+            names=("", "") if self.points is None else self.points.names,
+            confusion=None if found is None else found.confusion,
+            classes=() if found is None else found.classes,
+            labels=self.labels,
+            probabilities=None if found is None else found.probabilities,
         )
+        self.page.section("The whole in one figure")
+        self.picture("vae_mnist_complete_analysis.png", figure, "Training, codes, reconstructions, classifier.")
 
     # --- pieces -------------------------------------------------------------------------------------------------
 
@@ -437,14 +381,9 @@ class _Report:
             for label in sorted(set(self.labels[finite].tolist()))
         }
 
-    def _from_sampled_codes(self, shown: torch.Tensor, y: torch.Tensor | None, noise: torch.Generator) -> torch.Tensor:
-        codes = self.codes[shown]
-        drawn = codes.means + codes.deviations * torch.randn(codes.means.shape, generator=noise)
-        return analysis.decode_codes(self.model, drawn, y)
-
     def _interpolation(self) -> Figure:
         """Rows between the first images of two classes, straight and along an arc."""
-        shown = _spread(self.labels, 6, len(self.data))
+        shown = going_round(self.data, 6)
         pairs = list(zip(shown[::2].tolist(), shown[1::2].tolist(), strict=False))
         rows = []
         for a, b in pairs:
@@ -455,58 +394,3 @@ class _Report:
                     label = [int(self.labels[a])] * len(way)
                 rows.append(analysis.decode_codes(self.model, way, label))
         return plotting.sample_grid(torch.cat(rows), columns=10, title="straight, then spherical")
-
-
-def _as_seen(data: ImageDataset, binarization: Binarization, seed: int) -> ImageDataset:
-    """Images as the model saw them in training, drawn once."""
-    if binarization == "none" or data.binarization != "none":
-        return data
-    return data.binarized("threshold" if binarization == "threshold" else "static", seed=seed)
-
-
-def _spread(labels: torch.Tensor | None, n: int, of: int) -> torch.Tensor:
-    """Numbers of the first images, going round the classes where there are labels."""
-    if labels is None:
-        return torch.arange(min(n, of))
-    order = torch.argsort(labels, stable=True)
-    ordered = labels[order]
-    rank = torch.arange(len(labels)) - torch.searchsorted(ordered, ordered)
-    return order[torch.argsort(rank, stable=True)][:n]
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.4g}" if math.isfinite(value) else str(value)
-    return str(value)
-
-
-_STYLE = """
-:root { color-scheme: light dark; --ink: #1c1e21; --soft: #5a6068; --paper: #fff; --line: #d8dce0; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e4e6ea; --soft: #a0a6ad; --paper: #16181b; --line: #3a3f45; } }
-body { font: 16px/1.55 system-ui, sans-serif; color: var(--ink); background: var(--paper); margin: 0 auto;
-  max-width: 62rem; padding: 2rem 1.2rem 4rem; }
-h1 { font-size: 1.7rem; margin-bottom: .2rem; } h2 { font-size: 1.25rem; margin-top: 2.6rem; }
-nav { display: flex; flex-wrap: wrap; gap: .2rem 1rem; } a { color: inherit; }
-figure { margin: 1.2rem 0; } img { max-width: 100%; background: #fff; border-radius: 4px; }
-figcaption, .file { color: var(--soft); font-size: .9rem; } code, pre { font-size: .85rem; }
-pre { overflow-x: auto; } .table { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .9rem; }
-td, th { border-bottom: 1px solid var(--line); padding: .25rem .7rem .25rem 0; text-align: left; vertical-align: top; }
-"""
-
-
-def _page(title: str, sections: Sequence[_Section]) -> str:
-    """One page that needs nothing else."""
-    links = "".join(f'<a href="#s{n}">{html.escape(one.title)}</a>' for n, one in enumerate(sections))
-    body = "".join(
-        f'<section id="s{n}"><h2>{html.escape(one.title)}</h2>{"".join(one.parts)}</section>'
-        for n, one in enumerate(sections)
-    )
-    return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<style>{_STYLE}</style></head><body><h1>{html.escape(title)}</h1>"
-        f"<p>Written by mnistvae {__version__}.</p><nav>{links}</nav>{body}</body></html>\n"
-    )

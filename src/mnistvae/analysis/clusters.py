@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mnistvae._checks import check_choice, check_count
-from mnistvae._modes import evaluating
+from mnistvae.analysis.planes import decode_codes
 from mnistvae.errors import DataError, SettingError
 from mnistvae.images import ArrayLike, Labels, as_labels
 from mnistvae.metrics.latent import as_codes
@@ -196,7 +196,6 @@ def outliers(codes: ArrayLike, clusters: Clusters, n: int = 10) -> list[Outlier]
     return [Outlier(i, int(nearest[i]) if clusters.count else -1, float(distance[i]), bool(left_out[i])) for i in found]
 
 
-@torch.no_grad()
 def decode_centroids(model: VAE, codes: ArrayLike, clusters: Clusters, labels: Labels | None = None) -> Tensor:
     """The images that the means of the clusters' codes decode to, (K, C, H, W) in [0, 1].
 
@@ -209,21 +208,20 @@ def decode_centroids(model: VAE, codes: ArrayLike, clusters: Clusters, labels: L
     Raises:
         DataError: codes of another model or number, or no labels for a conditional model.
     """
-    rows = as_codes(codes).to(model.dtype)
+    rows = as_codes(codes)
     if len(rows) != len(clusters.members):
         raise DataError(f"{len(clusters.members)} codes", str(len(rows)), "pass those that the clusters are of")
     if not clusters.count:
         return torch.zeros(0, *model.image_shape)
     members = torch.as_tensor(clusters.members)
-    centroids = torch.stack([rows[members == k].mean(0) for k in range(clusters.count)]).to(model.device)
+    centroids = torch.stack([rows[members == k].mean(0) for k in range(clusters.count)])
     y: Sequence[int] | None = None
     if model.num_classes is not None:
         if labels is None:
             raise DataError("labels for a conditional model", "none", "pass those of the codes")
         classes = as_labels(labels, len(rows))
         y = [int(classes[members == k].mode().values) for k in range(clusters.count)]
-    with evaluating(model):
-        return model.decode(centroids, y).mean.clamp(0, 1).cpu()
+    return decode_codes(model, centroids, y)
 
 
 def _clusterer(kind: str, settings: dict[str, Any]) -> Any:

@@ -8,10 +8,9 @@ import torch
 from torch import Tensor
 
 from mnistvae._checks import check_count
-from mnistvae._modes import evaluating
-from mnistvae._products import fast_products
 from mnistvae.data import ImageDataset
 from mnistvae.errors import DataError
+from mnistvae.metrics._passes import posteriors
 from mnistvae.models import VAE
 
 __all__ = ["LatentCodes", "encode_dataset"]
@@ -68,7 +67,6 @@ class LatentCodes:
         return self.means.shape[1]
 
 
-@torch.no_grad()
 def encode_dataset(model: VAE, data: ImageDataset, *, batch_size: int = 1024, progress: bool = False) -> LatentCodes:
     """The posterior means and standard deviations of all images of a data set, in their order.
 
@@ -89,22 +87,9 @@ def encode_dataset(model: VAE, data: ImageDataset, *, batch_size: int = 1024, pr
     from tqdm import tqdm
 
     batch_size = check_count("batch_size as an integer of at least 1", batch_size)
-    if model.num_classes is not None and data.labels is None:
-        raise DataError(
-            "labels for a conditional model", f"{data.name} without labels", "pass an ImageDataset with them"
-        )
-    means, deviations = [], []
-    with (
-        evaluating(model),
-        fast_products(model.device),
-        tqdm(total=len(data), desc="encode", unit="image", leave=False, disable=not progress) as bar,
-    ):
-        for start in range(0, len(data), batch_size):
-            part = data[start : start + batch_size]
-            y = part.labels.to(model.device) if part.labels is not None and model.num_classes is not None else None
-            posterior = model.encode(part.images.to(model.device).float() / 255, y)
-            means.append(posterior.mean.cpu())
-            deviations.append(posterior.variance.sqrt().cpu())
-            bar.update(len(part))
+    with tqdm(total=len(data), desc="encode", unit="image", leave=False, disable=not progress) as bar:
+        found = posteriors(model, data, batch_size, bar.update)
+    means = torch.cat([posterior.mean for posterior in found]).cpu()
+    deviations = torch.cat([posterior.variance.sqrt() for posterior in found]).cpu()
     labels = None if data.labels is None else data.labels.cpu()
-    return LatentCodes(torch.cat(means), torch.cat(deviations), labels, data.name, data.split)
+    return LatentCodes(means, deviations, labels, data.name, data.split)

@@ -72,9 +72,7 @@ def embed(
     rows = as_codes(codes, least=3).double().cpu().numpy()
     if rows.shape[1] <= dimensions:
         return Embedding(rows, "codes", tuple(f"latent dimension {n}" for n in range(rows.shape[1])))
-    if not np.ptp(
-        rows, axis=0
-    ).any():  # of a collapsed posterior: neither scikit-learn's t-SNE nor its PCA is made for it
+    if not np.ptp(rows, axis=0).any():  # a collapsed posterior, which scikit-learn's methods are not made for
         return Embedding(np.zeros((len(rows), dimensions)), kind, _numbered(_AXES[kind], dimensions), settings)
     methods: dict[str, Callable[..., Embedding]] = {"pca": _pca, "tsne": _tsne, "umap": _umap}
     try:

@@ -9,11 +9,14 @@ import torch
 from torch import Tensor
 
 from mnistvae._checks import check_count, check_seed
-from mnistvae._products import fast_products
 from mnistvae.data import ImageDataset
 from mnistvae.errors import DataError
+from mnistvae.metrics._passes import reconstructions
 from mnistvae.metrics.reconstruction import ClassMean, by_class, mse, psnr, ssim
 from mnistvae.models import VAE
+
+#: Side of the windows of the structural similarity.
+_WINDOW = 7
 
 __all__ = ["Extremes", "ReconstructionErrors", "reconstruction_errors"]
 
@@ -83,26 +86,7 @@ def reconstruction_errors(model: VAE, data: ImageDataset, *, batch_size: int = 1
         DataError: data that do not fit the model, or reconstructions that are not finite.
     """
     batch_size = check_count("batch_size as an integer of at least 1", batch_size)
-    if model.num_classes is not None and data.labels is None:
-        raise DataError(
-            "labels for a conditional model", f"{data.name} without labels", "pass an ImageDataset with them"
-        )
-    made, shown = [], []
-    with fast_products(model.device):
-        for start in range(0, len(data), batch_size):
-            part = data[start : start + batch_size]
-            y = part.labels if model.num_classes is not None else None
-            x = part.images.to(model.device).float() / 255
-            made.append(model.reconstruct(x, y).cpu())
-            shown.append(x.cpu())
-    a, b = torch.cat(shown), torch.cat(made)
-    bad = (~b.flatten(1).isfinite().all(1)).nonzero()[:, 0]
-    if len(bad):
-        raise DataError(
-            "reconstructions that are finite",
-            f"NaN or infinity in {len(bad)} of {len(b)}, the first of them number {int(bad[0])}",
-            "look at the weights: the model may have diverged",
-        )
+    a, b = reconstructions(model, data, batch_size)
     try:
         similarity: Tensor | None = ssim(a, b)
     except DataError:
@@ -111,7 +95,3 @@ def reconstruction_errors(model: VAE, data: ImageDataset, *, batch_size: int = 1
         similarity = None
     labels = None if data.labels is None else data.labels.cpu()
     return ReconstructionErrors(b, mse(a, b), psnr(a, b), similarity, labels)
-
-
-#: Side of the windows of the structural similarity.
-_WINDOW = 7

@@ -13,14 +13,13 @@ from torch import Tensor
 from torch.distributions import Distribution, MultivariateNormal
 
 from mnistvae._checks import check_choice, check_count, check_seed
-from mnistvae._modes import evaluating
 from mnistvae._products import fast_products
-from mnistvae._random import seeded
 from mnistvae._version import __version__
-from mnistvae.data import Batches, Binarization, ImageDataset, as_dataset
+from mnistvae.data import Batches, Binarization, ImageDataset, as_dataset, as_trained
 from mnistvae.distributions import DiagonalNormal, kl_by_dimension
 from mnistvae.errors import ComponentError, DataError
 from mnistvae.images import ArrayLike
+from mnistvae.metrics._passes import Done, measuring, posteriors, reconstructions
 from mnistvae.metrics.classification import Kind, classify_codes
 from mnistvae.metrics.digits import DIGIT_SHAPE, classify
 from mnistvae.metrics.evaluation import Direction, Evaluation, Figure
@@ -113,7 +112,7 @@ def evaluate(
     data = as_dataset(data, model.image_shape)
     wanted = len(data) if num_generated is None else num_generated
     generated = check_count("num_generated as an integer of at least 1", wanted)
-    seen = _as_seen(data, binarization, seed)
+    seen = as_trained(data, binarization, seed=seed)
     binarization = binarization if data.binarization == "none" else data.binarization
     task = _Task(model, seen, data, train, num_samples, binarization, generated, inception, batch_size, seed, progress)
     todo: dict[Group, Callable[[], None]] = {
@@ -206,23 +205,8 @@ class _Task:
 
     def reconstruction(self) -> None:
         """From the mean of the posterior, against what the model was shown."""
-        shown: list[Tensor] = []
-        made: list[Tensor] = []
         with self.bar("reconstruction", len(self.seen)) as done:
-            for part in _parts(self.seen, self.batch_size):
-                x, y = self.inputs(part)
-                with fast_products(self.model.device):
-                    made.append(self.model.reconstruct(x, y).cpu())
-                shown.append(x.cpu())
-                done(len(part))
-            a, b = torch.cat(shown), torch.cat(made)
-            bad = (~b.flatten(1).isfinite().all(1)).nonzero()[:, 0]
-            if len(bad):
-                raise DataError(
-                    "reconstructions that are finite",
-                    f"NaN or infinity in {len(bad)} of {len(b)}, the first of them number {int(bad[0])}",
-                    "look at the weights: the model may have diverged",
-                )
+            a, b = reconstructions(self.model, self.seen, self.batch_size, done)
             how = "mean of p(x | z) at the mean of q(z | x)"
             self.add_by_image("mse", mse(a, b), how, "", "lower")
             self.add_by_image("mae", mae(a, b), how, "", "lower")
@@ -311,7 +295,7 @@ class _Task:
             reason = "there are no labelled training images: pass train="
             self.left_out |= dict.fromkeys(_CLASSIFIERS.values(), reason)
             return
-        known = _as_seen(self.train[:_CODES_TO_LEARN_FROM], self.binarization, self.seed)
+        known = as_trained(self.train[:_CODES_TO_LEARN_FROM], self.binarization, seed=self.seed)
         known_labels = known_labels[:_CODES_TO_LEARN_FROM]
         self.protocol["learned_from"] = len(known)
         with self.bar("classifiers", len(known) + len(_CLASSIFIERS)) as done:
@@ -373,7 +357,7 @@ class _Task:
         self.add("fd_inception", frechet_distance(real, features), how, "", "lower")
         self.add("score_inception", classifier_score(logits).mean, how, "", "higher")
 
-    def samples(self, done: Callable[[int], object]) -> Tensor:
+    def samples(self, done: Done) -> Tensor:
         """Images from the prior, their labels going round the classes."""
         noise = torch.Generator().manual_seed(self.seed)
         classes = self.model.num_classes
@@ -386,49 +370,25 @@ class _Task:
             done(len(numbers))
         return torch.cat(made)
 
-    @torch.no_grad()
-    def encode(self, data: ImageDataset, done: Callable[[int], object]) -> tuple[Tensor, Distribution | None]:
+    def encode(self, data: ImageDataset, done: Done) -> tuple[Tensor, Distribution | None]:
         """The means of q(z | x), (N, latent_dim), and q(z | x) of all images as one distribution, where that can be."""
-        found: list[Distribution] = []
-        with evaluating(self.model), fast_products(self.model.device):
-            for part in _parts(data, self.batch_size):
-                found.append(self.model.encode(*self.inputs(part)))
-                done(len(part))
+        found = posteriors(self.model, data, self.batch_size, done)
         return torch.cat([part.mean for part in found]), _joined(found)
 
     def prior(self) -> Distribution | None:
         """p(z); None where it sees the label."""
-        with torch.no_grad(), evaluating(self.model), seeded(self.seed, self.model.device):
+        with measuring(self.model, self.seed):
             labels = None if self.model.num_classes is None else torch.arange(self.model.num_classes)
             prior = self.model.latent_prior(labels)
         return None if prior.batch_shape else prior
 
-    def inputs(self, part: ImageDataset) -> tuple[Tensor, Tensor | None]:
-        """Images and, for a conditional model, labels, on the model's device."""
-        if self.model.num_classes is not None and part.labels is None:
-            raise DataError("labels for a conditional model", f"{part.name} without labels", "pass data with labels")
-        device = self.model.device
-        labels = part.labels.to(device) if self.model.num_classes is not None and part.labels is not None else None
-        return part.images.to(device).float() / 255, labels
-
     @contextmanager
-    def bar(self, what: str, total: int) -> Iterator[Callable[[int], object]]:
+    def bar(self, what: str, total: int) -> Iterator[Done]:
         """A progress bar for a block."""
         from tqdm import tqdm
 
         with tqdm(total=total, desc=what, unit="image", leave=False, disable=not self.progress) as bar:
             yield bar.update
-
-
-def _as_seen(data: ImageDataset, binarization: Binarization, seed: int) -> ImageDataset:
-    """Images as the model saw them in training: grey, or black and white, drawn once."""
-    if binarization == "none" or data.binarization != "none":
-        return data
-    return data.binarized("threshold" if binarization == "threshold" else "static", seed=seed)
-
-
-def _parts(data: ImageDataset, size: int) -> Iterator[ImageDataset]:
-    return (data[start : start + size] for start in range(0, len(data), size))
 
 
 def _mean(values: Tensor) -> tuple[float, int]:

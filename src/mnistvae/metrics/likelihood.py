@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from mnistvae._checks import check_count, check_seed
-from mnistvae._modes import evaluating
-from mnistvae._products import fast_products
-from mnistvae._random import seeded
-from mnistvae.data import Batches, ImageDataset
+from mnistvae.data import ImageDataset
 from mnistvae.errors import DataError
 from mnistvae.images import ImageShape, check_image_shape
 from mnistvae.losses import kl_or_estimate
+from mnistvae.metrics._passes import batches, measuring, nothing
 from mnistvae.models import VAE
 
 __all__ = ["Bound", "ImportanceEstimate", "bits_per_dimension", "elbo", "importance_sampled_nll"]
@@ -81,7 +78,7 @@ class ImportanceEstimate(NamedTuple):
 
 
 def elbo(
-    model: VAE, data: ImageDataset, *, batch_size: int = 512, seed: int = 0, done: Callable[[int], object] | None = None
+    model: VAE, data: ImageDataset, *, batch_size: int = 512, seed: int = 0, done: Callable[[int], object] = nothing
 ) -> Bound:
     r"""The negative evidence lower bound of each image, whatever the model was trained for.
 
@@ -101,16 +98,12 @@ def elbo(
         DataError: data that do not fit the model, or a model that gives a value that is not finite.
     """
     parts: list[tuple[Tensor, Tensor]] = []
-    source = _source(model, data, batch_size, seed)
-    with _evaluation(model, seed):
-        for x, labels in source:
-            y = labels if model.num_classes is not None else None
+    with measuring(model, check_seed(seed)):
+        for x, y in batches(model, data, batch_size, seed=seed, done=done):
             posterior = model.encode(x, y)
             z = posterior.rsample()
             reconstruction = -model.decode(z, y).log_prob(x)
             parts.append((reconstruction.double(), kl_or_estimate(posterior, model.latent_prior(y), z).double()))
-            if done is not None:
-                done(len(x))
     return Bound(*(_finite(torch.cat(part).cpu(), "the bound") for part in zip(*parts, strict=True)))
 
 
@@ -120,7 +113,7 @@ def importance_sampled_nll(
     num_samples: int = 500,
     *,
     seed: int = 0,
-    done: Callable[[int], object] | None = None,
+    done: Callable[[int], object] = nothing,
 ) -> ImportanceEstimate:
     r"""Minus the log-likelihood of each image, by importance sampling from the posterior.
 
@@ -153,10 +146,8 @@ def importance_sampled_nll(
     """
     num_samples = check_count("num_samples as an integer of at least 1", num_samples)
     found: list[tuple[Tensor, Tensor]] = []
-    source = _source(model, data, _IMAGES, seed)
-    with _evaluation(model, seed):
-        for x, labels in source:
-            y = labels if model.num_classes is not None else None
+    with measuring(model, check_seed(seed)):
+        for x, y in batches(model, data, _IMAGES, seed=seed, done=done):
             posterior, prior = model.encode(x, y), model.latent_prior(y)
             sums = torch.full((2, len(x)), -math.inf, dtype=torch.float64, device=x.device)
             left, at_once = num_samples, min(num_samples, max(1, _CODES // len(x)))
@@ -172,8 +163,6 @@ def importance_sampled_nll(
                 left -= now
             first, second = sums  # log sum w, log sum w^2
             found.append((math.log(num_samples) - first, (2 * first - second).exp()))
-            if done is not None:
-                done(len(x))
     nll, effective = (torch.cat(part).cpu() for part in zip(*found, strict=True))
     estimate = ImportanceEstimate(_finite(nll, "the likelihood"), effective, num_samples)
     poor = float((estimate.effective_samples < _FEW).double().mean())
@@ -199,22 +188,6 @@ def bits_per_dimension(nats: float, image_shape: ImageShape) -> float:
         1.0
     """
     return nats / (math.prod(check_image_shape(image_shape)) * math.log(2))
-
-
-def _source(model: VAE, data: ImageDataset, batch_size: int, seed: int) -> Batches:
-    """The images in order, on the model's device."""
-    if model.num_classes is not None and data.labels is None:
-        raise DataError(
-            "labels for a conditional model", f"{data.name} without labels", "pass an ImageDataset with them"
-        )
-    return Batches(data.to(model.device), batch_size, shuffle=False, seed=check_seed(seed))
-
-
-@contextmanager
-def _evaluation(model: VAE, seed: int) -> Iterator[None]:
-    """A block without gradients, in evaluation mode, under a seed, with the fastest products."""
-    with torch.no_grad(), evaluating(model), seeded(seed, model.device), fast_products(model.device):
-        yield
 
 
 def _finite(values: Tensor, what: str) -> Tensor:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure, FigureBase
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
 from mnistvae.errors import SettingError
@@ -14,7 +16,18 @@ from mnistvae.errors import SettingError
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["CLASS_COLOURS", "COLOURS", "ReturnedFigure", "figure_or_new", "plain", "show", "whole"]
+__all__ = [
+    "CLASS_COLOURS",
+    "COLOURS",
+    "ReturnedFigure",
+    "class_legend",
+    "figure_or_new",
+    "plain",
+    "png_bytes",
+    "point_size",
+    "show",
+    "whole",
+]
 
 #: Okabe and Ito's colours, told apart by all kinds of colour vision; the darker ones come first.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
@@ -27,17 +40,39 @@ CLASS_COLOURS = (
     *("#a96b59", "#e76300", "#b9ac70", "#30343a", "#92dadd"),
 )
 
+#: Lines of a column of a legend.
+_LEGEND = 15
 #: Inches around everything that is drawn.
 _MARGIN = 0.06
+#: Decimal places of a figure's width: far below a pixel, far above rounding.
+_DIGITS = 9
 
 
 class ReturnedFigure(Figure):
     """A Figure that a notebook draws when it is the value of a cell, even where pyplot was never imported."""
 
     def _repr_png_(self) -> bytes:
-        stream = io.BytesIO()
-        self.savefig(stream, format="png")
-        return stream.getvalue()
+        return png_bytes(self)
+
+
+class _RepeatableLayout(ConstrainedLayoutEngine):
+    """The constrained layout, rounded.
+
+    Its solver goes through the constraints in the order of their places in memory, so that its last digits, and
+    with them a pixel here and there, differ from run to run.
+    """
+
+    def execute(self, fig: Figure) -> None:
+        super().execute(fig)
+        parts = list(fig.subfigs)
+        for part in parts:
+            parts += part.subfigs
+            part.bbox_relative.set_points(part.bbox_relative.get_points().round(_DIGITS))
+        for ax in fig.axes:
+            if ax.get_subplotspec() is not None and ax.get_in_layout():
+                place = ax.get_position(original=True).get_points().round(_DIGITS)
+                ax.set_position(Bbox(place))
+                ax.set_in_layout(True)  # set_position takes it out
 
 
 def figure_or_new(figure: FigureBase | None, width: float, height: float) -> FigureBase:
@@ -45,8 +80,35 @@ def figure_or_new(figure: FigureBase | None, width: float, height: float) -> Fig
     if figure is not None:
         return figure
     figure = ReturnedFigure(figsize=(width, height), dpi=150, facecolor="white")
-    figure.set_layout_engine("constrained", w_pad=_MARGIN, h_pad=_MARGIN)
+    figure.set_layout_engine(_RepeatableLayout(w_pad=_MARGIN, h_pad=_MARGIN))
     return figure
+
+
+def png_bytes(figure: Figure) -> bytes:
+    """A figure as the content of a PNG file."""
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png")
+    return stream.getvalue()
+
+
+def class_legend(ax: Axes, title: str, lines: int) -> None:
+    """A legend beside the axes whose colours are full, in as many columns as it takes for that many lines."""
+    legend = ax.legend(
+        title=title,
+        frameon=False,
+        loc="center left",
+        bbox_to_anchor=(1, 0.5),
+        markerscale=3,
+        ncols=1 + (lines - 1) // _LEGEND,
+    )
+    for handle in legend.legend_handles:
+        if handle is not None:
+            handle.set_alpha(1)
+
+
+def point_size(n: int) -> float:
+    """Of the marks of n points: smaller where there are many."""
+    return float(np.clip(20_000 / n, 1.5, 25))
 
 
 def show(ax: Axes, picture: NDArray[np.uint8]) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mnistvae.errors import DataError
 from mnistvae.images import ArrayLike, as_pixels
-from mnistvae.plotting._figure import CLASS_COLOURS, figure_or_new, plain, whole
+from mnistvae.plotting._figure import CLASS_COLOURS, class_legend, figure_or_new, plain, point_size, whole
 from mnistvae.plotting.latent import as_points, marked
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def cluster_map(
         raise DataError(f"{count} centroids and images, one for each cluster", got)
     fig = figure_or_new(figure, 6.8, 5.2)
     ax = fig.subplots()
-    size = float(np.clip(20_000 / len(rows), 1.5, 25))
+    size = point_size(len(rows))
     noise = members < 0
     ax.scatter(
         rows[noise, 0],
@@ -102,12 +102,7 @@ def cluster_map(
         )
     plain(ax)
     ax.set(xlabel=names[0], ylabel=names[1])
-    legend = ax.legend(
-        title="cluster (codes)", frameon=False, loc="center left", bbox_to_anchor=(1, 0.5), markerscale=3
-    )
-    for handle in legend.legend_handles:
-        if handle is not None:
-            handle.set_alpha(1)
+    class_legend(ax, "cluster (codes)", 1 + min(count, _COLOURED))
     return whole(fig)
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mnistvae.errors import DataError
 from mnistvae.images import ArrayLike, Labels, as_labels, as_pixels, montage
-from mnistvae.plotting._figure import CLASS_COLOURS, figure_or_new, plain, show, whole
+from mnistvae.plotting._figure import CLASS_COLOURS, class_legend, figure_or_new, plain, point_size, show, whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["latent_density", "latent_grid", "latent_map", "latent_traversals"]
 
 _FILL = 0.35
-#: Lines of a column of a legend.
-_LEGEND = 15
 
 
 def latent_map(
@@ -50,7 +48,7 @@ def latent_map(
     rows = as_points(points)
     fig = figure_or_new(figure, 6.4, 5.2)
     ax = fig.subplots()
-    size = float(np.clip(20_000 / len(rows), 1.5, 25))
+    size = point_size(len(rows))
     if labels is None:
         ax.scatter(rows[:, 0], rows[:, 1], s=size, color=CLASS_COLOURS[0], alpha=0.5, linewidths=0, rasterized=True)
     else:
@@ -62,13 +60,7 @@ def latent_map(
                 own[:, 0], own[:, 1], s=size, color=colour, alpha=0.6, linewidths=0, label=str(label), rasterized=True
             )
             marked(ax, np.median(own, axis=0), str(label))
-        columns = 1 + (len(np.unique(classes)) - 1) // _LEGEND
-        legend = ax.legend(
-            title="class", frameon=False, loc="center left", bbox_to_anchor=(1, 0.5), markerscale=3, ncols=columns
-        )
-        for handle in legend.legend_handles:
-            if handle is not None:
-                handle.set_alpha(1)
+        class_legend(ax, "class", len(np.unique(classes)))
     plain(ax)
     ax.set(xlabel=names[0], ylabel=names[1])
     if title:

@@ -1,0 +1,116 @@
+"""A page of text, pictures and tables that needs nothing else; its pictures and tables are files beside it, too."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import html
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mnistvae._files import write_atomically
+from mnistvae._version import __version__
+
+__all__ = ["Page", "as_text"]
+
+
+@dataclass
+class _Section:
+    title: str
+    parts: list[str] = field(default_factory=list)
+
+
+class Page:
+    """A page that grows section by section.
+
+    Args:
+        folder: of the page and of its files.
+        title: above all.
+    """
+
+    def __init__(self, folder: Path, title: str) -> None:
+        self.folder = folder
+        self.title = title
+        self.sections: list[_Section] = []
+
+    def section(self, title: str) -> None:
+        """Begin a section; what is added from now on belongs to it."""
+        self.sections.append(_Section(title))
+
+    def text(self, *paragraphs: str) -> None:
+        """Add paragraphs."""
+        self._add(*(f"<p>{html.escape(paragraph)}</p>" for paragraph in paragraphs))
+
+    def details(self, summary: str, code: str) -> None:
+        """Add code that is shown when it is asked for."""
+        self._add(f"<details><summary>{html.escape(summary)}</summary><pre>{html.escape(code)}</pre></details>")
+
+    def picture(self, name: str, png: bytes, caption: str) -> None:
+        """Write a picture, and show it."""
+        write_atomically(self.folder / name, png)
+        source, words = base64.b64encode(png).decode(), html.escape(caption)
+        self._add(
+            f'<figure><img src="data:image/png;base64,{source}" alt="{words}"><figcaption>{words} '
+            f"<code>{html.escape(name)}</code></figcaption></figure>"
+        )
+
+    def table(self, name: str | None, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Show a table, and write it as CSV if it has a name."""
+        note = ""
+        if name is not None:
+            stream = io.StringIO()
+            csv.writer(stream, lineterminator="\n").writerows([header, *rows])
+            write_atomically(self.folder / name, stream.getvalue().encode())
+            note = f"<p class=file><code>{html.escape(name)}</code></p>"
+        head = "".join(f"<th>{html.escape(cell)}</th>" for cell in header)
+        body = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(as_text(one))}</td>" for one in row) + "</tr>" for row in rows
+        )
+        self._add(f"<div class=table><table><tr>{head}</tr>{body}</table></div>{note}")
+
+    def write(self, name: str) -> Path:
+        """Write the page itself."""
+        links = "".join(f'<a href="#s{n}">{html.escape(one.title)}</a>' for n, one in enumerate(self.sections))
+        body = "".join(
+            f'<section id="s{n}"><h2>{html.escape(one.title)}</h2>{"".join(one.parts)}</section>'
+            for n, one in enumerate(self.sections)
+        )
+        title = html.escape(self.title)
+        page = (
+            f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">'
+            f"<style>{_STYLE}</style></head><body><h1>{title}</h1>"
+            f"<p>Written by mnistvae {__version__}.</p><nav>{links}</nav>{body}</body></html>\n"
+        )
+        return write_atomically(self.folder / name, page.encode())
+
+    def _add(self, *parts: str) -> None:
+        self.sections[-1].parts.extend(parts)
+
+
+def as_text(value: Any) -> str:
+    """A cell as people read it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}" if math.isfinite(value) else str(value)
+    return str(value)
+
+
+_STYLE = """
+:root { color-scheme: light dark; --ink: #1c1e21; --soft: #5a6068; --paper: #fff; --line: #d8dce0; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e4e6ea; --soft: #a0a6ad; --paper: #16181b; --line: #3a3f45; } }
+body { font: 16px/1.55 system-ui, sans-serif; color: var(--ink); background: var(--paper); margin: 0 auto;
+  max-width: 62rem; padding: 2rem 1.2rem 4rem; }
+h1 { font-size: 1.7rem; margin-bottom: .2rem; } h2 { font-size: 1.25rem; margin-top: 2.6rem; }
+nav { display: flex; flex-wrap: wrap; gap: .2rem 1rem; } a { color: inherit; }
+figure { margin: 1.2rem 0; } img { max-width: 100%; background: #fff; border-radius: 4px; }
+figcaption, .file { color: var(--soft); font-size: .9rem; } code, pre { font-size: .85rem; }
+pre { overflow-x: auto; } .table { overflow-x: auto; }
+table { border-collapse: collapse; font-size: .9rem; }
+td, th { border-bottom: 1px solid var(--line); padding: .25rem .7rem .25rem 0; text-align: left; vertical-align: top; }
+"""

@@ -1,0 +1,76 @@
+"""A model's way over a whole data set, a batch at a time: what every figure begins with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from mnistvae._modes import evaluating
+from mnistvae._products import fast_products
+from mnistvae._random import seeded
+from mnistvae.data import Batches, ImageDataset
+from mnistvae.errors import DataError
+from mnistvae.models import VAE
+
+__all__ = ["Done", "batches", "measuring", "posteriors", "reconstructions"]
+
+#: Called with the number of images that were done.
+Done: TypeAlias = Callable[[int], object]
+
+
+def nothing(_: int) -> None:
+    """Nobody is told."""
+
+
+@contextmanager
+def measuring(model: VAE, seed: int | None = None) -> Iterator[None]:
+    """A block without gradients, in evaluation mode, under a seed, with the fastest products."""
+    with torch.no_grad(), evaluating(model), seeded(seed, model.device), fast_products(model.device):
+        yield
+
+
+def batches(
+    model: VAE, data: ImageDataset, size: int, *, seed: int = 0, done: Done = nothing
+) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """Images in their order, (B, C, H, W) in [0, 1], and labels if the model is told them, on its device.
+
+    Raises:
+        DataError: no labels for a conditional model.
+    """
+    if model.num_classes is not None and data.labels is None:
+        raise DataError(
+            "labels for a conditional model", f"{data.name} without labels", "pass an ImageDataset with them"
+        )
+    for x, y in Batches(data.to(model.device), size, shuffle=False, seed=seed):
+        yield x, y if model.num_classes is not None else None
+        done(len(x))
+
+
+def posteriors(model: VAE, data: ImageDataset, size: int, done: Done = nothing) -> list[Distribution]:
+    """q(z | x) of each batch."""
+    with measuring(model):
+        return [model.encode(x, y) for x, y in batches(model, data, size, done=done)]
+
+
+def reconstructions(model: VAE, data: ImageDataset, size: int, done: Done = nothing) -> tuple[Tensor, Tensor]:
+    """What the model was shown, and its reconstructions from the means of the posteriors, (N, C, H, W) on the CPU.
+
+    Raises:
+        DataError: reconstructions that are not finite.
+    """
+    with measuring(model):
+        pairs = [(x.cpu(), model.reconstruct(x, y).cpu()) for x, y in batches(model, data, size, done=done)]
+    shown, made = (torch.cat(part) for part in zip(*pairs, strict=True))
+    bad = (~made.flatten(1).isfinite().all(1)).nonzero()[:, 0]
+    if len(bad):
+        raise DataError(
+            "reconstructions that are finite",
+            f"NaN or infinity in {len(bad)} of {len(made)}, the first of them number {int(bad[0])}",
+            "look at the weights: the model may have diverged",
+        )
+    return shown, made

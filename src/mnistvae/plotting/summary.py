@@ -1,0 +1,81 @@
+"""A model in one figure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnistvae.images import ArrayLike, Labels
+from mnistvae.plotting._figure import figure_or_new, whole
+from mnistvae.plotting.classification import confusion_matrix, roc_curves
+from mnistvae.plotting.curves import loss_curves
+from mnistvae.plotting.grids import reconstruction_grid
+from mnistvae.plotting.latent import latent_map
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure, FigureBase
+
+__all__ = ["summary_figure"]
+
+#: Inches of a row of panels, and of the curves above them.
+_PANEL, _CURVES = 4.2, 3.0
+
+
+def summary_figure(
+    originals: ArrayLike,
+    reconstructions: ArrayLike,
+    *,
+    history: Sequence[Mapping[str, float]] | None = None,
+    points: ArrayLike | None = None,
+    point_labels: Labels | None = None,
+    names: Sequence[str] = ("dimension 1", "dimension 2"),
+    confusion: NDArray[Any] | None = None,
+    classes: Sequence[Any] | NDArray[Any] = (),
+    labels: Labels | None = None,
+    probabilities: NDArray[Any] | None = None,
+    figure: FigureBase | None = None,
+) -> Figure:
+    """Losses, codes, reconstructions, and what a classifier makes of the codes; what is not given takes no place.
+
+    Args:
+        originals: (N, C, H, W).
+        reconstructions: (N, C, H, W).
+        history: of the training, see :func:`loss_curves`.
+        points: codes in the plane, see :func:`latent_map`.
+        point_labels: of the points.
+        names: of the plane's axes.
+        confusion: see :func:`confusion_matrix`.
+        classes: of its rows, and of the columns of ``probabilities``.
+        labels: that the classifier was to find, see :func:`roc_curves`.
+        probabilities: what it found.
+        figure: a figure or subfigure to draw into (default: a new one).
+
+    Returns:
+        The whole figure.
+
+    Raises:
+        DataError: what the figures that it is made of raise.
+    """
+    panels: list[Callable[[FigureBase], Figure]] = []
+    if points is not None:
+        panels.append(lambda part: latent_map(points, point_labels, names=names, title="codes", figure=part))
+    panels.append(lambda part: reconstruction_grid(originals, reconstructions, figure=part))
+    if confusion is not None:
+        title = "random forest on the codes"
+        panels.append(lambda part: confusion_matrix(confusion, classes, title=title, figure=part))
+    if probabilities is not None and labels is not None:
+        panels.append(lambda part: roc_curves(labels, probabilities, classes, title="ROC curves", figure=part))
+    rows: list[list[Callable[[FigureBase], Figure]]] = [panels[n : n + 2] for n in range(0, len(panels), 2)]
+    heights = [_PANEL] * len(rows)
+    if history is not None and len(history):
+        rows.insert(0, [lambda part: loss_curves(history, figure=part)])
+        heights.insert(0, _CURVES)
+    fig = figure_or_new(figure, 15.0, sum(heights))
+    bands = fig.subfigures(len(rows), 1, height_ratios=heights, squeeze=False)
+    for band, row in zip(np.asarray(bands)[:, 0], rows, strict=True):
+        for part, draw in zip(band.subfigures(1, len(row), squeeze=False)[0], row, strict=True):
+            draw(part)
+    return whole(fig)
