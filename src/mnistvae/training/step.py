@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from typing import Any, TypeAlias
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution
 
 from mnistvae._parts import check_terms
 from mnistvae._random import noise_for_rows
 from mnistvae.errors import ComponentError, SettingError
 from mnistvae.models import VAE
 from mnistvae.objectives import Terms
+from mnistvae.training.compiled import WholeStep, compiled, compiling
 from mnistvae.training.distributed import ALONE, World
 from mnistvae.training.optimizers import EMA
 
@@ -33,7 +33,8 @@ class Step:
         model: what is trained.
         optimizer: of its weights.
         autocast: the dtype in which products are computed, or None for the weights' own.
-        compile: compile forward and loss for batches of ``batch_size``; others are computed as usual.
+        compile: compile what is done with batches of ``batch_size``; others are computed as usual.
+        whole: each step is one batch and one process's, so that all of it may be compiled as one function.
         batch_size: images of this process in a full batch.
         clip_norm: largest norm of the gradient, or None.
         ema: average of the weights, or None.
@@ -47,6 +48,7 @@ class Step:
         *,
         autocast: torch.dtype | None = None,
         compile: bool = False,  # noqa: A002 (the word that everyone knows)
+        whole: bool = False,
         batch_size: int = 0,
         clip_norm: float | None = None,
         ema: EMA | None = None,
@@ -60,15 +62,16 @@ class Step:
         self.clip_norm = clip_norm
         self.ema = ema
         self.exchange = exchange
+        #: The step, or forward pass and loss, as compiled; the first one that works is used.
+        self.whole: Callable[[Tensor, Tensor | None], Tensor] | None = None
         self.compiled: Callable[..., tuple[Tensor, Tensor]] | None = None
         if compile:
-            with _compiling():
-                # On a CPU the compiler's own random numbers are slow, and others than those of an uncompiled step.
-                options: dict[str, Any] | None = {"fallback_random": True} if model.device.type == "cpu" else None
-                self.compiled = torch.compile(self.forward, dynamic=False, options=options)
+            self.compiled = compiled(self.forward, model.device)
+            if whole and WholeStep.fits(model, optimizer):
+                self.whole = WholeStep(self.forward, model, optimizer, clip_norm)
         #: Whether a loss was looked at and found right, as that of a run's first step is.
         self.checked = False
-        self._compiled_before = False
+        self._compiled_before = self._whole_before = False
 
     def __call__(self, group: Group, world: World = ALONE) -> Tensor:
         """Update the weights; the sums of loss, reconstruction and KL over the images, (3,), on the device.
@@ -79,6 +82,33 @@ class Step:
         """
         for weight in self.weights:  # what zero_grad does, in a fifth of its time
             weight.grad = None
+        sums = self._as_a_whole(group)
+        if sums is None:
+            sums = self._in_parts(group, world)
+        if self.ema is not None:
+            self.ema.update()
+        return sums
+
+    def _as_a_whole(self, group: Group) -> Tensor | None:
+        """The step on one full batch, if the compiler can make one function of it all."""
+        x, y = group[0]
+        if self.whole is None or len(x) != self.batch_size or not self.checked:
+            return None
+        if self._whole_before:
+            return self.whole(x, y)
+        noise = torch.get_rng_state()
+        try:
+            with compiling():
+                sums = self.whole(x, y)
+        except Exception:  # noqa: BLE001 (a compiler may raise anything; forward pass and loss alone ask less of it)
+            torch.set_rng_state(noise)
+            self.whole = None
+            return None
+        self._whole_before = True
+        return sums
+
+    def _in_parts(self, group: Group, world: World) -> Tensor:
+        """Forward and backward pass of each batch, then the update."""
         images = sum(len(x) for x, _ in group)
         sums = torch.zeros(3, device=self.model.device)
         for x, y in group:
@@ -94,8 +124,6 @@ class Step:
         if self.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.weights, self.clip_norm)
         self.optimizer.step()
-        if self.ema is not None:
-            self.ema.update()
         return sums
 
     def forward(self, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -121,7 +149,7 @@ class Step:
         if self.compiled is None or len(x) != self.batch_size:
             return self.forward(x, y)
         try:
-            with nullcontext() if self._compiled_before else _compiling():
+            with nullcontext() if self._compiled_before else compiling():
                 return self.compiled(x, y)
         except Exception as error:  # noqa: BLE001 (a compiler may raise anything)
             reason = (str(error).splitlines() or [type(error).__name__])[0]
@@ -159,21 +187,6 @@ def _has_bf16(device: torch.device) -> bool:
             bool(getattr(torch.cpu, name, bool)()) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
         )
     return False
-
-
-@contextmanager
-def _compiling() -> Iterator[None]:
-    """The compiler switches off the validation of all distributions in the process; switch it on again.
-
-    What it imports may warn of torch's own old ways, which is nobody's business here.
-    """
-    before = Distribution._validate_args  # noqa: SLF001
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", category=DeprecationWarning)
-            yield
-    finally:
-        Distribution.set_default_validate_args(before)
 
 
 def _check_gradient(terms: Terms) -> None:

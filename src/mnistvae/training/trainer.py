@@ -65,7 +65,8 @@ class Trainer:
         validate_every: epochs between two validations; the last one is always validated.
         precision: "fp32"; "bf16", products in bfloat16 (autocast), weights and sums in fp32; "auto", bf16 where the
             device has instructions for it.
-        compile: compile forward and backward pass; worth its seconds in long runs only.
+        compile: compile forward and backward pass, and on a CPU Adam's update with them, which leaves no ``.grad``
+            behind; worth its seconds in long runs only.
         cuda_graph: on an NVIDIA GPU, record the step and play it back, where data and optimizer allow: many times as
             fast for small networks. Leave it out for a model whose loss does something else from step to step.
         seed: of order and noise.
@@ -237,6 +238,7 @@ class Trainer:
             make_optimizer(self.optimizer, weights, self.learning_rate, capturable=recorder is not None),
             autocast=resolve_precision(self.precision, device),
             compile=self.compile,
+            whole=self.accumulate == world.size == 1,
             batch_size=own.stop - own.start,
             clip_norm=self.clip_norm,
             ema=None if self.ema is None else EMA(model, self.ema),

@@ -1,0 +1,256 @@
+"""A step compiled as a whole does what the step in parts does. The compiler here traces, and makes no machine code."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from test_optimizers import SHAPE, certain, trainer
+from test_resume import StopAt, data
+from test_step import grey, noisy
+from torch import Tensor, nn
+
+from mnistvae import VAE, ConditionalVAE, ImageDataset
+from mnistvae._random import seeded
+from mnistvae.networks import GaussianEncoder, MLPDecoder, MLPEncoder
+from mnistvae.objectives import ELBO, IWAE
+from mnistvae.schedules import Linear
+from mnistvae.training import Callback, Checkpoint, Interrupted, State, cosine
+from mnistvae.training.compiled import WholeStep
+from mnistvae.training.step import Step
+
+traces = pytest.mark.skipif(
+    tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 12),
+    reason="older compilers cannot make one function of a step, which is then compiled in parts",
+)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Compile by tracing only, which takes no C++ compiler; holds whether each function was to be whole."""
+    compile_as_usual, whole = torch.compile, []
+
+    def tracing(function: Any, *, fullgraph: bool, **_: Any) -> Any:
+        whole.append(fullgraph)
+        return compile_as_usual(function, dynamic=False, fullgraph=fullgraph, backend="aot_eager")
+
+    torch._dynamo.reset()
+    monkeypatch.setattr(torch, "compile", tracing)
+    return whole
+
+
+class Whole(Callback):
+    """Notes after each step whether gradients were left, as a step in parts does."""
+
+    def __init__(self) -> None:
+        self.steps: list[bool] = []
+
+    def on_batch_end(self, state: State, n: int) -> None:
+        self.steps.append(all(weight.grad is None for weight in state.model.parameters()))
+
+
+def conditional() -> VAE:
+    with seeded(5):
+        parts = (MLPEncoder(2, SHAPE, (8,), num_classes=3), MLPDecoder(2, SHAPE, (8,), num_classes=3))
+        return ConditionalVAE(2, image_shape=SHAPE, num_classes=3, encoder=parts[0], decoder=parts[1])
+
+
+def normalized() -> VAE:
+    """With statistics of batches, which the forward pass changes."""
+    with seeded(5):
+        trunk = nn.Sequential(nn.Flatten(), nn.Linear(64, 8, bias=False), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3))
+        return VAE(2, SHAPE, encoder=GaussianEncoder(trunk, 2), decoder=MLPDecoder(2, SHAPE, (8,)))
+
+
+def labelled(n: int) -> ImageDataset:
+    images = data(n).images
+    return ImageDataset(images, torch.arange(n) % 3)
+
+
+ADAMW = functools.partial(torch.optim.AdamW, weight_decay=0.1)
+WAYS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "Adam": (noisy, {}),
+    "AdamW": (noisy, {"optimizer": ADAMW}),
+    "other betas, not fused": (
+        noisy,
+        {"optimizer": functools.partial(torch.optim.Adam, betas=(0.5, 0.8), fused=False)},
+    ),
+    "clipped": (noisy, {"clip_norm": 0.5}),
+    "averaged": (noisy, {"ema": 0.9}),
+    "a schedule": (noisy, {"schedule": functools.partial(cosine, warmup=2)}),
+    "binarized": (noisy, {"binarization": "dynamic"}),
+    "labels": (conditional, {}),
+    "IWAE": (functools.partial(noisy, objective=IWAE(3)), {}),
+    "beta rises": (functools.partial(noisy, objective=ELBO(schedule=Linear(6))), {}),
+    "statistics of batches": (normalized, {}),
+    "bf16": (noisy, {"precision": "bf16"}),
+}
+
+
+@traces
+@pytest.mark.parametrize("way", WAYS)
+def test_a_whole_step_is_the_step_in_parts_to_rounding(way: str, asked: list[bool]) -> None:
+    make, settings = WAYS[way]
+    plain, compiled, seen = make(), make(), Whole()
+    expected = trainer(**settings).fit(plain, labelled(20), labelled(16))
+    history = trainer(seen, compile=True, **settings).fit(compiled, labelled(20), labelled(16))
+    assert seen.steps == [False, True, False, True, True, False], "the first step and the smaller batches are in parts"
+    assert asked == [False, True]
+    close = {"rel": 1e-2} if way == "bf16" else {"rel": 5e-5, "abs": 1e-5}
+    for column in ("loss", "kl", "validation_loss"):
+        assert history.column(column) == pytest.approx(expected.column(column), **close)
+    for name, tensor in plain.state_dict().items():
+        room = {"rtol": 0.05, "atol": 5e-3} if way == "bf16" else {"rtol": 1e-4, "atol": 1e-5}
+        torch.testing.assert_close(compiled.state_dict()[name], tensor, **room)
+
+
+@traces
+def test_the_state_of_the_optimizer_is_the_one_of_a_step_in_parts(asked: list[bool]) -> None:
+    states = []
+    for compile_it in (False, True):
+        vae = certain().train()
+        optimizer = torch.optim.Adam(vae.parameters(), lr=0.01, fused=True)
+        step = Step(vae, optimizer, compile=compile_it, whole=True, batch_size=4)
+        for n in range(4):
+            step([(grey(16)[4 * n : 4 * n + 4], None)])
+        states.append(optimizer.state_dict())
+    plain, compiled = states
+    assert compiled["param_groups"] == plain["param_groups"]
+    for number, state in plain["state"].items():
+        for name, tensor in state.items():
+            torch.testing.assert_close(compiled["state"][number][name], tensor, rtol=1e-4, atol=1e-7)
+    assert {float(state["step"]) for state in compiled["state"].values()} == {4.0}
+
+
+class Detour(VAE):
+    """Has a weight that its loss does not depend on."""
+
+    def __init__(self, *args: Any, **parts: Any) -> None:
+        super().__init__(*args, **parts)
+        self.unused = nn.Parameter(torch.ones(2))
+
+
+@traces
+def test_weights_without_a_gradient_stay_as_they_are(asked: list[bool]) -> None:
+    with seeded(3):
+        vae = Detour(2, SHAPE, encoder=MLPEncoder(2, SHAPE, (8,)), decoder=MLPDecoder(2, SHAPE, (8,)))
+    frozen = next(vae.decoder.parameters()).requires_grad_(requires_grad=False)
+    before = frozen.detach().clone()
+    seen = Whole()
+    trainer(seen, compile=True, optimizer=ADAMW).fit(vae, data(16))
+    assert any(seen.steps)
+    assert torch.equal(frozen, before)
+    assert torch.equal(vae.unused, torch.ones(2)), "weight decay is for weights that are trained"
+
+
+@traces
+def test_two_groups_with_rates_of_their_own(asked: list[bool]) -> None:
+    def make(weights: list[nn.Parameter], lr: float) -> torch.optim.Optimizer:
+        return torch.optim.Adam([{"params": weights[:2], "lr": 10 * lr}, {"params": weights[2:]}], lr=lr)
+
+    plain, compiled, seen = certain(), certain(), Whole()
+    trainer(optimizer=make, schedule="cosine").fit(plain, data(16))
+    trainer(seen, optimizer=make, schedule="cosine", compile=True).fit(compiled, data(16))
+    assert any(seen.steps)
+    for name, tensor in plain.state_dict().items():
+        torch.testing.assert_close(compiled.state_dict()[name], tensor, rtol=1e-4, atol=1e-6)
+
+
+@traces
+@pytest.mark.parametrize("stop", [1, 3, 5])
+def test_a_resumed_run_is_the_whole_one_to_the_bit(stop: int, asked: list[bool], tmp_path: Path) -> None:
+    whole, part = noisy(), noisy()
+    settings: dict[str, Any] = {"compile": True, "ema": 0.9, "schedule": "cosine", "binarization": "dynamic"}
+    expected = trainer(Checkpoint(tmp_path / "a"), **settings).fit(whole, data(20), data(16))
+    with pytest.raises(Interrupted):
+        trainer(Checkpoint(tmp_path / "b"), StopAt(stop), **settings).fit(part, data(20), data(16))
+    again = noisy()
+    history = trainer(Checkpoint(tmp_path / "b"), **settings).fit(again, data(20), data(16), resume=tmp_path / "b")
+    assert history.column("loss") == expected.column("loss")
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(again.state_dict()[name], tensor)
+
+
+def test_what_cannot_be_taken_as_a_whole_is_compiled_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+
+    def compiler(function: Any, *, fullgraph: bool, **_: Any) -> Any:
+        def call(x: Tensor, y: Tensor | None) -> Any:
+            calls.append("whole" if fullgraph else "parts")
+            if fullgraph:
+                raise RuntimeError("there is something in it that the compiler does not know")
+            return function(x, y)
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", compiler)
+    plain, compiled = noisy(), noisy()
+    trainer().fit(plain, data(24))
+    trainer(compile=True).fit(compiled, data(24))
+    assert calls == ["whole", *["parts"] * 5], "it is tried once"
+    assert all(torch.equal(tensor, plain.state_dict()[name]) for name, tensor in compiled.state_dict().items())
+
+
+def hook(*_: Any) -> None:
+    """Does nothing."""
+
+
+def test_which_steps_are_taken_as_a_whole() -> None:
+    vae = noisy()
+    fits = WholeStep.fits
+    assert fits(vae, torch.optim.Adam(vae.parameters()))
+    assert fits(vae, torch.optim.AdamW(vae.parameters(), maximize=True))
+    assert not fits(vae, torch.optim.SGD(vae.parameters(), lr=0.1))
+    assert not fits(vae, torch.optim.Adam(vae.parameters(), amsgrad=True))
+    assert not fits(vae, torch.optim.Adam(vae.parameters(), differentiable=True))
+
+    class Own(torch.optim.Adam):
+        pass
+
+    assert not fits(vae, Own(vae.parameters())), "its step may be another"
+    meta = nn.Linear(2, 2, device="meta")
+    assert not fits(meta, torch.optim.Adam(meta.parameters())), "not on this device"
+
+
+@pytest.mark.parametrize("kind", ["weight", "after", "module"])
+def test_who_listens_to_gradients_is_heard(kind: str) -> None:
+    vae = noisy()
+    weight = next(vae.parameters())
+    if kind == "weight":
+        handle = weight.register_hook(hook)
+    elif kind == "after":
+        handle = weight.register_post_accumulate_grad_hook(hook)
+    else:
+        handle = vae.decoder.register_full_backward_hook(hook)
+    assert not WholeStep.fits(vae, torch.optim.Adam(vae.parameters()))
+    handle.remove()
+    assert WholeStep.fits(vae, torch.optim.Adam(vae.parameters()))
+
+
+@traces
+def test_accumulated_batches_are_compiled_in_parts(asked: list[bool]) -> None:
+    plain, compiled, seen = certain(), certain(), Whole()
+    trainer(accumulate=2).fit(plain, data(32))
+    trainer(seen, accumulate=2, compile=True).fit(compiled, data(32))
+    assert not any(seen.steps)
+    for name, tensor in plain.state_dict().items():
+        torch.testing.assert_close(compiled.state_dict()[name], tensor, rtol=1e-4, atol=1e-6)
+
+
+@traces
+@pytest.mark.slow
+def test_machine_code_of_a_whole_step() -> None:
+    if shutil.which("g++") is None and shutil.which("clang++") is None:
+        pytest.skip("torch.compile needs a C++ compiler")
+    torch._dynamo.reset()
+    plain, compiled, seen = noisy(), noisy(), Whole()
+    expected = trainer(clip_norm=1.0).fit(plain, data(20), data(16))
+    history = trainer(seen, clip_norm=1.0, compile=True).fit(compiled, data(20), data(16))
+    assert seen.steps == [False, True, False, True, True, False]
+    assert history.column("loss") == pytest.approx(expected.column("loss"), rel=1e-4)
+    for name, tensor in plain.state_dict().items():
+        torch.testing.assert_close(compiled.state_dict()[name], tensor, rtol=1e-3, atol=1e-4)
