@@ -10,7 +10,8 @@ they take turns, an epoch each, so that all see the same machine and none anothe
 - ``tensors``: a trainer over a TensorDataset of floats in a DataLoader, which picks and joins single images, a mean
   loss, ``loss.item()`` after each step.
 - ``fp32``: the recipe ``mlp-20`` as it is.
-- ``bf16``: the same with ``precision="bf16", compile=True``; the epoch in which it is compiled does not count.
+- ``fp32+compile`` and ``bf16+compile``: the same with ``compile=True``, and with ``precision="bf16"`` too; the epoch in
+  which it is compiled does not count.
 - ``limit-fp32``, ``limit-bf16``: what a step cannot do without: its matrix products, forward and backward, by the
   fastest library there is in torch, and the bytes that Adam reads and writes, at the measured speed of memory.
 - ``fast``: the recipe ``mlp-20-fast``, whole runs, one for each three turns of the others.
@@ -191,7 +192,8 @@ CONTENDERS: dict[str, tuple[Callable[..., float], dict[str, Any]]] = {
     "examples": (_reference, {"pictures": True}),
     "tensors": (_reference, {"pictures": False}),
     "fp32": (_ours, {}),
-    "bf16": (_ours, {"precision": "bf16", "compile": True}),
+    "fp32+compile": (_ours, {"compile": True}),
+    "bf16+compile": (_ours, {"precision": "bf16", "compile": True}),
     "limit-fp32": (_limit, {"dtype": torch.float32}),
     "limit-bf16": (_limit, {"dtype": torch.bfloat16}),
     "fast": (_fast, {}),
@@ -213,10 +215,11 @@ def _work(name: str, root: str, device: str, epochs: int, pipe: Connection) -> N
 def take_turns(names: list[str], root: str, device: str, epochs: int) -> dict[str, tuple[list[float], float]]:
     """Seconds of each epoch (or run) and the test loss, of each contender."""
     context = multiprocessing.get_context("spawn")
-    pipes, seconds = {}, {name: [] for name in names}
+    pipes, processes, seconds = {}, [], {name: [] for name in names}
     for name in names:
         pipes[name], theirs = context.Pipe()
-        context.Process(target=_work, args=(name, root, device, epochs, theirs), daemon=True).start()
+        processes.append(context.Process(target=_work, args=(name, root, device, epochs, theirs), daemon=True))
+        processes[-1].start()
     for epoch in range(epochs):
         for name in names:
             if name == "fast" and (epoch % 3 != 2 and epochs >= 3):
@@ -228,6 +231,8 @@ def take_turns(names: list[str], root: str, device: str, epochs: int) -> dict[st
     for name in names:  # one after the other: the evaluation computes too
         pipes[name].send("go")
         losses[name] = pipes[name].recv()
+    for process in processes:
+        process.join()  # what is measured next has the machine for itself
     return {name: (seconds[name], losses[name]) for name in names}
 
 
@@ -262,9 +267,9 @@ def main() -> None:
     images = len(mv.load_dataset("mnist", "train", options.data_root))
     steps = -(-images // BATCH)
     machine = f"{platform.machine()}, {options.device}, {torch.get_num_threads()} threads, torch {torch.__version__}"
-    median = {n: statistics.median(s[1:] if n == "bf16" and len(s) > 1 else s) for n, (s, _) in taken.items()}
+    median = {n: statistics.median(s[1:] if "compile" in n and len(s) > 1 else s) for n, (s, _) in taken.items()}
     print(f"\n{machine}; medians of {options.epochs} epochs of {images:,} images, batch {BATCH}")
-    print(f"{'':12s}{'s/epoch':>9s}{'images/s':>11s}{'ms/step':>9s}{'speed':>8s}{'of limit':>10s}{'test loss':>11s}")
+    print(f"{'':14s}{'s/epoch':>9s}{'images/s':>11s}{'ms/step':>9s}{'speed':>8s}{'of limit':>10s}{'test loss':>11s}")
     table = {}
     for name, (seconds, loss) in taken.items():
         if name == "fast":
@@ -274,7 +279,7 @@ def main() -> None:
             "images_per_second": images / median[name],
             "ms_per_step": 1e3 * median[name] / steps,
             "speed": median["examples"] / median[name] if "examples" in median else None,
-            "of_limit": median[name] / median[limit] if (limit := f"limit-{name}") in median else None,
+            "of_limit": median[name] / median[limit] if (limit := f"limit-{name[:4]}") in median else None,
             "test_loss": None if math.isnan(loss) else loss,
             "all_seconds": seconds,
         }
@@ -284,7 +289,7 @@ def main() -> None:
             *(f"{'' if row[key] is None else format(row[key], '.2f'):>{width}s}" for key, width in
               (("speed", 8), ("of_limit", 10), ("test_loss", 11))),
         ]  # fmt: skip
-        print(f"{name:12s}{''.join(cells)}")
+        print(f"{name:14s}{''.join(cells)}")
     result: dict[str, Any] = {"machine": machine, "epochs": options.epochs, "table": table}
     if {"fast", "examples"} <= taken.keys():
         whole, (runs, loss) = sum(taken["examples"][0]), taken["fast"]

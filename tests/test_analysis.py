@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ from mnistvae.analysis import (
     sweep,
     traverse,
 )
-from mnistvae.errors import DataError, SettingError
+from mnistvae.errors import ComponentError, DataError, SettingError
 from mnistvae.networks import MLPDecoder, MLPEncoder
 
 
@@ -266,6 +267,59 @@ def test_settings_of_clusterers() -> None:
         find_clusters(torch.full((9, 2), torch.nan))
 
 
+@pytest.mark.parametrize(
+    ("kind", "settings", "message"),
+    [
+        ("dbscan", {"min_samples": 31}, "min_samples of at most 29, as there are codes, got 31: pass more codes"),
+        ("dbscan", {"min_samples": 30}, "min_samples of at most 29"),  # the knee takes as many neighbours
+        ("dbscan", {"min_samples": 31, "eps": 1.0}, "min_samples of at most 30, as there are codes, got 31"),
+        ("hdbscan", {"min_samples": 31}, "min_samples of at most 30, as there are codes, got 31"),
+        *[("dbscan", {"min_samples": bad}, "min_samples as an integer from 1") for bad in ("ten", None, 2.5, 0, -3)],
+        ("hdbscan", {"min_samples": "ten"}, "min_samples as an integer from 1 to 30, as there are codes, got 'ten'"),
+        ("hdbscan", {"min_cluster_size": 1}, "settings of hdbscan"),
+        ("hdbscan", {"metric": "yards"}, "settings of hdbscan"),
+        ("dbscan", {"eps": math.nan}, "settings of dbscan"),
+        ("dbscan", {"eps": "near"}, "settings of dbscan"),
+    ],
+)
+def test_settings_of_clusterers_that_make_no_sense(kind: Any, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingError, match=message):
+        find_clusters(torch.randn(30, 3), kind, **settings)
+
+
+def test_as_many_samples_as_codes_will_do() -> None:
+    codes = torch.zeros(30, 3)
+    assert find_clusters(codes, "dbscan", eps=1.0, min_samples=30).sizes.tolist() == [30]
+    assert find_clusters(codes, "hdbscan", min_samples=None).settings == {"min_samples": None, "min_cluster_size": 5}
+
+
+@pytest.mark.parametrize(
+    ("members", "centroids", "message"),
+    [
+        ([0, 1], np.zeros((2, 2)), r"members as a numpy array of integers \(N,\), got list"),
+        (np.zeros(3), np.zeros((1, 2)), r"members as a numpy array of integers .* dtype float64"),
+        (np.zeros(0, dtype=int), np.zeros((1, 2)), "members of at least one code"),
+        (np.array([0, 2]), np.zeros((2, 2)), "members from -1, noise, to 1, .* got 2: pass a centroid"),
+        (np.array([0, -2]), np.zeros((2, 2)), "members from -1, noise, to 1, .* got -2"),
+        (np.array([0, 1]), np.zeros(2), r"centroids as a numpy array of numbers \(K, D\), got shape \(2,\)"),
+    ],
+)
+def test_clusters_that_make_no_sense(members: Any, centroids: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        Clusters(members, centroids, "dbscan")
+
+
+def test_what_is_no_clusters() -> None:
+    codes, labels = blobs()
+    for call in (
+        lambda: agreement(None, labels),  # type: ignore[arg-type]
+        lambda: outliers(codes, np.zeros(190)),  # type: ignore[arg-type]
+        lambda: decode_centroids(vae(2), codes, {}),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(DataError, match="clusters, as find_clusters gives them, got a "):
+            call()
+
+
 def test_the_density_is_read_off_the_knee() -> None:
     # Distances to the neighbours are 1 but for a few far ones: the knee is at 1.
     line = torch.cat([torch.arange(100.0), torch.tensor([1000.0, 2000.0, 3000.0])])[:, None]
@@ -304,6 +358,7 @@ def test_outliers_are_the_far_ones() -> None:
     assert noise == sorted(noise, reverse=True)
     with pytest.raises(DataError, match="163 codes that the clusters were found in"):
         outliers(codes[:9], clusters)
+    assert outliers(codes, clusters, 1000) == outliers(codes, clusters, 163)  # no more than there are
     with pytest.raises(SettingError, match="n as an integer"):
         outliers(codes, clusters, 0)
 
@@ -435,6 +490,60 @@ def test_planes_that_make_no_sense() -> None:
         latent_plane(model, codes=torch.randn(5, 2))
 
 
+@pytest.mark.parametrize(
+    "box",
+    ["abcd", "", 3, None, (), (1, 2, 3), (0, 1, 0, 1, 0), (0, 1, 0, math.inf), (0, 1, math.nan, 1), ("a", 1, 0, 1)],
+)
+def test_a_box_that_is_none(box: Any) -> None:
+    with pytest.raises(SettingError, match=r"expected a box \(left, right, bottom, top\) .*: such as \(-2, 2, -2, 2\)"):
+        latent_plane(vae(2), 3, box)
+
+
+@pytest.mark.parametrize(
+    "axes", [None, 3, (0,), (0, 1, 2), ("a", "b"), (0.5, 1), (True, False), (-1, 0), "x", [[0], 1]]
+)
+def test_axes_that_are_none(axes: Any) -> None:
+    with pytest.raises(SettingError, match="two latent dimensions from 0 to 2, or 'principal'"):
+        latent_plane(vae(3), 3, axes=axes)
+
+
+def test_axes_as_an_array() -> None:
+    model = vae(3)
+    plane = latent_plane(model, 3, torch.tensor([-2.0, 2.0, -2.0, 2.0]), axes=np.array([2, 0]))  # type: ignore[arg-type]
+    torch.testing.assert_close(plane.images, latent_plane(model, 3, axes=(2, 0)).images)
+
+
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [
+        (1e300, r"codes of at most 3\.4e\+38, the largest number in torch\.float32"),
+        (3e38, "codes that the model can decode"),
+    ],
+)
+def test_codes_too_large_to_decode(size: float, message: str) -> None:
+    """The one is none of the numbers that the model computes in; of the other the decoder makes infinities."""
+    model, codes = vae(), torch.zeros(3, 3, dtype=torch.float64)
+    for weights in model.decoder.parameters():
+        weights.data *= 1000  # infinities of both signs meet
+    codes[1] = size
+    with pytest.raises(
+        DataError, match=message + ", got NaN or infinity from 1 of 3, the first of them row 1, of up to"
+    ):
+        decode_codes(model, codes)
+    with pytest.raises(DataError, match=message + ".* the first of them row 0"):
+        traverse(model, codes[1])
+
+
+@pytest.mark.parametrize("size", [math.nan, math.inf])
+def test_codes_that_are_no_numbers(size: float) -> None:
+    with pytest.raises(DataError, match="finite codes"):
+        decode_codes(vae(), torch.full((2, 3), size))
+    with pytest.raises(DataError, match="finite codes"):
+        traverse(vae(), torch.full((3,), size))
+    with pytest.raises(DataError, match="finite codes"):
+        interpolate_codes(torch.zeros(3), torch.full((3,), size))
+
+
 def test_a_plane_of_a_conditional_model() -> None:
     torch.manual_seed(0)
     model = ConditionalVAE(2, 3, (1, 8, 8))
@@ -466,6 +575,27 @@ def test_ways_between_codes() -> None:
         interpolate_codes(a, torch.zeros(3))
 
 
+@pytest.mark.parametrize(
+    "bad",
+    [3, None, "ab", {}, [], ["a", "b"], [[1.0], [1.0, 2.0]], np.array(["a", "b"]), torch.zeros(2, dtype=torch.bool)],
+)
+def test_ways_between_what_is_no_code(bad: Any) -> None:
+    with pytest.raises(DataError):
+        interpolate_codes(bad, torch.zeros(2))
+    with pytest.raises(DataError):
+        interpolate_codes(torch.zeros(2), bad)
+    with pytest.raises(DataError):
+        interpolate_codes(bad, bad)
+
+
+def test_ways_between_codes_of_other_types() -> None:
+    expected = interpolate_codes(torch.tensor([2.0, 0.0]), torch.tensor([0.0, 2.0]), 5)
+    torch.testing.assert_close(interpolate_codes([2, 0], [0, 2], 5), expected)  # type: ignore[arg-type]
+    torch.testing.assert_close(interpolate_codes(torch.tensor([2, 0]), torch.tensor([0.0, 2.0]), 5), expected)
+    mixed = interpolate_codes(torch.tensor([2.0, 0.0]), np.array([0.0, 2.0]), 5)
+    torch.testing.assert_close(mixed, expected.double())
+
+
 def test_traversals() -> None:
     model, code = vae(3), torch.tensor([0.5, -1.0, 2.0])
     found = traverse(model, code, [2, 0], [-1.0, 4.0])
@@ -477,6 +607,72 @@ def test_traversals() -> None:
         traverse(model, code, [3])
     with pytest.raises(DataError, match="a code of 3 dimensions"):
         traverse(model, torch.zeros(2))
+
+
+@pytest.mark.parametrize("dimensions", [3, 1.5, "01", [-1], ["a"], [1.5], [], torch.tensor([0.5]), [True], [None]])
+def test_dimensions_that_are_none(dimensions: Any) -> None:
+    with pytest.raises(SettingError, match=r"expected dimensions from 0 to 2, at least one, got .*: such as"):
+        traverse(vae(), torch.zeros(3), dimensions)
+
+
+@pytest.mark.parametrize("values", [3, None, "01", [], ["a"], [[1.0], [2.0]], [math.nan], [math.inf], {0: 1}])
+def test_values_that_are_none(values: Any) -> None:
+    with pytest.raises(SettingError, match=r"expected values that are finite numbers, at least one, got "):
+        traverse(vae(), torch.zeros(3), [0], values)
+
+
+@pytest.mark.parametrize("code", [3, None, "abc", ["a", "b", "c"], [[1.0], [1.0, 2.0]], {}, torch.zeros(2, 3)])
+def test_codes_that_are_none(code: Any) -> None:
+    with pytest.raises(DataError):
+        traverse(vae(), code)
+
+
+def test_dimensions_and_values_as_arrays() -> None:
+    model, code = vae(), torch.tensor([0.5, -1.0, 2.0])
+    found = traverse(model, code.numpy(), torch.tensor([2, 0]), np.array([-1.0, 4.0]))  # type: ignore[arg-type]
+    torch.testing.assert_close(found, traverse(model, code, [2, 0], [-1.0, 4.0]))
+
+
+# --- what is neither a model nor a data set -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda model: encode_dataset(model, images()),
+        lambda model: reconstruction_errors(model, images()),
+        lambda model: decode_codes(model, torch.zeros(2, 3)),
+        latent_plane,
+        lambda model: traverse(model, torch.zeros(3)),
+        lambda model: decode_centroids(
+            model, torch.zeros(2, 3), Clusters(np.zeros(2, int), np.zeros((1, 3)), "dbscan")
+        ),
+        lambda model: metrics.elbo(model, images()),
+        lambda model: metrics.importance_sampled_nll(model, images(), 2),
+        lambda model: metrics.evaluate(model, images()),
+    ],
+)
+@pytest.mark.parametrize("model", [None, "model", VAE, torch.nn.Linear(2, 2)])
+def test_what_is_no_model(call: Callable[[Any], object], model: Any) -> None:
+    with pytest.raises(ComponentError, match=r"expected a mnistvae model, got .*: pass an instance of VAE"):
+        call(model)
+
+
+@pytest.mark.parametrize("call", [encode_dataset, reconstruction_errors, metrics.elbo, metrics.importance_sampled_nll])
+@pytest.mark.parametrize("data", [None, 3, [], torch.rand(5, 1, 8, 8)])
+def test_what_is_no_data_set(call: Callable[..., object], data: Any) -> None:
+    with pytest.raises(DataError, match=r"expected an ImageDataset, got a .*: wrap them"):
+        call(vae(), data)
+
+
+def test_codes_are_tensors() -> None:
+    for bad in (None, 3, np.zeros((4, 3)), [[0.0]]):
+        with pytest.raises(DataError, match="means as a torch tensor, got a"):
+            LatentCodes(bad, torch.ones(4, 3))  # type: ignore[arg-type]
+        with pytest.raises(DataError, match="standard deviations as a torch tensor, got a"):
+            LatentCodes(torch.ones(4, 3), bad)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="labels as a torch tensor, got a list"):
+        LatentCodes(torch.ones(2, 3), torch.ones(2, 3), [0, 1])  # type: ignore[arg-type]
 
 
 # --- sweeps ---------------------------------------------------------------------------------------------------------

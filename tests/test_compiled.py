@@ -148,6 +148,21 @@ def test_weights_without_a_gradient_stay_as_they_are(asked: list[bool]) -> None:
 
 
 @traces
+def test_weights_that_are_frozen_and_thawed_on_the_way(asked: list[bool]) -> None:
+    class Freeze(Callback):
+        def on_batch_end(self, state: State, n: int) -> None:
+            for weight in state.model.encoder.parameters():
+                weight.requires_grad_(requires_grad=state.step not in {3, 4})
+
+    plain, compiled, seen = certain(), certain(), Whole()
+    trainer(Freeze()).fit(plain, data(24))
+    trainer(Freeze(), seen, compile=True).fit(compiled, data(24))
+    assert seen.steps == [False, *[True] * 5]
+    for name, tensor in plain.state_dict().items():
+        torch.testing.assert_close(compiled.state_dict()[name], tensor, rtol=1e-4, atol=1e-6)
+
+
+@traces
 def test_two_groups_with_rates_of_their_own(asked: list[bool]) -> None:
     def make(weights: list[nn.Parameter], lr: float) -> torch.optim.Optimizer:
         return torch.optim.Adam([{"params": weights[:2], "lr": 10 * lr}, {"params": weights[2:]}], lr=lr)

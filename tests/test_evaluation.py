@@ -346,6 +346,79 @@ def test_other_files_are_refused(text: str, tmp_path: Path) -> None:
         Evaluation.from_json(tmp_path / "none.json")
 
 
+RECORD: dict[str, Any] = {
+    "format": "mnistvae-evaluation",
+    "format_version": 1,
+    "figures": [
+        {"name": "a", "value": 1.0, "unit": "", "better": "lower", "protocol": "", "tag": "", "standard_error": None}
+    ],
+    "by_class": [{"class": 0, "images": 3, "mse": 0.5}, {"class": 1, "images": 2, "mse": "inf"}],
+    "by_dimension": {"kl": [1.0, 2.0]},
+    "protocol": {"seed": 0},
+    "left_out": {"ssim": "too small"},
+}
+
+
+def other_figure(**changes: Any) -> dict[str, Any]:
+    return {"figures": [{name: value for name, value in (RECORD["figures"][0] | changes).items() if value != "gone"}]}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *[{name: "gone"} for name in RECORD],
+        *[other_figure(**{name: "gone"}) for name in RECORD["figures"][0]],
+        *[other_figure(better=bad) for bad in ("up", "Lower", None, 1, ["lower"])],
+        *[other_figure(**{name: 3}) for name in ("name", "unit", "protocol", "tag")],
+        *[other_figure(**{name: bad}) for name in ("value", "standard_error") for bad in ("much", [1.0], {}, 10**400)],
+        other_figure(value=None),
+        other_figure(surprise=1),
+        *[{"figures": bad} for bad in (None, 3, "abc", {"a": 1}, [3], [None])],
+        *[{"by_class": bad} for bad in (None, 3, "abc", [3], [{"mse": 1.0}], [{"class": 0, "images": "many"}])],
+        {"by_class": [{"class": 0, "images": 3, "mse": 0.5}, {"class": 1, "images": 2}]},
+        *[{"by_dimension": bad} for bad in (None, 3, "abc", {"kl": 3}, {"kl": ["x"]}, {"kl": None})],
+        *[{"protocol": bad} for bad in (None, 3, "abc", [1])],
+        *[{"left_out": bad} for bad in (None, 3, "abc", [1], {"ssim": 3})],
+        *[{"format_version": bad} for bad in (None, "1", [1])],
+    ],
+)
+def test_damaged_records_are_refused(change: dict[str, Any], tmp_path: Path) -> None:
+    content = {name: value for name, value in (RECORD | change).items() if value != "gone"}
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    with pytest.raises(FileFormatError, match=r"written by Evaluation\.to_json, got .*: evaluate the model again"):
+        Evaluation.from_json(tmp_path / "a.json")
+
+
+def test_the_record_that_is_not_damaged(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps(RECORD))
+    found = Evaluation.from_json(tmp_path / "a.json")
+    assert found.figure("a") == Figure("a", 1.0, "", "lower")
+    assert found.by_class[1] == {"class": 1, "images": 2, "mse": math.inf}
+    assert found.to_csv(tmp_path / "a.csv").read_text() == "class,images,mse\n0,3,0.5\n1,2,inf\n"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"better": "up"}, "better as one of 'lower', 'higher', '', got 'up'"),
+        ({"better": None}, "better as one of"),
+        ({"name": 3}, "name as a text, got a int"),
+        ({"tag": None}, "tag as a text, got a NoneType"),
+        ({"value": "1"}, "value as a number, got '1'"),
+        ({"value": None}, "value as a number, got None"),
+        ({"standard_error": "1"}, "standard_error as a number"),
+    ],
+)
+def test_figures_that_make_no_sense(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingError, match=message):
+        figure(**change)
+
+
+def test_a_figure_is_compared_with_a_figure() -> None:
+    with pytest.raises(DataError, match="a Figure to compare with, got a float"):
+        figure().better_than(1.0)  # type: ignore[arg-type]
+
+
 def test_a_newer_record_is_refused(whole: Evaluation, tmp_path: Path) -> None:
     path = whole.to_json(tmp_path / "a.json")
     path.write_text(path.read_text().replace('"format_version": 1', '"format_version": 2'))
@@ -432,6 +505,48 @@ def test_settings_that_make_no_sense(trained: VAE, digits: ImageDataset) -> None
     for bad in ({"binarization": "x"}, {"num_generated": 0}, {"num_samples": 0}, {"seed": -1}):
         with pytest.raises(SettingError):
             evaluate(trained, digits[:9], include=["reconstruction"], **bad)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("include", [None, 3, "latent", {"latent": 1}, ["speed"], [None]])
+def test_families_that_are_none(include: Any, trained: VAE, digits: ImageDataset) -> None:
+    with pytest.raises(SettingError, match=r"include as "):
+        evaluate(trained, digits, include=include)
+
+
+@pytest.mark.parametrize("train", [3, "mnist", [], torch.rand(5, 1, 28, 28)])
+def test_training_images_that_are_no_data_set(train: Any, trained: VAE, digits: ImageDataset) -> None:
+    with pytest.raises(DataError, match="an ImageDataset, got a "):
+        evaluate(trained, digits, train=train, include=["reconstruction"])
+
+
+@pytest.mark.parametrize("device", ["gpu", "", -1, 2.5, ["cpu"], "cuda:99"])
+def test_devices_that_are_none(device: Any, digits: ImageDataset, untrained_inception: Any) -> None:
+    for call in (metrics.classify, metrics.inception_features):
+        with pytest.raises(SettingError, match=r"expected a device of this machine, got .*: use cpu"):
+            call(digits.images[:5], device=device)
+    with pytest.raises(SettingError, match="expected a device of this machine"):
+        metrics.digit_classifier(device)
+
+
+@pytest.mark.parametrize("nats", [None, "100", math.nan, math.inf, [1.0], torch.ones(3)])
+def test_nats_that_are_none(nats: Any) -> None:
+    with pytest.raises(SettingError, match=r"expected nats as a finite number, got .*: pass the mean over the images"):
+        metrics.bits_per_dimension(nats, (1, 28, 28))
+
+
+@pytest.mark.parametrize(
+    "values", [None, 3, "abc", ["a"], [[1.0], [1.0, 2.0]], {}, torch.zeros(2, 2), torch.zeros(2) * 1j]
+)
+def test_values_by_class_that_are_none(values: Any) -> None:
+    with pytest.raises(DataError, match=r"expected .*value"):
+        metrics.by_class(values, 0)
+
+
+@pytest.mark.parametrize("data_range", [1e300, 1e-300, "1", None, [1.0]])
+def test_ranges_that_are_none(data_range: Any) -> None:
+    for call in (metrics.psnr, metrics.ssim):
+        with pytest.raises(SettingError, match="data_range as a finite number above 0"):
+            call(torch.zeros(2, 1, 8, 8), torch.ones(2, 1, 8, 8) / 2, data_range)
 
 
 def test_images_as_a_tensor(trained: VAE, digits: ImageDataset) -> None:

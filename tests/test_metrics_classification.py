@@ -186,6 +186,11 @@ def test_settings_reach_scikit_learn() -> None:
         ("logistic", {"C": -1.0}, "settings that LogisticRegression can use, got .*'C'"),
         ("random-forest", {"n_estimators": "many"}, "settings that RandomForestClassifier can use, got .*n_estimators"),
         ("mlp", {"seed": -1}, "seed"),
+        ("knn", {"n_neighbors": None}, "settings that KNeighborsClassifier can use"),
+        ("knn", {"n_jobs": 0}, "settings that KNeighborsClassifier can use, got n_jobs == 0 .*: see scikit-learn's"),
+        ("knn", {"weights": lambda: 1}, "settings that KNeighborsClassifier can use"),
+        ("random-forest", {"class_weight": [1, 2]}, "settings that RandomForestClassifier can use"),
+        ("mlp", {"hidden_layer_sizes": [math.nan]}, "settings that MLPClassifier can use"),
     ],
 )
 def test_settings_that_make_no_sense(kind: Any, settings: dict[str, Any], message: str) -> None:
@@ -350,10 +355,22 @@ def test_the_areas_of_a_classification() -> None:
         ([0, 1, 0], torch.rand(3, 3), [0, 1], r"one for each of 3 columns, got \[0, 1\]"),
         ([0, 1, 0], torch.rand(3, 3), [0, 1, 1], r"different classes.*got \[0, 1, 1\]"),
         ([0, 0, 0], torch.rand(3, 1), None, r"two or more different classes.*got \[0\]"),
+        *[
+            ([0, 1, 0], torch.rand(3, 2), bad, "two or more different classes, one for each")
+            for bad in (3, "ab", {0: 1})
+        ],
+        *[
+            ([0, 1, 0], torch.rand(3, 2), bad, "labels as ")
+            for bad in (["a", "b"], [None, 1], [[0], [1, 2]], [0.5, 1.0])
+        ],
         ([0, 1, 0], torch.rand(3), None, r"probabilities of shape \(N, K\), got shape \(3,\)"),
         ([0, 1], torch.tensor([[0.5, 0.5], [math.nan, 0.5]]), None, "finite probabilities, got .* 1 of 2 rows.* row 1"),
     ],
-    ids=["stranger", "lengths", "too few classes", "twice", "one class", "flat", "NaN"],
+    ids=[
+        *("stranger", "lengths", "too few classes", "twice", "one class"),
+        *("a number", "a text", "a dict", "texts", "None", "uneven", "fractions"),
+        *("flat", "NaN"),
+    ],
 )
 def test_areas_of_what_does_not_fit(labels: Any, probabilities: Any, classes: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):

@@ -24,7 +24,7 @@ from mnistvae.errors import ComponentError, SettingError
 from mnistvae.networks import MLPDecoder, MLPEncoder
 from mnistvae.objectives import Terms
 from mnistvae.training import EMA, Callback, State, cosine, one_cycle
-from mnistvae.training.optimizers import make_optimizer, resolve_schedule
+from mnistvae.training.optimizers import make_optimizer, resolve_schedule, sweep
 
 SHAPE = (1, 8, 8)
 
@@ -76,6 +76,50 @@ class Steps(Callback):
         )
         if hasattr(self, "optimizer"):
             self.rates.append(self.optimizer.param_groups[0]["lr"])
+
+
+# --- what optimizers remember ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [torch.optim.Adam, functools.partial(torch.optim.SGD, momentum=0.9)])
+def test_what_has_faded_away_is_zero(make: Any) -> None:
+    weight = nn.Parameter(torch.ones(4))
+    optimizer = make([weight], lr=0.1)
+    weight.grad = torch.tensor([1.0, 1e-20, 0.0, -1.0])
+    optimizer.step()
+    state = optimizer.state[weight]
+    name = "exp_avg" if "exp_avg" in state else "momentum_buffer"
+    state[name].copy_(torch.tensor([1e-24, 1e-26, -1e-40, -1.0]))
+    sweep(optimizer)
+    assert state[name].tolist() == pytest.approx([1e-24, 0.0, 0.0, -1.0], rel=1e-6, abs=0.0)
+    if "step" in state:
+        assert float(state["step"]) == 1.0
+
+
+def test_a_run_leaves_no_denormal_numbers_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pixels that are lit in one image of the first batch only: their moments fade away."""
+
+    class Look(Callback):
+        def on_fit_end(self, state: State) -> None:
+            one = next(iter(made[-1].state.values()))["exp_avg"]
+            found.append(int(((one != 0) & (one.abs() < torch.finfo(torch.float32).tiny)).sum()))
+
+    made: list[torch.optim.Optimizer] = []
+    found: list[int] = []
+
+    def make(weights: Any, lr: float) -> torch.optim.Optimizer:
+        made.append(torch.optim.Adam(weights, lr=lr, betas=(0.7, 0.999)))
+        return made[-1]
+
+    images = data(8).images.float() / 255
+    images[1:, :, :4] = 0.0
+    sparse = ImageDataset(images)
+    steps = {"batch_size": 1, "epochs": 33, "steps": 258, "optimizer": make}
+    trainer(Look(), **steps).fit(certain(), sparse)
+    monkeypatch.setattr("mnistvae.training.run.sweep", lambda optimizer: None)
+    trainer(Look(), **steps).fit(certain(), sparse)
+    assert found[0] == 0
+    assert found[1] > 0, "or there was nothing to be swept"
 
 
 # --- optimizers -----------------------------------------------------------------------------------------------------

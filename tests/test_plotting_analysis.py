@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +14,7 @@ import torch
 from matplotlib.figure import Figure
 
 from mnistvae import plotting
-from mnistvae.errors import DataError
+from mnistvae.errors import DataError, SettingError
 from mnistvae.images import montage
 from mnistvae.plotting import (
     class_bars,
@@ -25,13 +26,18 @@ from mnistvae.plotting import (
     latent_grid,
     latent_map,
     latent_traversals,
+    loss_curves,
+    png_bytes,
     roc_curves,
+    sample_grid,
+    summary_figure,
 )
 
 POINTS = np.concatenate([np.random.default_rng(0).normal(k * 6, 1, (40, 2)) for k in range(3)])
 LABELS = np.repeat([0, 3, 7], 40)
 MEMBERS = np.array([0] * 60 + [1] * 40 + [-1] * 20)
 IMAGES = torch.rand(12, 1, 6, 4, generator=torch.Generator().manual_seed(1))
+TRAVERSED: Any = IMAGES.reshape(3, 4, 1, 6, 4)
 
 
 def offsets(figure: Figure, ax: int = 0) -> list[np.ndarray[Any, Any]]:
@@ -164,6 +170,39 @@ def test_a_confusion_matrix() -> None:
     assert [one.get_text() for one in ax.get_yticklabels()] == ["0", "1", "5"]
 
 
+def test_counts_as_a_tensor_and_shares() -> None:
+    ax = confusion_matrix(torch.tensor([[8, 2], [1, 12345678]]), torch.arange(2)).axes[0]
+    assert texts(ax.figure) == ["8", "2", "1", "12345678"]  # type: ignore[arg-type]
+    assert [one.get_text() for one in ax.get_xticklabels()] == ["0", "1"]
+    assert texts(confusion_matrix(np.array([[0.25, 0.75], [1, 0]]), ["a", "b"])) == ["0.25", "0.75", "1"]
+
+
+@pytest.mark.parametrize("letters", [5, 20, 40])
+@pytest.mark.parametrize("k", [2, 10])
+def test_long_names_of_classes_are_turned_and_whole(letters: int, k: int) -> None:
+    names = [f"{number}{'w' * (letters - 1)}" for number in range(k)]
+    figure = confusion_matrix(np.eye(k, dtype=int), names)
+    figure.draw_without_rendering()
+    ax = figure.axes[0]
+    page = figure.bbox
+    below, beside = ax.get_xticklabels(), ax.get_yticklabels()
+    boxes = [one.get_window_extent() for one in (*below, *beside, ax.xaxis.label, ax.yaxis.label)]
+    assert all(page.x0 <= box.x0 and box.x1 <= page.x1 and page.y0 <= box.y0 and box.y1 <= page.y1 for box in boxes)
+    assert [one.get_text() for one in below] == [one.get_text() for one in beside] == names
+    # Turned by 45 degrees they are parallel: what is between two of them is the way between two columns, seen askew.
+    assert {one.get_rotation() for one in below} == {45.0}
+    between = ax.transData.transform((1, 0))[0] - ax.transData.transform((0, 0))[0]
+    height = min(one.get_window_extent().height for one in beside)
+    assert between * math.sin(math.radians(45)) > height
+    rows = sorted((one.get_window_extent() for one in beside), key=lambda box: box.y0)
+    assert all(low.y1 < high.y0 for low, high in itertools.pairwise(rows))
+
+
+def test_short_names_of_classes_are_not_turned() -> None:
+    ax = confusion_matrix(np.eye(3), ["coat", "bag", 10]).axes[0]
+    assert {one.get_rotation() for one in ax.get_xticklabels()} == {0.0}
+
+
 def test_roc_curves_are_scikit_learns() -> None:
     from sklearn.metrics import roc_auc_score, roc_curve
 
@@ -190,6 +229,9 @@ def test_bars_by_class() -> None:
     assert [one.get_text() for one in ax.get_xticklabels()] == ["0", "1", "2"]
     assert legend(figure) == ["5", "10"]
     assert (ax.get_ylabel(), ax.get_title()) == ("MSE", "sizes")
+    infinite = class_bars({"all": {0: math.inf, 3: 1.0}}, "PSNR, dB").axes[0]  # of exact reconstructions
+    assert [bar.get_height() for bar in infinite.containers[0]][1:] == [1.0]  # type: ignore[attr-defined]
+    assert [one.get_text() for one in infinite.get_xticklabels()] == ["0", "3"]
     alone = class_bars({"all": {3: 1.0}}, "MSE")
     assert alone.axes[0].get_legend() is None
     assert alone.axes[0].get_title() == "all"
@@ -275,8 +317,116 @@ def test_every_figure_draws_where_it_is_told_and_leaves_matplotlib_alone(name: s
         lambda: error_examples(IMAGES, IMAGES, np.arange(12), {"a": []}),
         lambda: figure_histogram(np.array([1.0, np.nan]), "SSIM"),
         lambda: figure_histogram(np.array([]), "SSIM"),
+        lambda: figure_histogram("abc", "SSIM"),
+        lambda: figure_histogram([[1.0], [1.0, 2.0]], "SSIM"),
+        lambda: figure_histogram(None, "SSIM"),
+        *(lambda bad=bad: latent_map(bad) for bad in (None, 3, "abc", ["a"], {}, [[1.0, 2.0], [3.0]], POINTS * 1j)),
+        lambda: latent_map(np.where(POINTS > 5, np.nan, POINTS), LABELS),
+        lambda: latent_map(POINTS, [*LABELS.tolist(), 1]),
+        lambda: latent_density(POINTS, LABELS[:5]),
+        lambda: latent_density("abc", LABELS),
+        *(
+            lambda bad=bad: latent_grid(IMAGES, bad, range(3))
+            for bad in (None, 3, "abcd", [], list("abcd"), [math.nan] * 4)
+        ),
+        lambda: latent_grid(None, range(4), range(3)),
+        lambda: latent_grid(3, range(4), range(3)),
+        *(
+            lambda bad=bad: latent_traversals(TRAVERSED, bad)
+            for bad in (None, 3, "abcd", [1, 2, 3], list("abcd"), [1, 2, 3, None])
+        ),
+        lambda: latent_traversals(TRAVERSED, [1, 2, 3, math.nan]),
+        lambda: latent_traversals(None, range(4)),
+        *(
+            lambda bad=bad: cluster_map(POINTS, MEMBERS, outliers=bad)
+            for bad in ({120: "a"}, {-1: "a"}, {"x": "a"}, {1.5: "a"}, {True: "a"}, ["a"], "a", 3, np.zeros(3))
+        ),
+        lambda: cluster_map(POINTS, MEMBERS - 1),
+        lambda: cluster_map(POINTS, MEMBERS + 0.5),
+        lambda: cluster_map(POINTS, np.full(120, 5)),
+        lambda: cluster_map(POINTS, None),
+        lambda: cluster_map(POINTS, MEMBERS, centroids="ab"),
+        lambda: cluster_map(POINTS, MEMBERS, centroids=np.full((2, 2), np.nan)),
+        lambda: confusion_matrix(np.full((2, 2), np.nan), range(2)),
+        lambda: confusion_matrix(-np.eye(2), range(2)),
+        lambda: confusion_matrix([[1, 2], [3]], range(2)),
+        lambda: confusion_matrix(None, range(2)),
+        lambda: roc_curves([0, 1], np.array([[0.5, 0.5], [np.nan, 1.0]]), [0, 1]),
+        lambda: roc_curves([0, 1], np.array([[0.5, 0.5], [np.inf, 1.0]]), [0, 1]),
+        lambda: roc_curves([0, 1], np.array([0.5, 0.5]), [0, 1]),
+        lambda: roc_curves([0, 1], np.zeros((0, 2)), [0, 1]),
+        lambda: roc_curves([0, 1], "abc", [0, 1]),
+        lambda: roc_curves([0, 1, 1], np.eye(2), [0, 1]),
+        lambda: roc_curves([0, 7], np.eye(2), [0, 1]),
+        lambda: roc_curves([0, 1], np.eye(2), [1, 1]),
+        lambda: roc_curves([0, 0], np.ones((2, 1)), [0]),
+        *(lambda bad=bad: roc_curves([0, 1], np.eye(2), bad) for bad in (None, 3, "ab", ["a", "b"], [0.5, 1.0])),
+        *(
+            lambda bad=bad: class_bars(bad, "MSE")
+            for bad in ({"a": {}}, None, 3, "abc", [1.0], {"a": 3}, {"a": None}, {"a": {0: math.nan}}, {"a": {0: "x"}})
+        ),
+        lambda: class_bars({"a": {0: 1.0, "x": 2.0}}, "MSE"),
+        *(
+            lambda bad=bad: error_examples(IMAGES, IMAGES, np.arange(12), bad)
+            for bad in (
+                None,
+                3,
+                "abc",
+                [1],
+                {"a": [12]},
+                {"a": [-1]},
+                {"a": [1.5]},
+                {"a": "bc"},
+                {"a": 3},
+                {"a": [None]},
+            )
+        ),
+        lambda: error_examples(IMAGES, IMAGES, np.arange(12), {"a": torch.arange(12) > 3}),  # a mask
+        lambda: error_examples(IMAGES, IMAGES[:, :, :3], np.arange(12), {"a": [1]}),
+        lambda: error_examples(IMAGES, IMAGES, ["a"] * 12, {"a": [1]}),
+        lambda: error_examples(IMAGES, IMAGES, np.zeros((12, 2)), {"a": [1]}),
+        lambda: error_examples(None, IMAGES, np.arange(12), {"a": [1]}),
     ],
 )
 def test_what_cannot_be_drawn(bad: Callable[[], Figure]) -> None:
-    with pytest.raises(DataError):
+    with pytest.raises(DataError, match=r"expected .* got "):
+        bad()
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (lambda: latent_traversals(TRAVERSED, range(4), ["a", "b"]), "expected 3 names of rows, got 2: pass a list"),
+        (lambda: latent_traversals(TRAVERSED, range(4), list("abcd")), "expected 3 names of rows, got 4"),
+        (lambda: latent_traversals(TRAVERSED, range(4), "abc"), "expected 3 names of rows, got a str"),
+        (lambda: latent_traversals(TRAVERSED, range(4), 3), "expected 3 names of rows, got a int"),
+        *(
+            (lambda draw=draw: draw(names=["x"]), "names of axes, at least 2, got 1")
+            for draw in (
+                lambda **how: latent_map(POINTS, **how),
+                lambda **how: latent_density(POINTS, LABELS, **how),
+                lambda **how: latent_grid(IMAGES, range(4), range(3), **how),
+                lambda **how: cluster_map(POINTS, MEMBERS, **how),
+            )
+        ),
+        (lambda: latent_map(POINTS, names=None), "names of axes, at least 2, got a NoneType"),
+        (lambda: confusion_matrix(np.eye(2), None), "names of classes, at least 1, got a NoneType"),
+        (lambda: confusion_matrix(np.zeros((0, 0)), []), "names of classes, at least 1, got 0"),
+        (lambda: confusion_matrix(np.eye(2), "ab"), "names of classes, at least 1, got a str"),
+        (lambda: latent_map(POINTS, title=POINTS), "title as a text, got a ndarray"),
+        (lambda: latent_grid(IMAGES, range(4), range(3), title=POINTS), "title as a text, got a ndarray"),
+        (lambda: sample_grid(IMAGES, title=POINTS), "title as a text, got a ndarray"),
+        (lambda: figure_histogram(np.arange(9.0), "SSIM", title=POINTS), "title as a text, got a ndarray"),
+        (lambda: latent_map(POINTS, figure=3), "figure as a matplotlib Figure or SubFigure, got a int: leave it out"),
+        (lambda: png_bytes("figure"), "a matplotlib Figure, got a str"),
+        *((lambda bad=bad: sample_grid(IMAGES, columns=bad), "columns of at least 1") for bad in ("3", 2.5, 0, [3])),
+        *((lambda bad=bad: loss_curves(bad), "a history of at least one epoch") for bad in (None, 3, "abc", {}, [])),
+        (lambda: loss_curves([3]), "records with a number as 'epoch', got a int"),
+        (lambda: loss_curves([{"loss": 1.0}]), "records with a number as 'epoch', got None"),
+        (lambda: loss_curves([{"epoch": 1, "loss": "low"}]), "records with a number as 'loss', got 'low'"),
+        (lambda: summary_figure(IMAGES, IMAGES, history=3), "a history of at least one epoch, got a int"),
+    ],
+)
+def test_settings_of_figures_that_make_no_sense(bad: Callable[[], object], message: str) -> None:
+    with pytest.raises(SettingError, match=message):
         bad()

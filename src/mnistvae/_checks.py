@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
-from typing import Any, SupportsFloat
+import reprlib
+from collections.abc import Mapping, Sequence
+from typing import Any, SupportsFloat, TypeVar
 
-from mnistvae.errors import SettingError
+from mnistvae.errors import MnistvaeError, SettingError
 
-__all__ = ["MAX_SEED", "check_choice", "check_count", "check_number", "check_seed", "check_widths"]
+__all__ = [
+    "MAX_SEED",
+    "check_choice",
+    "check_count",
+    "check_indices",
+    "check_instance",
+    "check_mapping",
+    "check_number",
+    "check_numbers",
+    "check_seed",
+    "check_widths",
+    "listed",
+]
+
+_T = TypeVar("_T")
 
 #: Seeds are below 2**63, as torch's generators want them.
 MAX_SEED = 2**63 - 1
@@ -86,6 +101,101 @@ def check_number(expected: str, value: Any, low: float = 0.0, *, above: bool = F
     return number
 
 
+def check_numbers(
+    expected: str,
+    values: Any,
+    count: int | None = None,
+    fix: str | None = None,
+    error: type[MnistvaeError] = SettingError,
+) -> list[float]:
+    """``values`` as a list of finite floats, at least one.
+
+    Args:
+        expected: what the error says was wanted.
+        values: a sequence, array or tensor.
+        count: how many there have to be.
+        fix: the likely remedy.
+        error: what is raised.
+
+    Raises:
+        MnistvaeError: they are anything else; of the kind ``error``.
+    """
+    items = listed(values)
+    if not items or (count is not None and len(items) != count):
+        raise error(expected, _shortly(values, items), fix)
+    try:
+        return [check_number(expected, item, float("-inf"), above=True) for item in items]
+    except SettingError as wrong:
+        raise error(expected, f"{wrong.got} among them", fix) from None
+
+
+def check_indices(
+    expected: str, values: Any, below: int, fix: str | None = None, error: type[MnistvaeError] = SettingError
+) -> list[int]:
+    """``values`` as a list of integers from 0 to ``below`` - 1, at least one.
+
+    Args:
+        expected: what the error says was wanted.
+        values: a sequence, array or tensor; a mask is none.
+        below: how many there are to choose from.
+        fix: the likely remedy.
+        error: what is raised.
+
+    Raises:
+        MnistvaeError: they are anything else; of the kind ``error``.
+    """
+    items = listed(values)
+    if not items:
+        raise error(expected, _shortly(values, items), fix)
+    numbers = []
+    for item in items:
+        number = _integer(item)
+        if number is None or not 0 <= number < below:
+            raise error(expected, reprlib.repr(item), fix)
+        numbers.append(number)
+    return numbers
+
+
+def check_instance(
+    expected: str, value: Any, kind: type[_T], fix: str | None = None, error: type[MnistvaeError] = SettingError
+) -> _T:
+    """``value``, which must be an instance of ``kind``; ``expected`` is what the error says was wanted.
+
+    Raises:
+        MnistvaeError: it is anything else; of the kind ``error``.
+    """
+    if isinstance(value, kind):
+        return value
+    raise error(
+        expected, f"the class {value.__name__}" if isinstance(value, type) else f"a {type(value).__name__}", fix
+    )
+
+
+def check_mapping(
+    expected: str, value: Any, fix: str | None = None, error: type[MnistvaeError] = SettingError
+) -> Mapping[Any, Any]:
+    """``value``, which must be a mapping; ``expected`` is what the error says was wanted.
+
+    Raises:
+        MnistvaeError: it is anything else; of the kind ``error``.
+    """
+    if isinstance(value, Mapping):
+        return value
+    raise error(expected, f"a {type(value).__name__}", fix)
+
+
+def listed(values: Any) -> list[Any] | None:
+    """The items of a sequence, array or tensor; None for a text, a mapping, and what has no items."""
+    if hasattr(values, "tolist"):  # an array or a tensor, whose items are not Python's
+        values = values.tolist()
+    if isinstance(values, str | bytes | Mapping):
+        return None
+    try:
+        return list(values)
+    except TypeError:
+        return None
+
+
 def check_widths(name: str, widths: Sequence[int], least: int = 0) -> tuple[int, ...]:
     """``widths`` as a tuple of positive integers, at least so many of them.
 
@@ -99,6 +209,13 @@ def check_widths(name: str, widths: Sequence[int], least: int = 0) -> tuple[int,
         repr(widths),
         f"one width is written ({widths},)" if isinstance(widths, int) else "for instance (64, 32)",
     )
+
+
+def _shortly(values: Any, items: list[Any] | None) -> str:
+    """What came, in a few words."""
+    if items is None:
+        return reprlib.repr(values) if isinstance(values, str | int | float | None) else f"a {type(values).__name__}"
+    return f"{len(items)}: {reprlib.repr(items)}" if items else "none"
 
 
 def _integer(value: Any) -> int | None:

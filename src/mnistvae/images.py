@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mnistvae._checks import check_count, check_number, listed
 from mnistvae.errors import DataError, SettingError
 
 __all__ = [
@@ -133,7 +134,7 @@ def as_labels(y: Any, n: int, num_classes: int | None = None) -> Tensor:
         >>> as_labels(3, n=2)
         tensor([3, 3])
     """
-    if isinstance(y, bool) or not isinstance(y, int | np.integer | Tensor | np.ndarray | list | tuple):
+    if isinstance(y, bool) or not isinstance(y, int | np.integer | Tensor | np.ndarray | list | tuple | range):
         raise DataError("labels as integers", f"a {type(y).__name__}", "pass an int, or one integer per image")
     labels = _as_tensor(y, "labels as integers")
     if labels.is_floating_point() or labels.is_complex() or labels.dtype is torch.bool:
@@ -163,6 +164,63 @@ def count_labels(y: Labels) -> int:
     return (
         int(y.shape[0]) if isinstance(y, Tensor | np.ndarray) and y.ndim else len(y) if isinstance(y, Sequence) else 1
     )
+
+
+def as_numbers(
+    x: Any, name: str, shape: Sequence[int | None] | None, *, fix: str | None = None, finite: bool = True
+) -> NDArray[np.float64]:
+    """What holds numbers as a float64 array of a shape.
+
+    Args:
+        x: a tensor, an array, or nested sequences of numbers.
+        name: what they are, for the message.
+        shape: that they have to have, None for a length of at least 1; or None for any.
+        fix: the likely remedy of another shape.
+        finite: refuse NaN and infinity.
+
+    Raises:
+        DataError: another shape or dtype, NaN or infinity.
+    """
+    numbers = _as_tensor(x, f"{name} as numbers").detach()
+    if numbers.is_complex() or numbers.dtype is torch.bool:
+        raise DataError(f"{name} as real numbers", f"dtype {numbers.dtype}", "convert them to floats")
+    got = tuple(numbers.shape)
+    if shape is not None and not (
+        len(got) == len(shape)
+        and all(n > 0 if wanted is None else n == wanted for n, wanted in zip(got, shape, strict=True))
+    ):
+        sizes = ", ".join("N" if wanted is None else str(wanted) for wanted in shape)
+        raise DataError(f"{name} of shape ({sizes}{',' * (len(shape) == 1)})", f"shape {got}", fix)
+    if finite:
+        bad = (~numbers.isfinite()).reshape(len(numbers), math.prod(got[1:])).any(1).nonzero().flatten()
+        if len(bad):
+            where = f"NaN or infinity in {len(bad)} of {len(numbers)}, the first of them number {int(bad[0])}"
+            raise DataError(f"finite {name}", where, "find what made them, or leave them out")
+    # On the CPU first: Apple's GPUs have no double precision.
+    return numbers.cpu().double().numpy()
+
+
+def match_classes(labels: Any, classes: Any, n: int, columns: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The labels of n images, each of which is one of the classes that some columns stand for, and these classes.
+
+    Raises:
+        DataError: fewer than two classes, one twice, another number of them than of columns, or a label of none.
+    """
+    found = listed(classes)
+    wanted = f"two or more different classes, one for each of {columns} columns"
+    if found is None or len(found) != columns or columns < 2:
+        got = f"a {type(classes).__name__}" if found is None else str(found)
+        raise DataError(wanted, got, "take classes and probabilities of one classification")
+    known = as_labels(found, columns).cpu().numpy()
+    if len(np.unique(known)) < columns:
+        raise DataError(wanted, str(found), "take classes and probabilities of one classification")
+    true = as_labels(labels, n).cpu().numpy()
+    strangers = np.setdiff1d(true, known)
+    if len(strangers):
+        raise DataError(
+            f"labels that are one of the classes {known.tolist()}", f"{strangers[0]}", "pass the columns' classes"
+        )
+    return true, known
 
 
 def to_uint8(x: ArrayLike) -> Tensor:
@@ -206,7 +264,7 @@ def montage(images: ArrayLike, columns: int | None = None, *, padding: int = 1, 
     columns = grid_columns(n, columns)
     if not isinstance(padding, int) or padding < 0:
         raise SettingError("padding of at least 0 pixels", repr(padding))
-    if not 0 <= fill <= 1:
+    if check_number("fill as a grey level from 0 to 1", fill) > 1:
         raise SettingError("fill as a grey level from 0 to 1", repr(fill))
     picture: NDArray[np.uint8] = skimage.util.montage(
         np.moveaxis(pixels, 1, -1),
@@ -246,9 +304,7 @@ def grid_columns(n: int, columns: int | None) -> int:
     """
     if columns is None:
         return math.ceil(math.sqrt(n))
-    if columns < 1:
-        raise SettingError("columns of at least 1", str(columns))
-    return columns
+    return check_count("columns of at least 1", columns)
 
 
 def _as_tensor(x: Any, expected: str) -> Tensor:
@@ -259,6 +315,8 @@ def _as_tensor(x: Any, expected: str) -> Tensor:
         array = np.asarray(x)
     except ValueError:  # lists of several lengths
         raise DataError(expected, f"a {type(x).__name__} of uneven length", "give every row the same length") from None
+    except (TypeError, RuntimeError) as error:  # a list of tensors that numpy cannot read, for instance
+        raise DataError(expected, f"a {type(x).__name__}: {error}", "pass a torch tensor or a numpy array") from None
     if array.dtype.kind not in "biuf":
         raise DataError(expected, f"a numpy array of dtype {array.dtype}", "convert it to numbers")
     if not array.dtype.isnative:

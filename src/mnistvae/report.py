@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,8 +16,9 @@ from mnistvae._checks import check_choice, check_seed
 from mnistvae._component import spec_text, to_spec
 from mnistvae._files import output_folder
 from mnistvae._page import Page, as_text
+from mnistvae.analysis.embedding import umap_class
 from mnistvae.data import Binarization, ImageDataset, as_trained, going_round
-from mnistvae.errors import ComponentError, DataError
+from mnistvae.errors import ComponentError, DataError, MnistvaeError, SettingError
 from mnistvae.metrics import Classification, Evaluation, classify_codes, evaluate, roc_auc
 from mnistvae.models import VAE
 from mnistvae.plotting import png_bytes
@@ -52,7 +54,8 @@ def write_report(
     """Measure and draw everything about a model, as PNG, CSV, JSON and one self-contained page, ``report.html``.
 
     What the data or the model do not allow is left out, and the page says so: without labels there are no figures by
-    class and no classifiers, with one latent dimension there is no plane.
+    class and no classifiers, with one latent dimension there is no plane. So is the map by UMAP where umap-learn is not
+    installed, with a warning.
 
     Args:
         model: the model, on the device to compute on.
@@ -72,20 +75,29 @@ def write_report(
 
     Raises:
         DataError: data that do not fit the model, or values that are not finite.
-        SettingError: ``umap`` without umap-learn.
+        SettingError: a number of samples, a seed or a way to binarize that makes no sense.
         OutputError: the folder cannot be written.
     """
     check_seed(seed)
     check_choice("binarization", binarization, get_args(Binarization))
+    without_umap = ""
+    if umap and model.latent_dim > 2:  # said before anything else takes its time
+        try:
+            umap_class()
+        except SettingError as error:
+            without_umap = _without_umap(error)
+            warnings.warn(without_umap, stacklevel=2)
     with output_folder(folder, "", "") as target:
-        return _write(
-            _Report(model, data, target, binarization, seed, progress),
-            train,
-            history,
-            about or {},
-            num_samples,
-            umap=umap,
-        )
+        task = _Report(model, data, target, binarization, seed, progress)
+        task.without_umap = without_umap
+        return _write(task, train, history, about or {}, num_samples, umap=umap)
+
+
+def _without_umap(error: MnistvaeError) -> str:
+    """What is said in place of the map."""
+    if error.got == "none":
+        return "there is no map by UMAP, since umap-learn is not installed: pip install 'mnistvae[umap]'"
+    return f"there is no map by UMAP: {error}"
 
 
 def _write(
@@ -145,6 +157,8 @@ class _Report:
         self.labels = self.codes.labels
         self.classifier: Classification | None = None
         self.points: analysis.Embedding | None = None
+        #: Why there is no map by UMAP, though one was asked for.
+        self.without_umap = ""
         #: Numbers of the images that are embedded and clustered.
         self.chosen = torch.arange(len(self.codes))
         if len(self.codes) > _EMBEDDED:
@@ -266,13 +280,7 @@ class _Report:
         if len(codes) < 5:
             self.page.text("There are fewer than five images: too few for a map or for clusters.")
             return
-        maps: dict[str, analysis.Embedding] = {}
-        for kind in ("pca", "tsne", *(["umap"] if umap else [])):
-            if codes.latent_dim == 1:
-                break
-            maps[kind] = analysis.embed(codes.means, kind, seed=self.seed)  # type: ignore[arg-type]
-            if maps[kind].kind == "codes":
-                break
+        maps = self._maps(codes, umap=umap)
         for kind, found in maps.items():
             name = "latent_space.png" if found.kind == "codes" else f"latent_space_{kind}.png"
             figure = plotting.latent_map(found.points, codes.labels, names=found.names)
@@ -286,6 +294,24 @@ class _Report:
                 figure = plotting.latent_density(self.points.points, codes.labels, names=self.points.names)
                 self.picture("latent_space_per_digit.png", figure, "The same map, a panel for each class.")
             self._clusters(codes)
+
+    def _maps(self, codes: analysis.LatentCodes, *, umap: bool) -> dict[str, analysis.Embedding]:
+        """The codes in the plane, by each method that makes a difference."""
+        if codes.latent_dim == 1:
+            return {}
+        maps = {"pca": analysis.embed(codes.means, "pca", seed=self.seed)}
+        if maps["pca"].kind == "codes":
+            return maps
+        maps["tsne"] = analysis.embed(codes.means, "tsne", seed=self.seed)
+        if umap and not self.without_umap:
+            try:
+                maps["umap"] = analysis.embed(codes.means, "umap", seed=self.seed)
+            except MnistvaeError as error:  # one map of three, and by other people's code: the rest is worth having
+                self.without_umap = _without_umap(error)
+                warnings.warn(self.without_umap, stacklevel=2)
+        if self.without_umap:
+            self.page.text(f"{self.without_umap[0].upper()}{self.without_umap[1:]}.")
+        return maps
 
     def _clusters(self, codes: analysis.LatentCodes) -> None:
         if self.points is None:

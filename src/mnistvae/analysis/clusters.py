@@ -11,10 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mnistvae._checks import check_choice, check_count
+from mnistvae._checks import check_choice, check_count, check_instance
 from mnistvae.analysis.planes import decode_codes
 from mnistvae.errors import DataError, SettingError
 from mnistvae.images import ArrayLike, Labels, as_labels
+from mnistvae.metrics._passes import check_model
 from mnistvae.metrics.latent import as_codes
 from mnistvae.models import VAE
 
@@ -46,6 +47,9 @@ class Clusters:
     kind: str
     #: What the method was set to, by the caller or from the data.
     settings: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_members(self.members, self.centroids)
 
     @property
     def count(self) -> int:
@@ -111,7 +115,7 @@ def find_clusters(codes: ArrayLike, kind: ClusterKind = "hdbscan", **settings: A
 
     Raises:
         DataError: codes of another shape, too few of them, NaN or infinity.
-        SettingError: another kind, or settings that the method does not take.
+        SettingError: another kind, or settings that the method does not take, such as more ``min_samples`` than codes.
 
     Example:
         >>> two = torch.cat([torch.randn(50, 2), torch.randn(100, 2) + 20])
@@ -120,6 +124,10 @@ def find_clusters(codes: ArrayLike, kind: ClusterKind = "hdbscan", **settings: A
     """
     check_choice("kind", kind, get_args(ClusterKind))
     rows = as_codes(codes, least=_FEWEST).double().cpu().numpy()
+    if settings.get("min_samples") is not None or (kind == "dbscan" and "min_samples" in settings):
+        # The codes are counted with themselves, save where the knee is looked for among their neighbours.
+        most = len(rows) - (kind == "dbscan" and "eps" not in settings)
+        settings["min_samples"] = _at_most("min_samples", settings["min_samples"], most)
     if kind == "hdbscan":
         settings = {"min_cluster_size": max(_FEWEST, round(_SHARE * len(rows)))} | settings
     else:
@@ -150,7 +158,7 @@ def agreement(clusters: Clusters, labels: Labels) -> Agreement:
     """
     from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
-    classes = as_labels(labels, len(clusters.members)).cpu().numpy()
+    classes = as_labels(labels, len(_checked(clusters).members)).cpu().numpy()
     inside = clusters.members >= 0
     if not inside.any():
         raise DataError("codes that are in a cluster", "noise alone", "set the clusterer to a lower density")
@@ -168,7 +176,7 @@ def outliers(codes: ArrayLike, clusters: Clusters, n: int = 10) -> list[Outlier]
     Args:
         codes: (N, D), those that the clusters were found in.
         clusters: of these codes.
-        n: how many, at most.
+        n: how many, at most: all of them, where there are fewer codes.
 
     Returns:
         By falling distance, first those that the clusterer left out. Where there is no cluster, the distance is from
@@ -176,8 +184,10 @@ def outliers(codes: ArrayLike, clusters: Clusters, n: int = 10) -> list[Outlier]
 
     Raises:
         DataError: codes other than those of the clusters.
+        SettingError: an n below 1.
     """
     n = check_count("n as an integer of at least 1", n)
+    _checked(clusters)
     rows = as_codes(codes).double().cpu().numpy()
     if len(rows) != len(clusters.members) or (clusters.count and rows.shape[1] != clusters.centroids.shape[1]):
         raise DataError(
@@ -208,8 +218,9 @@ def decode_centroids(model: VAE, codes: ArrayLike, clusters: Clusters, labels: L
     Raises:
         DataError: codes of another model or number, or no labels for a conditional model.
     """
+    check_model(model)
     rows = as_codes(codes)
-    if len(rows) != len(clusters.members):
+    if len(rows) != len(_checked(clusters).members):
         raise DataError(f"{len(clusters.members)} codes", str(len(rows)), "pass those that the clusters are of")
     if not clusters.count:
         return torch.zeros(0, *model.image_shape)
@@ -222,6 +233,38 @@ def decode_centroids(model: VAE, codes: ArrayLike, clusters: Clusters, labels: L
         classes = as_labels(labels, len(rows))
         y = [int(classes[members == k].mode().values) for k in range(clusters.count)]
     return decode_codes(model, centroids, y)
+
+
+def _checked(clusters: Clusters) -> Clusters:
+    return check_instance("clusters, as find_clusters gives them", clusters, Clusters, error=DataError)
+
+
+def _check_members(members: NDArray[np.int64], centroids: NDArray[np.float64]) -> None:
+    for name, array, kinds, ndim in (("members", members, "iu", 1), ("centroids", centroids, "iuf", 2)):
+        if not isinstance(array, np.ndarray) or array.ndim != ndim or array.dtype.kind not in kinds:
+            got = f"shape {array.shape}, dtype {array.dtype}" if isinstance(array, np.ndarray) else type(array).__name__
+            form = "integers (N,)" if ndim == 1 else "numbers (K, D)"
+            raise DataError(f"{name} as a numpy array of {form}", got, "find_clusters gives them")
+    if not len(members):
+        raise DataError("members of at least one code", "none", "find_clusters gives them")
+    count = len(centroids)
+    low, high = int(members.min()), int(members.max())
+    if low < -1 or high >= count:
+        raise DataError(
+            f"members from -1, noise, to {count - 1}, the last centroid's",
+            str(low if low < -1 else high),
+            "pass a centroid for each cluster",
+        )
+
+
+def _at_most(name: str, value: Any, most: int) -> int:
+    """A setting that counts codes."""
+    number = check_count(f"{name} as an integer from 1 to {most}, as there are codes", value)
+    if number > most:
+        raise SettingError(
+            f"{name} of at most {most}, as there are codes", str(number), "pass more codes, or a smaller one"
+        )
+    return number
 
 
 def _clusterer(kind: str, settings: dict[str, Any]) -> Any:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mnistvae._checks import check_count
+from mnistvae._checks import check_count, check_instance
 from mnistvae.data import ImageDataset
 from mnistvae.errors import DataError
-from mnistvae.metrics._passes import posteriors
+from mnistvae.metrics._passes import check_dataset, posteriors
 from mnistvae.models import VAE
 
 __all__ = ["LatentCodes", "encode_dataset"]
@@ -34,6 +34,9 @@ class LatentCodes:
     split: str = "all"
 
     def __post_init__(self) -> None:
+        for name, value in (("means", self.means), ("standard deviations", self.deviations), ("labels", self.labels)):
+            if value is not None or name != "labels":
+                check_instance(f"{name} as a torch tensor", value, Tensor, "encode_dataset gives them", DataError)
         if self.means.ndim != 2 or self.means.shape != self.deviations.shape:
             raise DataError(
                 "means and standard deviations of one shape (N, latent_dim)",
@@ -87,7 +90,7 @@ def encode_dataset(model: VAE, data: ImageDataset, *, batch_size: int = 1024, pr
     from tqdm import tqdm
 
     batch_size = check_count("batch_size as an integer of at least 1", batch_size)
-    with tqdm(total=len(data), desc="encode", unit="image", leave=False, disable=not progress) as bar:
+    with tqdm(total=len(check_dataset(data)), desc="encode", unit="image", leave=False, disable=not progress) as bar:
         found = posteriors(model, data, batch_size, bar.update)
     means = torch.cat([posterior.mean for posterior in found]).cpu()
     deviations = torch.cat([posterior.variance.sqrt() for posterior in found]).cpu()

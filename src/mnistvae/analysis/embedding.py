@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnistvae._checks import check_choice, check_count, check_seed
-from mnistvae.errors import DataError, SettingError
+from mnistvae.errors import DataError, MnistvaeError, SettingError
 from mnistvae.images import ArrayLike
 from mnistvae.metrics.latent import as_codes
 
@@ -19,6 +19,8 @@ __all__ = ["Embedding", "EmbeddingKind", "embed"]
 
 EmbeddingKind: TypeAlias = Literal["pca", "tsne", "umap"]
 _AXES = {"pca": "principal axis", "tsne": "t-SNE", "umap": "UMAP"}
+#: The largest number whose square UMAP, which computes in single precision, can still add up.
+_LARGEST = 1e15
 
 
 @dataclass(frozen=True)
@@ -58,9 +60,9 @@ def embed(
         settings: of scikit-learn's ``PCA`` or ``TSNE``, or of ``umap.UMAP``, under their own names.
 
     Raises:
-        DataError: codes of another shape, too few of them, NaN or infinity.
-        SettingError: another kind, settings that it does not take, a perplexity that is too large for the number of
-            codes, or umap-learn is not installed.
+        DataError: codes of another shape, too few of them, NaN or infinity; for UMAP also numbers above 1e15.
+        SettingError: another kind, settings that it does not take, a perplexity or a number of neighbours that is too
+            large for the number of codes, or umap-learn is not installed.
 
     Example:
         >>> embed(torch.randn(100, 10), "pca").points.shape
@@ -77,8 +79,11 @@ def embed(
     methods: dict[str, Callable[..., Embedding]] = {"pca": _pca, "tsne": _tsne, "umap": _umap}
     try:
         return methods[kind](rows, dimensions, seed % 2**32, settings)
-    except TypeError as error:
-        raise SettingError(f"settings of {kind}", str(error), "see scikit-learn's documentation, or umap's") from error
+    except (MnistvaeError, MemoryError):
+        raise
+    except Exception as error:  # of wrong settings the methods, and what compiles them, may say anything
+        said = " ".join(str(error).split())[:200] or type(error).__name__
+        raise SettingError(f"settings of {kind}", said, "see scikit-learn's documentation, or umap's") from error
 
 
 def _numbered(name: str, dimensions: int) -> tuple[str, ...]:
@@ -117,26 +122,45 @@ def _tsne(rows: NDArray[np.float64], dimensions: int, seed: int, settings: dict[
     )
 
 
-def _umap(rows: NDArray[np.float64], dimensions: int, seed: int, settings: dict[str, Any]) -> Embedding:
+def umap_class() -> Any:
+    """``umap.UMAP``.
+
+    Raises:
+        SettingError: umap-learn is not installed, or cannot be imported.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # umap's own imports warn
             from umap import UMAP
     except ImportError as error:
+        absent = isinstance(error, ModuleNotFoundError) and error.name == "umap"
         raise SettingError(
-            "umap-learn for an embedding by UMAP", "none", "pip install 'mnistvae[umap]', or take pca or tsne"
+            "umap-learn for an embedding by UMAP",
+            "none" if absent else " ".join(str(error).split())[:200],
+            "pip install 'mnistvae[umap]', or take pca or tsne",
         ) from error
+    return UMAP
+
+
+def _umap(rows: NDArray[np.float64], dimensions: int, seed: int, settings: dict[str, Any]) -> Embedding:
+    method = umap_class()
     usual: dict[str, Any] = {"min_dist": 0.1, "n_neighbors": min(15, len(rows) - 1)}
+    if len(rows) <= dimensions + 1:
+        usual["init"] = "random"  # the spectral one takes more codes
     settings = usual | settings
-    if not 2 <= settings["n_neighbors"] < len(rows):
-        raise SettingError(
-            f"n_neighbors from 2 to {len(rows) - 1}",
-            str(settings["n_neighbors"]),
-            "pass more codes, or fewer neighbours",
-        )
+    wanted, neighbours = f"n_neighbors from 2 to {len(rows) - 1}", settings["n_neighbors"]
+    if check_count(wanted, neighbours, 2) >= len(rows):
+        raise SettingError(wanted, str(neighbours), "pass more codes, or fewer neighbours")
+    largest = float(np.abs(rows).max())
+    if largest > _LARGEST:
+        raise DataError(f"codes of at most {_LARGEST:g}", f"{largest:g}", "look at the encoder, or take pca")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # one thread, since a seed is given: that is what is wanted
-        points = UMAP(n_components=dimensions, random_state=seed, **settings).fit_transform(rows)
+        warnings.simplefilter("ignore")  # of few codes, of parts far from each other: its picture is all there is
+        # One thread: with more, the seed would not be enough.
+        fitted = method(**{"n_components": dimensions, "random_state": seed, "n_jobs": 1} | settings)
+        points = np.asarray(fitted.fit_transform(rows), dtype=np.float64)
+    if points.shape != (len(rows), dimensions):
+        raise SettingError(f"settings of umap that give {dimensions} numbers for each code", f"shape {points.shape}")
     if not np.isfinite(points).all():
         raise DataError("codes that UMAP can place", "points at infinity", "pass more codes, or take tsne")
-    return Embedding(np.asarray(points, dtype=np.float64), "umap", _numbered(_AXES["umap"], dimensions), settings)
+    return Embedding(points, "umap", _numbered(_AXES["umap"], dimensions), settings)

@@ -11,10 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mnistvae._checks import check_choice, check_count
+from mnistvae._checks import check_choice, check_count, check_indices, check_numbers
 from mnistvae._modes import evaluating
 from mnistvae.errors import DataError, SettingError
-from mnistvae.images import ArrayLike, Labels
+from mnistvae.images import ArrayLike, Labels, _as_tensor
+from mnistvae.metrics._passes import check_model
 from mnistvae.metrics.latent import as_codes
 from mnistvae.models import VAE
 
@@ -46,13 +47,21 @@ def decode_codes(model: VAE, codes: ArrayLike, labels: Labels | None = None) -> 
         codes: (N, latent_dim).
         labels: for a conditional model.
 
+    Raises:
+        DataError: codes that do not fit the model, NaN, infinity, or codes so large that the model cannot decode them.
+
     Example:
         >>> decode_codes(mv.VAE(latent_dim=2), torch.tensor([[0.5, -1.0]])).shape  # the digit at (0.5, -1)
         torch.Size([1, 1, 28, 28])
     """
-    rows = as_codes(codes).to(model.device, model.dtype)
+    exact = as_codes(codes)
+    rows = exact.to(check_model(model).device, model.dtype)
+    most = torch.finfo(model.dtype).max
+    _check_rows(rows, exact, f"codes of at most {most:.2g}, the largest number in {model.dtype}")
     with evaluating(model):
-        return model.decode(rows, labels).mean.clamp(0, 1).cpu()
+        images = model.decode(rows, labels).mean.clamp(0, 1).cpu()
+    _check_rows(images, exact, "codes that the model can decode")
+    return images
 
 
 def latent_plane(
@@ -83,10 +92,10 @@ def latent_plane(
     """
     n = check_count("n as an integer of at least 1", n)
     check_choice("by", by, ("value", "quantile"))
-    if model.latent_dim < 2:
+    if check_model(model).latent_dim < 2:
         raise SettingError("a model of at least two latent dimensions", "one of 1", "traverse(model, ...) draws a line")
-    left, right, bottom, top = (float(edge) for edge in box)
     fix = "such as (-2, 2, -2, 2)" if by == "value" else "quantiles are between 0 and 1: (0.05, 0.95, 0.05, 0.95)"
+    left, right, bottom, top = check_numbers("a box (left, right, bottom, top) of four numbers", box, 4, fix)
     inside = by == "value" or (0 < left < 1 and 0 < right < 1 and 0 < bottom < 1 and 0 < top < 1)
     if not (left < right and bottom < top and inside):
         raise SettingError("a box (left, right, bottom, top), each side of some length", repr(box), fix)
@@ -123,7 +132,7 @@ def interpolate_codes(a: ArrayLike, b: ArrayLike, steps: int = 8, kind: Path = "
 
     Raises:
         SettingError: fewer than two steps, or another kind.
-        DataError: codes of two shapes.
+        DataError: codes of two shapes, or that are no finite numbers.
 
     Example:
         >>> interpolate_codes(torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0]), 3, "spherical")[1]
@@ -131,12 +140,19 @@ def interpolate_codes(a: ArrayLike, b: ArrayLike, steps: int = 8, kind: Path = "
     """
     steps = check_count("at least 2 steps", steps, least=2, fix="the ends count as two")
     check_choice("kind", kind, ("straight", "spherical"))
-    start, end = (torch.as_tensor(code) for code in (a, b))
+    start, end = _real(a), _real(b)
     single = start.ndim == 1
-    if start.shape != end.shape or start.ndim not in {1, 2}:
-        raise DataError("two codes of one shape", f"{tuple(start.shape)} and {tuple(end.shape)}")
+    if start.shape != end.shape or start.ndim not in {1, 2} or 0 in start.shape:
+        raise DataError(
+            "two codes of one shape, (latent_dim,) or (B, latent_dim)",
+            f"{tuple(start.shape)} and {tuple(end.shape)}",
+            "pass one code and another, or as many of each",
+        )
+    end = end.to(start.device)
+    dtype = torch.result_type(start, end)
+    start, end = start.to(dtype), end.to(dtype)
     start, end = (code[None] if single else code for code in (start, end))
-    t = torch.linspace(0, 1, steps, dtype=start.dtype)[:, None]
+    t = torch.linspace(0, 1, steps, dtype=dtype, device=start.device)[:, None]
     start, end = start[:, None], end[:, None]
     if kind == "straight":
         way = torch.lerp(start, end, t)
@@ -172,19 +188,42 @@ def traverse(
 
     Raises:
         SettingError: dimensions that the code does not have, or no values.
+        DataError: another code, or one so large that the model cannot decode it.
     """
-    base = torch.as_tensor(code).double()
+    check_model(model)
+    base = _real(code).double()
     if base.shape != (model.latent_dim,):
         raise DataError(f"a code of {model.latent_dim} dimensions", f"shape {tuple(base.shape)}")
-    chosen = list(range(model.latent_dim) if dimensions is None else dimensions)
-    if len(values) == 0 or not chosen or any(not 0 <= one < model.latent_dim for one in chosen):
-        raise SettingError(f"dimensions from 0 to {model.latent_dim - 1}, and values", f"{chosen} and {list(values)}")
-    codes = base.repeat(len(chosen), len(values), 1)
+    expected = f"dimensions from 0 to {model.latent_dim - 1}, at least one"
+    chosen = check_indices(
+        expected, range(model.latent_dim) if dimensions is None else dimensions, model.latent_dim, "such as [0, 1]"
+    )
+    numbers = check_numbers("values that are finite numbers, at least one", values, fix="such as (-2, 0, 2)")
+    codes = base.repeat(len(chosen), len(numbers), 1)
     for row, dimension in enumerate(chosen):
-        codes[row, :, dimension] = torch.as_tensor(values, dtype=torch.float64)
+        codes[row, :, dimension] = torch.tensor(numbers, dtype=torch.float64)
     flat = codes.reshape(-1, model.latent_dim)
     images = decode_codes(model, flat, None if label is None else [label] * len(flat))
-    return images.reshape(len(chosen), len(values), *model.image_shape)
+    return images.reshape(len(chosen), len(numbers), *model.image_shape)
+
+
+def _real(code: ArrayLike) -> Tensor:
+    """A code, or several, as a tensor of finite numbers with a floating dtype."""
+    numbers = _as_tensor(code, "codes as numbers")
+    if numbers.is_complex() or numbers.dtype is torch.bool:
+        raise DataError("codes as real numbers", f"dtype {numbers.dtype}", "convert them to floats")
+    if not bool(numbers.isfinite().all()):
+        raise DataError("finite codes", "NaN or infinity", "look at the images, or at the encoder")
+    return numbers if numbers.is_floating_point() else numbers.to(torch.get_default_dtype())
+
+
+def _check_rows(rows: Tensor, codes: Tensor, expected: str) -> None:
+    """Refuses rows that are not finite, which the codes they were made of were."""
+    bad = (~rows.flatten(1).isfinite().all(1)).nonzero()[:, 0].tolist()
+    if bad:
+        largest = float(codes[bad[0]].abs().max())
+        got = f"NaN or infinity from {len(bad)} of {len(rows)}, the first of them row {bad[0]}, of up to {largest:.3g}"
+        raise DataError(expected, got, "the prior's codes are seldom beyond 4")
 
 
 def _axes(
@@ -194,7 +233,7 @@ def _axes(
     rows = None if codes is None else as_codes(codes, least=2).double().cpu().numpy()
     if rows is not None and rows.shape[1] != model.latent_dim:
         raise DataError(f"codes of {model.latent_dim} dimensions", str(rows.shape[1]), "encode images with this model")
-    if axes == "principal":
+    if isinstance(axes, str) and axes == "principal":
         if rows is None:
             raise SettingError("codes for principal axes", "none", "pass codes=encode_dataset(...).means")
         _, singular, directions = np.linalg.svd(rows - rows.mean(0), full_matrices=False)
@@ -206,9 +245,12 @@ def _axes(
             second,
             ("principal axis 1, standard deviations", "principal axis 2, standard deviations"),
         )
-    if isinstance(axes, str) or len(set(axes)) != 2 or any(not 0 <= axis < model.latent_dim for axis in axes):
-        raise SettingError(f"two latent dimensions from 0 to {model.latent_dim - 1}, or 'principal'", repr(axes))
+    expected = f"two latent dimensions from 0 to {model.latent_dim - 1}, or 'principal'"
+    chosen = check_indices(expected, axes, model.latent_dim, "such as (0, 1)")
+    if len(chosen) != 2 or chosen[0] == chosen[1]:
+        raise SettingError(expected, str(chosen), "such as (0, 1)")
+    across, up = chosen
     origin = np.zeros(model.latent_dim) if rows is None else rows.mean(0)
-    origin[list(axes)] = 0
+    origin[chosen] = 0
     unit = np.eye(model.latent_dim)
-    return origin, unit[axes[0]], unit[axes[1]], (f"latent dimension {axes[0]}", f"latent dimension {axes[1]}")
+    return origin, unit[across], unit[up], (f"latent dimension {across}", f"latent dimension {up}")

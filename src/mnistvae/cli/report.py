@@ -16,7 +16,7 @@ __all__ = ["report"]
 @model_argument
 @data_options("the one it was trained on")
 @click.option("--num-samples", type=int, default=50, show_default=True, help="Importance samples of the likelihood.")
-@click.option("--umap", is_flag=True, help="Also embed the codes by UMAP (extra [umap]).")
+@click.option("--umap", is_flag=True, help="Also embed the codes by UMAP, if it is installed (extra [umap]).")
 @click.option("--limit", type=int, metavar="N", help="Only the first N test images.")
 @out_option("Where the files go.  [default: report-TIME beside the model]")
 @seed_option

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, MultivariateNormal
 
-from mnistvae._checks import check_choice, check_count, check_seed
+from mnistvae._checks import check_choice, check_count, check_seed, listed
 from mnistvae._products import fast_products
 from mnistvae._version import __version__
 from mnistvae.data import Batches, Binarization, ImageDataset, as_dataset, as_trained
 from mnistvae.distributions import DiagonalNormal, kl_by_dimension
-from mnistvae.errors import ComponentError, DataError
+from mnistvae.errors import ComponentError, DataError, SettingError
 from mnistvae.images import ArrayLike
-from mnistvae.metrics._passes import Done, measuring, posteriors, reconstructions
+from mnistvae.metrics._passes import Done, check_dataset, check_model, measuring, posteriors, reconstructions
 from mnistvae.metrics.classification import Kind, classify_codes
 from mnistvae.metrics.digits import DIGIT_SHAPE, classify
 from mnistvae.metrics.evaluation import Direction, Evaluation, Figure
@@ -103,8 +103,14 @@ def evaluate(
         >>> found.names()
         ['mse', 'mae', 'psnr', 'ssim']
     """
-    for group in include:
+    check_model(model)
+    groups = listed(include)
+    if groups is None:
+        raise SettingError(f"include as a list of {', '.join(GROUPS)}", repr(include), "such as ['latent']")
+    for group in groups:
         check_choice("include", group, GROUPS)
+    if train is not None:
+        check_dataset(train)
     check_seed(seed)
     check_choice("binarization", binarization, get_args(Binarization))
     check_count("batch_size as an integer of at least 1", batch_size)
@@ -122,7 +128,7 @@ def evaluate(
         "generation": task.generation,
     }
     for group in GROUPS:
-        if group in include:
+        if group in groups:
             todo[group]()
     return task.result()
 

@@ -10,14 +10,15 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from mnistvae._checks import check_instance
 from mnistvae._modes import evaluating
 from mnistvae._products import fast_products
 from mnistvae._random import seeded
 from mnistvae.data import Batches, ImageDataset
-from mnistvae.errors import DataError
+from mnistvae.errors import ComponentError, DataError
 from mnistvae.models import VAE
 
-__all__ = ["Done", "batches", "measuring", "posteriors", "reconstructions"]
+__all__ = ["Done", "batches", "check_dataset", "check_model", "measuring", "posteriors", "reconstructions"]
 
 #: Called with the number of images that were done.
 Done: TypeAlias = Callable[[int], object]
@@ -27,10 +28,28 @@ def nothing(_: int) -> None:
     """Nobody is told."""
 
 
+def check_model(model: VAE) -> VAE:
+    """``model`` itself.
+
+    Raises:
+        ComponentError: it is none.
+    """
+    return check_instance("a mnistvae model", model, VAE, "pass an instance of VAE", ComponentError)
+
+
+def check_dataset(data: ImageDataset) -> ImageDataset:
+    """``data`` themselves.
+
+    Raises:
+        DataError: they are no ImageDataset.
+    """
+    return check_instance("an ImageDataset", data, ImageDataset, "wrap them: ImageDataset(images, labels)", DataError)
+
+
 @contextmanager
 def measuring(model: VAE, seed: int | None = None) -> Iterator[None]:
     """A block without gradients, in evaluation mode, under a seed, with the fastest products."""
-    with torch.no_grad(), evaluating(model), seeded(seed, model.device), fast_products(model.device):
+    with torch.no_grad(), evaluating(check_model(model)), seeded(seed, model.device), fast_products(model.device):
         yield
 
 
@@ -42,6 +61,7 @@ def batches(
     Raises:
         DataError: no labels for a conditional model.
     """
+    check_dataset(data)
     if model.num_classes is not None and data.labels is None:
         raise DataError(
             "labels for a conditional model", f"{data.name} without labels", "pass an ImageDataset with them"

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from mnistvae._checks import check_choice, check_seed
 from mnistvae.errors import DataError, SettingError
-from mnistvae.images import ArrayLike, Labels, as_labels
+from mnistvae.images import ArrayLike, Labels, as_labels, match_classes
 from mnistvae.metrics.latent import as_codes
 
 __all__ = ["Classification", "Kind", "RocAuc", "classify_codes", "roc_auc"]
@@ -110,10 +110,11 @@ def classify_codes(
             "pass more codes, or a smaller n_neighbors",
         )
     fitted = _fitted(classifier, train, known)
-    predicted = fitted.predict(test)
     classes = np.union1d(known, true)
     probabilities = np.zeros((len(test), len(classes)))
-    probabilities[:, np.searchsorted(classes, fitted.classes_)] = fitted.predict_proba(test)
+    with _its_settings(classifier):
+        predicted = fitted.predict(test)
+        probabilities[:, np.searchsorted(classes, fitted.classes_)] = fitted.predict_proba(test)
     return _judged(true, predicted, probabilities, classes)
 
 
@@ -141,19 +142,8 @@ def roc_auc(labels: Labels, probabilities: ArrayLike, classes: ArrayLike | Seque
     from sklearn.metrics import roc_auc_score
 
     scores = _numbers(probabilities, "probabilities", "K")
-    columns = np.arange(scores.shape[1]) if classes is None else torch.as_tensor(classes).cpu().numpy()
-    if columns.shape != (scores.shape[1],) or len(columns) < 2 or len(np.unique(columns)) < len(columns):
-        raise DataError(
-            f"two or more different classes, one for each of {scores.shape[1]} columns",
-            f"{columns.tolist()}",
-            "take classes and probabilities of one classification",
-        )
-    true = as_labels(labels, len(scores)).cpu().numpy()
-    strangers = np.setdiff1d(true, columns)
-    if len(strangers):
-        raise DataError(
-            f"labels that are one of the classes {columns.tolist()}", f"{strangers[0]}", "pass the columns' classes"
-        )
+    k = scores.shape[1]
+    true, columns = match_classes(labels, range(k) if classes is None else classes, len(scores), k)
     decisions = true[:, None] == columns
     by_class = {
         int(label): float(roc_auc_score(held, score)) if 0 < held.sum() < len(held) else float("nan")
@@ -202,10 +192,8 @@ def _fitted(classifier: Any, codes: NDArray[np.float64], labels: NDArray[np.int6
     model = make_pipeline(StandardScaler(), classifier) if iterates else classifier
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        try:
+        with _its_settings(classifier):
             model.fit(codes, labels)
-        except (TypeError, ValueError) as error:  # the data are known to be good
-            raise SettingError(f"settings that {type(classifier).__name__} can use", str(error)) from error
     for warning in caught:
         if issubclass(warning.category, ConvergenceWarning):
             warnings.warn(
@@ -216,6 +204,17 @@ def _fitted(classifier: Any, codes: NDArray[np.float64], labels: NDArray[np.int6
         else:
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     return model
+
+
+@contextmanager
+def _its_settings(classifier: Any) -> Iterator[None]:
+    """A block in which scikit-learn's complaints are of settings, since the data are known to be good."""
+    try:
+        yield
+    except (TypeError, ValueError, RuntimeError, LookupError, ArithmeticError) as error:
+        raise SettingError(
+            f"settings that {type(classifier).__name__} can use", str(error), "see scikit-learn's"
+        ) from error
 
 
 def _judged(

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from mnistvae._checks import check_count
 from mnistvae._tensorfile import Kind, read_tensors
-from mnistvae.errors import DataError
+from mnistvae.errors import DataError, SettingError
 from mnistvae.images import ArrayLike, ImageShape, as_images, check_range
 
 __all__ = ["DIGIT_SHAPE", "DigitClassifier", "classify", "digit_classifier"]
@@ -91,6 +91,7 @@ def digit_classifier(device: torch.device | str = "cpu") -> DigitClassifier:
 
     Raises:
         FileFormatError: the file that ships with the package is missing or damaged.
+        SettingError: a device that this machine does not have.
 
     Example:
         >>> digits = mv.load_dataset("mnist-mini", "test")
@@ -99,7 +100,7 @@ def digit_classifier(device: torch.device | str = "cpu") -> DigitClassifier:
     """
     # A module made under inference_mode could never pass on a gradient.
     with torch.inference_mode(mode=False):
-        return copy.deepcopy(_shipped(_exact(device)))
+        return copy.deepcopy(_shipped(exact_device(device)))
 
 
 def classify(
@@ -117,7 +118,7 @@ def classify(
 
     Raises:
         DataError: images of another size, none at all, pixels that are not finite, or outside [0, 1].
-        SettingError: a batch size below 1.
+        SettingError: a batch size below 1, or a device that this machine does not have.
 
     Example:
         >>> digits = mv.load_dataset("mnist-mini", "test")
@@ -130,7 +131,7 @@ def classify(
     _check_finite(images, size)
     if device is None:
         device = images.device if isinstance(images, Tensor) else "cpu"
-    classifier = _shipped(_exact(device))
+    classifier = _shipped(exact_device(device))
     with torch.no_grad():
         features = torch.cat([classifier.features(check_range(batch).to(device)) for batch in _batches(images, size)])
         return features, classifier.head(features)
@@ -148,9 +149,13 @@ def _shipped(device: torch.device) -> DigitClassifier:
     return classifier.to(memory_format=torch.channels_last).to(device)  # a CPU is quicker with this order
 
 
-def _exact(device: torch.device | str) -> torch.device:
+def exact_device(device: torch.device | str) -> torch.device:
     """``device`` with its number: plain "cuda" means another device once the current one changes."""
-    return torch.empty(0, device=device).device
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, TypeError, AssertionError, ImportError) as error:  # AssertionError: torch without CUDA
+        reason = (str(error).splitlines() or [""])[0]
+        raise SettingError("a device of this machine", f"{str(device)!r} ({reason})", "use cpu") from error
 
 
 def _batches(images: ArrayLike, size: int) -> Iterator[Tensor]:

@@ -8,12 +8,13 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, SupportsFloat, TypeAlias
 
+from mnistvae._checks import check_choice, check_instance
 from mnistvae._files import write_atomically
-from mnistvae.errors import DataError, FileFormatError
+from mnistvae.errors import DataError, FileFormatError, SettingError
 
 __all__ = ["Evaluation", "Figure", "compare"]
 
@@ -26,6 +27,9 @@ _VERSION = 1
 @dataclass(frozen=True)
 class Figure:
     """One figure with what it takes to read it.
+
+    Raises:
+        SettingError: a better side, a value or a text of another kind.
 
     Example:
         >>> a = Figure("nll", 86.8, "nats", "lower", tag="binarized-dynamic")
@@ -49,12 +53,23 @@ class Figure:
     tag: str = ""
     standard_error: float | None = None
 
+    def __post_init__(self) -> None:
+        check_choice("better", self.better, tuple(_ARROWS))
+        for name in ("name", "unit", "protocol", "tag"):
+            check_instance(f"{name} as a text", getattr(self, name), str)
+        for name in ("value", "standard_error"):
+            number = getattr(self, name)
+            absent = number is None and name == "standard_error"
+            if not absent and (not isinstance(number, SupportsFloat) or isinstance(number, bool)):
+                raise SettingError(f"{name} as a number", repr(number))
+
     def better_than(self, other: Figure) -> bool:
         """Whether this figure is the better one.
 
         Raises:
             DataError: they are not figures of one kind, or their tags differ.
         """
+        check_instance("a Figure to compare with", other, Figure, "evaluation.figure(name)", DataError)
         if (self.name, self.unit) != (other.name, other.unit):
             raise DataError(f"another {self.name}", f"{other.name}", "compare figures of one name")
         if self.tag != other.tag:
@@ -159,18 +174,14 @@ class Evaluation:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
             if content["format"] != "mnistvae-evaluation" or content["format_version"] > _VERSION:
                 raise ValueError(f"{content['format']} of version {content['format_version']}")  # noqa: TRY301
-            figures = [
-                Figure(**{**figure, "value": float(figure["value"]), "standard_error": _number(figure)})
-                for figure in content["figures"]
-            ]
             return cls(
-                tuple(figures),
-                tuple({name: float(value) for name, value in row.items()} for row in content["by_class"]),
+                tuple(_figure(figure) for figure in content["figures"]),
+                tuple(_row(row, content["by_class"][0]) for row in content["by_class"]),
                 {name: [float(value) for value in values] for name, values in content["by_dimension"].items()},
-                content["protocol"],
-                content["left_out"],
+                dict(content["protocol"].items()),
+                {name: check_instance("a reason", reason, str) for name, reason in content["left_out"].items()},
             )
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
             raise FileFormatError(
                 f"{path}, written by Evaluation.to_json", f"{type(error).__name__}: {error}", "evaluate the model again"
             ) from error
@@ -252,6 +263,16 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _number(figure: Mapping[str, Any]) -> float | None:
-    error = figure["standard_error"]
-    return None if error is None else float(error)
+def _figure(content: Mapping[str, Any]) -> Figure:
+    """A figure as :func:`_plain` left it: all that it holds, and nothing else."""
+    error = content["standard_error"]
+    known = {one.name: content[one.name] for one in fields(Figure)}
+    numbers = {"value": float(content["value"]), "standard_error": None if error is None else float(error)}
+    return Figure(**{**content, **known, **numbers})
+
+
+def _row(content: Mapping[str, Any], first: Mapping[str, Any]) -> dict[str, float]:
+    """A line of the table of the classes, which has the columns of the first."""
+    if list(content) != list(first) or not {"class", "images"} <= set(content):
+        raise ValueError(f"a class with {', '.join(content)}")
+    return {name: float(value) for name, value in content.items()}

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from mnistvae._checks import check_count
 from mnistvae.errors import DataError
 from mnistvae.images import ArrayLike, as_pixels
+from mnistvae.metrics.digits import exact_device
 
 if TYPE_CHECKING:
     from torchvision.models import Inception3
@@ -40,9 +41,11 @@ def inception_features(
 
     Raises:
         DataError: other images, or no weights: they are not in torch's cache and cannot be downloaded.
+        SettingError: a batch size below 1, or a device that this machine does not have.
     """
     batch_size = check_count("batch_size as an integer of at least 1", batch_size)
     pixels = torch.as_tensor(as_pixels(images))
+    device = exact_device(device)
     network = _network().to(device)
     mean, deviation = (torch.tensor(values, device=device).reshape(3, 1, 1) for values in (_MEAN, _DEVIATION))
     features, logits = [], []

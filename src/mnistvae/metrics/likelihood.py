@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mnistvae._checks import check_count, check_seed
+from mnistvae._checks import check_count, check_number, check_seed
 from mnistvae.data import ImageDataset
 from mnistvae.errors import DataError
 from mnistvae.images import ImageShape, check_image_shape
@@ -183,10 +183,14 @@ def bits_per_dimension(nats: float, image_shape: ImageShape) -> float:
     For densities on [0, 1] this is relative to that interval, so it may be negative; add 8 to compare with
     models of 256 grey levels, whose data were dequantized.
 
+    Raises:
+        SettingError: nats that are no finite number, or a shape that is not (C, H, W).
+
     Example:
         >>> round(bits_per_dimension(784 * 0.6931, (1, 28, 28)), 2)
         1.0
     """
+    nats = check_number("nats as a finite number", nats, -math.inf, above=True, fix="pass the mean over the images")
     return nats / (math.prod(check_image_shape(image_shape)) * math.log(2))
 
 

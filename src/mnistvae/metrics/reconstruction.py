@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mnistvae._checks import check_number
 from mnistvae.errors import DataError, SettingError
-from mnistvae.images import ArrayLike, ImageShape, Labels, as_images, as_labels
+from mnistvae.images import ArrayLike, ImageShape, Labels, _as_tensor, as_images, as_labels
 
 __all__ = ["ClassMean", "by_class", "mae", "mse", "psnr", "ssim"]
 
@@ -170,8 +170,10 @@ def by_class(values: ArrayLike, labels: Labels) -> dict[int, ClassMean]:
         >>> by_class(torch.tensor([1.0, 2.0, 4.0]), [7, 3, 7])
         {3: ClassMean(mean=2.0, images=1), 7: ClassMean(mean=2.5, images=2)}
     """
-    figures = values if isinstance(values, Tensor) else torch.from_numpy(np.array(values, dtype=np.float64))
-    figures = figures.detach().to("cpu", torch.float64)
+    figures = _as_tensor(values, "values as numbers").detach()
+    if figures.is_complex():
+        raise DataError("values as real numbers", f"dtype {figures.dtype}", "pass what psnr or ssim gave")
+    figures = figures.cpu().double()
     if figures.ndim != 1:
         got = f"shape {tuple(figures.shape)}"
         raise DataError("one value an image, shape (N,)", got, "pass what psnr or ssim gave")
@@ -184,7 +186,11 @@ def by_class(values: ArrayLike, labels: Labels) -> dict[int, ClassMean]:
 
 
 def _checked_range(data_range: float) -> float:
-    return check_number("data_range as a finite number above 0", data_range, above=True, fix="1 for images in [0, 1]")
+    expected, fix = "data_range as a finite number above 0", "1 for images in [0, 1]"
+    checked = check_number(expected, data_range, above=True, fix=fix)
+    if not 0 < checked * checked < math.inf:  # its square is what the formulas have
+        raise SettingError(f"{expected}, and so its square", str(checked), fix)
+    return checked
 
 
 @torch.no_grad()

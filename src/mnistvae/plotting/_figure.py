@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure, FigureBase
@@ -11,6 +11,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
+from mnistvae._checks import check_instance, listed
 from mnistvae.errors import SettingError
 
 if TYPE_CHECKING:
@@ -20,12 +21,15 @@ __all__ = [
     "CLASS_COLOURS",
     "COLOURS",
     "ReturnedFigure",
+    "called",
     "class_legend",
     "figure_or_new",
+    "has_title",
     "plain",
     "png_bytes",
     "point_size",
     "show",
+    "titled",
     "whole",
 ]
 
@@ -76,19 +80,66 @@ class _RepeatableLayout(ConstrainedLayoutEngine):
 
 
 def figure_or_new(figure: FigureBase | None, width: float, height: float) -> FigureBase:
-    """``figure`` (or a subfigure) to draw into, or a new one of that size in inches."""
+    """``figure`` (or a subfigure) to draw into, or a new one of that size in inches.
+
+    Raises:
+        SettingError: it is no figure.
+    """
     if figure is not None:
-        return figure
+        return check_instance("figure as a matplotlib Figure or SubFigure", figure, FigureBase, "leave it out")
     figure = ReturnedFigure(figsize=(width, height), dpi=150, facecolor="white")
     figure.set_layout_engine(_RepeatableLayout(w_pad=_MARGIN, h_pad=_MARGIN))
     return figure
 
 
 def png_bytes(figure: Figure) -> bytes:
-    """A figure as the content of a PNG file."""
+    """A figure as the content of a PNG file.
+
+    Raises:
+        SettingError: it is no figure.
+    """
     stream = io.BytesIO()
-    figure.savefig(stream, format="png")
+    check_instance("a matplotlib Figure", figure, Figure, "pass what a function of mnistvae.plotting gave").savefig(
+        stream, format="png"
+    )
     return stream.getvalue()
+
+
+def called(what: str, names: Any, *, least: int = 1, count: int | None = None) -> list[str]:
+    """What is written beside things, as texts.
+
+    Args:
+        what: they name.
+        names: a sequence, array or tensor; a text alone is none.
+        least: how many there have to be.
+        count: how many there are, where it is known.
+
+    Raises:
+        SettingError: another number of them.
+    """
+    found = listed(names)
+    expected = f"names of {what}, at least {least}" if count is None else f"{count} names of {what}"
+    if found is None or len(found) < least or (count is not None and len(found) != count):
+        got = f"a {type(names).__name__}" if found is None else f"{len(found)}"
+        raise SettingError(expected, got, "pass a list of texts, one for each")
+    return [str(one) for one in found]
+
+
+def has_title(title: Any) -> bool:
+    """Whether there is a title.
+
+    Raises:
+        SettingError: it is no text.
+    """
+    if title is not None and not isinstance(title, int | float):  # a number is as good as its text
+        check_instance("title as a text", title, str)
+    return bool(title)
+
+
+def titled(ax: Axes, title: str | None, pad: float | None = None) -> None:
+    """A title above the axes, if there is one."""
+    if has_title(title):
+        ax.set_title(str(title), fontsize=10, pad=pad)
 
 
 def class_legend(ax: Axes, title: str, lines: int) -> None:

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import math
+import reprlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mnistvae._checks import check_mapping
 from mnistvae.errors import DataError
-from mnistvae.images import Labels, as_labels
-from mnistvae.plotting._figure import CLASS_COLOURS, figure_or_new, plain, whole
+from mnistvae.images import ArrayLike, Labels, as_numbers, match_classes
+from mnistvae.plotting._figure import CLASS_COLOURS, called, figure_or_new, plain, titled, whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure, FigureBase
 
 __all__ = ["class_bars", "confusion_matrix", "roc_curves"]
 
+#: Inches of a name that stands below its column; a longer one is turned.
+_SHORT = 0.4
+
 
 def confusion_matrix(
-    confusion: NDArray[Any],
+    confusion: ArrayLike,
     classes: Sequence[Any] | NDArray[Any],
     *,
     title: str | None = None,
@@ -29,7 +35,7 @@ def confusion_matrix(
 
     Args:
         confusion: (K, K): a row for each true class, a column for each predicted one.
-        classes: what the rows and columns are called.
+        classes: what the rows and columns are called; long names are turned below the columns.
         title: above the figure.
         figure: a figure or subfigure to draw into (default: a new one).
 
@@ -37,32 +43,39 @@ def confusion_matrix(
         The whole figure.
 
     Raises:
-        DataError: another shape.
+        DataError: another shape, or numbers below 0.
+        SettingError: no classes.
     """
-    counts = np.asarray(confusion)
-    if counts.ndim != 2 or counts.shape != (len(classes), len(classes)):
-        raise DataError(f"a matrix of {len(classes)} x {len(classes)}", f"shape {counts.shape}")
+    names = called("classes", classes)
+    counts = as_numbers(confusion, "a confusion matrix", (len(names), len(names)), fix="pass a class for each row")
+    if counts.min() < 0:
+        raise DataError("numbers of images of at least 0", f"{counts.min():g}", "pass counts or shares")
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    fig = figure_or_new(figure, 0.5 * len(classes) + 1.2, 0.46 * len(classes) + 1.0)
+    widest = max(map(_width, names))
+    beyond = 1.1 * widest if widest > _SHORT else 0.0  # a tenth more: the layout is not exact
+    fig = figure_or_new(figure, 0.5 * len(names) + 1.2 + beyond, 0.46 * len(names) + 1.0 + beyond * math.sqrt(0.5))
     ax = fig.subplots()
     ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for row, column in np.ndindex(*counts.shape):
         if counts[row, column]:
             colour = "white" if shares[row, column] > 0.5 else "black"
-            ax.text(column, row, f"{counts[row, column]}", ha="center", va="center", fontsize=7.5, color=colour)
-    ax.set_xticks(range(len(classes)), [str(one) for one in classes])
-    ax.set_yticks(range(len(classes)), [str(one) for one in classes])
+            count = float(counts[row, column])
+            text = f"{count:.0f}" if count.is_integer() else f"{count:.3g}"
+            ax.text(column, row, text, ha="center", va="center", fontsize=7.5, color=colour)
+    # A turned name ends below its column; its neighbours are parallel to it, half an inch away.
+    turned: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if beyond else {}
+    ax.set_xticks(range(len(names)), names, **turned)
+    ax.set_yticks(range(len(names)), names)
     ax.set(xlabel="predicted", ylabel="true")
     ax.tick_params(length=0)
-    if title:
-        ax.set_title(title, fontsize=10)
+    titled(ax, title)
     return whole(fig)
 
 
 def roc_curves(
     labels: Labels,
-    probabilities: NDArray[Any],
-    classes: Sequence[int] | NDArray[Any],
+    probabilities: ArrayLike,
+    classes: Sequence[int] | ArrayLike,
     *,
     title: str | None = None,
     figure: FigureBase | None = None,
@@ -80,18 +93,16 @@ def roc_curves(
         The whole figure. Classes that no label has are left out.
 
     Raises:
-        DataError: another shape.
+        DataError: another shape, NaN, fewer than two classes, or a label that is none of them.
     """
     from sklearn.metrics import auc, roc_curve
 
-    scores = np.asarray(probabilities, dtype=np.float64)
-    true = as_labels(labels, len(scores)).cpu().numpy()
-    if scores.shape != (len(true), len(classes)):
-        raise DataError(f"probabilities of {len(classes)} classes", f"shape {scores.shape}")
-    fig = figure_or_new(figure, 5.6 + 1.2 * (len(classes) // 15), 4.2)
+    scores = as_numbers(probabilities, "probabilities", (None, None), fix="a row for each label, a column a class")
+    true, columns = match_classes(labels, classes, *scores.shape)
+    fig = figure_or_new(figure, 5.6 + 1.2 * (len(columns) // 15), 4.2)
     ax = fig.subplots()
-    hits = true[:, None] == np.asarray(classes)[None]
-    for number, label in enumerate(classes):
+    hits = true[:, None] == columns
+    for number, label in enumerate(columns):
         if hits[:, number].all() or not hits[:, number].any():
             continue
         x, y, _ = roc_curve(hits[:, number], scores[:, number])
@@ -109,10 +120,9 @@ def roc_curves(
         loc="center left",
         bbox_to_anchor=(1, 0.5),
         fontsize=9,
-        ncols=1 + len(classes) // 15,
+        ncols=1 + len(columns) // 15,
     )
-    if title:
-        ax.set_title(title, fontsize=10)
+    titled(ax, title)
     return whole(fig)
 
 
@@ -122,7 +132,7 @@ def class_bars(
     """A figure by class, grouped: a bar for each group beside the others (latent sizes compared, say).
 
     Args:
-        groups: by its name, what each class has.
+        groups: by its name, what each class has; what is infinite (the PSNR of exact reconstructions) has no bar.
         unit: of the figure, such as "MSE" or "PSNR, dB".
         title: above the figure.
         figure: a figure or subfigure to draw into (default: a new one).
@@ -131,15 +141,21 @@ def class_bars(
         The whole figure.
 
     Raises:
-        DataError: no groups, or no classes.
+        DataError: no groups, no classes, or NaN.
     """
-    classes = sorted({label for group in groups.values() for label in group})
+    fix = "such as {'MSE': {0: 0.1, 1: 0.2}}"
+    check_mapping("figures by group and class", groups, fix, DataError)
+    bars = {name: _by_class(str(name), group, fix) for name, group in groups.items()}
+    try:
+        classes = sorted({label for group in bars.values() for label in group})
+    except TypeError:
+        raise DataError("classes of one type", "classes that have no order", fix) from None
     if not classes:
         raise DataError("figures of at least one class", "none", "pass images with labels")
     fig = figure_or_new(figure, max(5.0, 0.75 * len(classes)), 3.2)
     ax = fig.subplots()
     width = 0.8 / len(groups)
-    for number, (name, group) in enumerate(groups.items()):
+    for number, (name, group) in enumerate(bars.items()):
         places = np.arange(len(classes)) + (number - (len(groups) - 1) / 2) * width
         heights = [group.get(label, np.nan) for label in classes]
         ax.bar(places, heights, width, color=CLASS_COLOURS[number % len(CLASS_COLOURS)], label=name)
@@ -151,6 +167,27 @@ def class_bars(
         ax.legend(frameon=False, ncols=min(4, len(groups)), loc="lower center", bbox_to_anchor=(0.5, 1.0))
     elif title is None:
         title = next(iter(groups))
-    if title:
-        ax.set_title(title, fontsize=10, pad=28 if len(groups) > 1 else 6)
+    titled(ax, title, pad=28 if len(groups) > 1 else 6)
     return whole(fig)
+
+
+def _width(name: str) -> float:
+    """Inches of a name beside its row."""
+    from matplotlib import rcParams
+    from matplotlib.figure import Figure
+
+    text = Figure(dpi=72).text(0, 0, name, fontsize=rcParams["ytick.labelsize"])
+    return float(text.get_window_extent().width) / 72
+
+
+def _by_class(name: str, group: Any, fix: str) -> dict[int, float]:
+    """The figures of a group, NaN for those that are infinite."""
+    check_mapping(f"figures by class under {name!r}", group, fix, DataError)
+    try:
+        found = {label: float(value) for label, value in group.items()}
+    except (TypeError, ValueError, RuntimeError):
+        raise DataError(f"a number for each class under {name!r}", reprlib.repr(dict(group)), fix) from None
+    missing = [label for label, value in found.items() if math.isnan(value)]
+    if missing:
+        raise DataError(f"numbers under {name!r}", f"NaN for class {missing[0]}", "leave the class out")
+    return {label: value if math.isfinite(value) else math.nan for label, value in found.items()}

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from mnistvae._checks import check_indices, check_mapping
 from mnistvae.errors import DataError
-from mnistvae.images import ArrayLike, as_pixels
-from mnistvae.plotting._figure import CLASS_COLOURS, class_legend, figure_or_new, plain, point_size, whole
+from mnistvae.images import ArrayLike, as_labels, as_numbers, as_pixels
+from mnistvae.plotting._figure import CLASS_COLOURS, called, class_legend, figure_or_new, plain, point_size, whole
+from mnistvae.plotting._names import PlacedNames
 from mnistvae.plotting.latent import as_points, marked
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ __all__ = ["cluster_map"]
 
 #: Clusters that have a colour of their own; the smaller ones share grey.
 _COLOURED = len(CLASS_COLOURS)
+#: Points that a cluster's image is wide, or high.
+_PICTURE = 22
 
 
 def cluster_map(
@@ -42,7 +46,7 @@ def cluster_map(
         members: numbers of clusters, the largest cluster is 0; -1 is noise, (N,).
         centroids: (K, 2): where the clusters' marks stand (default: at the medians of their points).
         images: (K, C, H, W): decoded centroids, drawn in place of numbers.
-        outliers: numbers of points, and what stands beside them.
+        outliers: numbers of points, and what stands beside them, apart from each other as long as there is room.
         names: of the axes.
         figure: a figure or subfigure to draw into (default: a new one).
 
@@ -50,20 +54,25 @@ def cluster_map(
         The whole figure.
 
     Raises:
-        DataError: other numbers of points, clusters or images.
+        DataError: other numbers of points, clusters or images, or outliers that are no points.
+        SettingError: fewer than two names.
     """
     rows = as_points(points)
-    members = np.asarray(members)
-    if members.shape != rows.shape[:1]:
-        raise DataError(f"a cluster for each of {len(rows)} points", f"shape {members.shape}", "pass -1 for noise")
+    across, up, *_ = called("axes", names, least=2)
+    members = as_labels(members, len(rows)).cpu().numpy()
+    if members.min() < -1:
+        raise DataError("clusters numbered from 0, or -1 for noise", str(members.min()), "pass Clusters.members")
     count = int(members.max()) + 1
     if centroids is None:
+        empty = np.setdiff1d(np.arange(count), members)
+        if len(empty):
+            raise DataError("a point in every cluster", f"none in cluster {empty[0]}", "pass the centroids")
         centroids = np.array([np.median(rows[members == k], axis=0) for k in range(count)]).reshape(-1, 2)
-    places = np.asarray(centroids, dtype=np.float64)
+    places = as_numbers(centroids, "centroids", (count, 2), fix="pass one for each cluster")
     pictures = None if images is None or count == 0 else as_pixels(images)
-    if places.shape != (count, 2) or (pictures is not None and len(pictures) != count):
-        got = f"{places.shape}" if pictures is None else f"{places.shape} and {len(pictures)} images"
-        raise DataError(f"{count} centroids and images, one for each cluster", got)
+    if pictures is not None and len(pictures) != count:
+        raise DataError(f"{count} images, one for each cluster", str(len(pictures)), "analysis.decode_centroids")
+    named = _points_named(outliers, len(rows))
     fig = figure_or_new(figure, 6.8, 5.2)
     ax = fig.subplots()
     size = point_size(len(rows))
@@ -87,23 +96,43 @@ def cluster_map(
             marked(ax, places[k], str(k))
         else:
             _picture(ax, pictures[k], places[k], CLASS_COLOURS[k] if k < _COLOURED else "0.35")
-    for place, (number, text) in enumerate((outliers or {}).items()):
+    _named(ax, rows, named, places)
+    plain(ax)
+    ax.set(xlabel=across, ylabel=up)
+    class_legend(ax, "cluster (codes)", 1 + min(count, _COLOURED))
+    return whole(fig)
+
+
+def _points_named(outliers: Mapping[int, str] | None, count: int) -> dict[int, str]:
+    """What stands beside which of so many points."""
+    if outliers is None:
+        return {}
+    if not check_mapping("outliers as names by number of point", outliers, "such as {3: 'image 3'}", DataError):
+        return {}
+    numbers = check_indices(f"numbers of points from 0 to {count - 1}", list(outliers), count, error=DataError)
+    return {number: str(text) for number, text in zip(numbers, outliers.values(), strict=True)}
+
+
+def _named(ax: Axes, rows: NDArray[np.float64], outliers: Mapping[int, str], centroids: NDArray[np.float64]) -> None:
+    """Circles around points, and a name beside each of them."""
+    from matplotlib.patheffects import withStroke
+
+    names = []
+    for number, text in outliers.items():
         ax.scatter(rows[number, 0], rows[number, 1], s=45, facecolors="none", edgecolors="black", linewidths=1.2)
-        angle = 2 * np.pi * place / len(outliers or {})  # outliers are often beside each other: their names are not
-        ax.annotate(
+        name = ax.annotate(
             text,
-            rows[number],
-            xytext=(34 * np.cos(angle), 30 * np.sin(angle)),
+            (float(rows[number, 0]), float(rows[number, 1])),
+            xytext=(0, 0),  # until it is drawn
             textcoords="offset points",
             fontsize=8,
             ha="center",
             va="center",
-            arrowprops={"arrowstyle": "-", "linewidth": 0.6, "shrinkB": 3},
+            path_effects=[withStroke(linewidth=2, foreground="white")],
+            arrowprops={"arrowstyle": "-", "linewidth": 0.6, "shrinkA": 0, "shrinkB": 4},
         )
-    plain(ax)
-    ax.set(xlabel=names[0], ylabel=names[1])
-    class_legend(ax, "cluster (codes)", 1 + min(count, _COLOURED))
-    return whole(fig)
+        names.append(name)
+    PlacedNames(ax, names, centroids, _PICTURE + 6)
 
 
 def _picture(ax: Axes, pixels: NDArray[np.uint8], place: NDArray[np.float64], colour: str) -> None:
@@ -113,7 +142,7 @@ def _picture(ax: Axes, pixels: NDArray[np.uint8], place: NDArray[np.float64], co
     image = np.moveaxis(pixels, 0, -1)
     box = OffsetImage(
         image[..., 0] if image.shape[-1] == 1 else image,
-        zoom=22 / max(image.shape[:2]),
+        zoom=_PICTURE / max(image.shape[:2]),
         cmap="gray",
         interpolation="nearest",
     )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from matplotlib.ticker import MaxNLocator
 
+from mnistvae._checks import listed
 from mnistvae.errors import SettingError
 from mnistvae.plotting._figure import COLOURS, figure_or_new, whole
 
@@ -30,12 +31,14 @@ def loss_curves(history: Sequence[Mapping[str, float]], *, figure: FigureBase | 
         The whole figure.
 
     Raises:
-        SettingError: no epochs.
+        SettingError: no epochs, or records without numbers.
     """
-    if len(history) == 0:
-        raise SettingError("a history of at least one epoch", "none", "train first")
+    records = listed(history)
+    if not records:
+        got = "none" if records == [] else f"a {type(history).__name__}"
+        raise SettingError("a history of at least one epoch", got, "train first")
+    epochs = [_number(record, "epoch") for record in records]
     fig = figure_or_new(figure, 9.0, 3.0)
-    epochs = [record["epoch"] for record in history]
     tag = getattr(history, "tag", "")
     axes = fig.subplots(1, len(_PANELS))
     for ax, (name, title) in zip(axes, _PANELS, strict=True):
@@ -43,7 +46,7 @@ def loss_curves(history: Sequence[Mapping[str, float]], *, figure: FigureBase | 
             ("", "training", COLOURS[0], "o-"),
             ("validation_", "validation", COLOURS[1], "s--"),
         ):
-            values = [record.get(prefix + name, float("nan")) for record in history]
+            values = [_number(record, prefix + name, float("nan")) for record in records]
             if not all(math.isnan(value) for value in values):
                 ax.plot(epochs, values, style, color=colour, label=label, markersize=3.5, linewidth=1.5)
         ax.set_title(title, fontsize=10)
@@ -54,3 +57,13 @@ def loss_curves(history: Sequence[Mapping[str, float]], *, figure: FigureBase | 
     axes[0].set_ylabel(f"nats per image{f' ({tag})' if tag else ''}")
     axes[0].legend(frameon=False)
     return whole(fig)
+
+
+def _number(record: Any, name: str, default: float | None = None) -> float:
+    """What a record has in a column; NaN and infinity, too."""
+    try:
+        value = record.get(name, default)
+        return float(value)
+    except (AttributeError, TypeError, ValueError, RuntimeError):
+        got = repr(value) if isinstance(record, Mapping) else f"a {type(record).__name__}"
+        raise SettingError(f"records with a number as {name!r}", got, "pass what Trainer.fit gave") from None

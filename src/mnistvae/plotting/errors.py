@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mnistvae._checks import check_indices, check_mapping
 from mnistvae.errors import DataError
-from mnistvae.images import ArrayLike, as_pixels, montage
-from mnistvae.plotting._figure import COLOURS, figure_or_new, plain, show, whole
+from mnistvae.images import ArrayLike, as_numbers, as_pixels, montage
+from mnistvae.plotting._figure import COLOURS, figure_or_new, has_title, plain, show, titled, whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure, FigureBase
@@ -40,19 +41,24 @@ def error_examples(
         The whole figure.
 
     Raises:
-        DataError: different numbers of images, or no groups.
+        DataError: different numbers or sizes of images, no groups, or numbers of images that are not there.
     """
-    if not groups or not all(len(numbers) for numbers in groups.values()):
+    pixels, made = as_pixels(originals), as_pixels(reconstructions)
+    if pixels.shape != made.shape:
+        raise DataError(f"as many reconstructions as originals, of one size: {pixels.shape}", f"{made.shape}")
+    values = as_numbers(errors, "errors", (len(pixels),), fix="pass one for each image", finite=False)
+    if not check_mapping("numbers of images by group", groups, "such as {'worst': [3, 7]}", DataError):
         raise DataError("at least one group of at least one image", "none")
-    if not len(originals) == len(reconstructions) == len(errors):
-        got = f"{len(originals)}, {len(reconstructions)} and {len(errors)}"
-        raise DataError("as many originals as reconstructions and errors", got)
-    values = np.asarray(errors, dtype=np.float64)
-    columns = max(len(numbers) for numbers in groups.values())
-    fig = figure_or_new(figure, 0.75 * columns + 1.2, 1.95 * len(groups))
-    axes = np.atleast_1d(fig.subplots(len(groups), 1))
-    for ax, (name, numbers) in zip(axes, groups.items(), strict=True):
-        rows = [as_pixels(images)[list(numbers)] for images in (originals, reconstructions)]
+    expected = f"numbers of images from 0 to {len(pixels) - 1}, at least one"
+    shown = {
+        str(name): check_indices(f"{expected}, under {name!r}", numbers, len(pixels), error=DataError)
+        for name, numbers in groups.items()
+    }
+    columns = max(map(len, shown.values()))
+    fig = figure_or_new(figure, 0.75 * columns + 1.2, 1.95 * len(shown))
+    axes = np.atleast_1d(fig.subplots(len(shown), 1))
+    for ax, (name, numbers) in zip(axes, shown.items(), strict=True):
+        rows = [images[numbers] for images in (pixels, made)]
         height, width = rows[0].shape[-2:]
         show(ax, montage(np.concatenate(rows), len(numbers), fill=_FILL))
         places = [1 + width / 2 + n * (width + 1) for n in range(len(numbers))]
@@ -82,9 +88,10 @@ def figure_histogram(
     Raises:
         DataError: no values, or NaN.
     """
-    numbers = np.asarray(values, dtype=np.float64).ravel()
+    numbers = as_numbers(values, "values", None, finite=False).ravel()
     if len(numbers) == 0 or np.isnan(numbers).any():
-        raise DataError("values that are numbers", "none" if len(numbers) == 0 else "NaN")
+        got = "none" if len(numbers) == 0 else "NaN"
+        raise DataError("values that are numbers", got, "leave NaN out, or find what made it")
     finite = numbers[np.isfinite(numbers)]
     fig = figure_or_new(figure, 4.6, 3.2)
     ax = fig.subplots()
@@ -94,9 +101,8 @@ def figure_histogram(
         ax.legend(frameon=False)
     left_out = len(numbers) - len(finite)
     if left_out:
-        title = f"{title + '; ' if title else ''}{left_out} of {len(numbers)} infinite"
+        title = f"{f'{title}; ' if has_title(title) else ''}{left_out} of {len(numbers)} infinite"
     plain(ax)
     ax.set(xlabel=unit, ylabel="images")
-    if title:
-        ax.set_title(title, fontsize=10)
+    titled(ax, title)
     return whole(fig)

@@ -10,7 +10,7 @@ import numpy as np
 
 from mnistvae.errors import DataError
 from mnistvae.images import ArrayLike, as_pixels, grid_columns, montage
-from mnistvae.plotting._figure import figure_or_new, show, whole
+from mnistvae.plotting._figure import figure_or_new, has_title, show, titled, whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure, FigureBase
@@ -42,6 +42,7 @@ def sample_grid(
 
     Raises:
         DataError: no images, or values outside [0, 1].
+        SettingError: columns below 1.
 
     Example:
         >>> figure = sample_grid(torch.rand(64, 1, 28, 28))
@@ -51,12 +52,11 @@ def sample_grid(
     picture = montage(images, columns, fill=_FILL)
     columns = grid_columns(len(images), columns)
     rows = math.ceil(len(images) / columns)
-    fig = figure_or_new(figure, _INCHES * columns + 0.1, _INCHES * rows + (0.4 if title else 0.1))
+    fig = figure_or_new(figure, _INCHES * columns + 0.1, _INCHES * rows + (0.4 if has_title(title) else 0.1))
     ax = fig.subplots()
     show(ax, picture)
     ax.set_axis_off()
-    if title:
-        ax.set_title(title, fontsize=10)
+    titled(ax, title)
     return whole(fig)
 
 

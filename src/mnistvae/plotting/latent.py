@@ -9,9 +9,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mnistvae._checks import check_numbers
 from mnistvae.errors import DataError
-from mnistvae.images import ArrayLike, Labels, as_labels, as_pixels, montage
-from mnistvae.plotting._figure import CLASS_COLOURS, class_legend, figure_or_new, plain, point_size, show, whole
+from mnistvae.images import ArrayLike, Labels, as_labels, as_numbers, as_pixels, montage
+from mnistvae.plotting._figure import (
+    CLASS_COLOURS,
+    called,
+    class_legend,
+    figure_or_new,
+    has_title,
+    plain,
+    point_size,
+    show,
+    titled,
+    whole,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,9 +55,11 @@ def latent_map(
         The whole figure.
 
     Raises:
-        DataError: another shape, or points that are not finite.
+        DataError: another shape, points that are not finite, or another number of labels.
+        SettingError: fewer than two names.
     """
     rows = as_points(points)
+    across, up, *_ = called("axes", names, least=2)
     fig = figure_or_new(figure, 6.4, 5.2)
     ax = fig.subplots()
     size = point_size(len(rows))
@@ -62,9 +76,8 @@ def latent_map(
             marked(ax, np.median(own, axis=0), str(label))
         class_legend(ax, "class", len(np.unique(classes)))
     plain(ax)
-    ax.set(xlabel=names[0], ylabel=names[1])
-    if title:
-        ax.set_title(title, fontsize=10)
+    ax.set(xlabel=across, ylabel=up)
+    titled(ax, title)
     return whole(fig)
 
 
@@ -90,9 +103,11 @@ def latent_density(
         The whole figure.
 
     Raises:
-        DataError: another shape, or points that are not finite.
+        DataError: another shape, points that are not finite, or another number of labels.
+        SettingError: fewer than two names.
     """
     rows = as_points(points)
+    across, up, *_ = called("axes", names, least=2)
     classes = as_labels(labels, len(rows)).cpu().numpy()
     present = np.unique(classes)
     columns = min(5, len(present))
@@ -114,8 +129,8 @@ def latent_density(
         ax.set(xlim=(low[0] - pad[0], high[0] + pad[0]), ylim=(low[1] - pad[1], high[1] + pad[1]))
         plain(ax)
         ax.label_outer()
-    fig.supxlabel(names[0], fontsize=10)
-    fig.supylabel(names[1], fontsize=10)
+    fig.supxlabel(across, fontsize=10)
+    fig.supylabel(up, fontsize=10)
     return whole(fig)
 
 
@@ -142,26 +157,31 @@ def latent_grid(
         The whole figure.
 
     Raises:
-        DataError: another number of images than the coordinates make.
+        DataError: another number of images than the coordinates make, or coordinates that are no finite numbers.
+        SettingError: fewer than two names.
     """
-    if len(images) != len(x) * len(y):
-        raise DataError(f"{len(y)} x {len(x)} images", str(len(images)), "pass a row of images for each y")
-    height, width = as_pixels(images).shape[-2:]
-    picture = montage(images, len(x), padding=0)
-    fig = figure_or_new(figure, 0.42 * len(x) + 0.9, 0.42 * len(y) * height / width + (0.9 if title else 0.6))
+    across, up, *_ = called("axes", names, least=2)
+    columns, rows = (
+        check_numbers(f"coordinates {name} that are finite numbers, at least one", values, error=DataError)
+        for name, values in (("x", x), ("y", y))
+    )
+    pixels = as_pixels(images)
+    if len(pixels) != len(columns) * len(rows):
+        raise DataError(f"{len(rows)} x {len(columns)} images", str(len(pixels)), "pass a row of images for each y")
+    height, width = pixels.shape[-2:]
+    picture = montage(pixels, len(columns), padding=0)
+    fig = figure_or_new(
+        figure, 0.42 * len(columns) + 0.9, 0.42 * len(rows) * height / width + (0.9 if has_title(title) else 0.6)
+    )
     ax = fig.subplots()
     show(ax, picture)
-    for places, coordinates, size, setter in (
-        (len(x), x, width, ax.set_xticks),
-        (len(y), y, height, ax.set_yticks),
-    ):
-        every = max(1, math.ceil(places / 8))
-        shown = range(0, places, every)
+    for coordinates, size, setter in ((columns, width, ax.set_xticks), (rows, height, ax.set_yticks)):
+        every = max(1, math.ceil(len(coordinates) / 8))
+        shown = range(0, len(coordinates), every)
         setter([size * (n + 0.5) - 0.5 for n in shown], [f"{coordinates[n]:.3g}" for n in shown], fontsize=8)
-    ax.set(xlabel=names[0], ylabel=names[1])
+    ax.set(xlabel=across, ylabel=up)
     ax.spines[:].set_visible(False)
-    if title:
-        ax.set_title(title, fontsize=10)
+    titled(ax, title)
     return whole(fig)
 
 
@@ -184,17 +204,23 @@ def latent_traversals(
         The whole figure.
 
     Raises:
-        DataError: another shape.
+        DataError: another shape, or values that are no finite numbers.
+        SettingError: another number of names than of rows.
     """
-    if getattr(images, "ndim", 0) != 5 or images.shape[1] != len(values):
-        raise DataError(f"images (dimensions, {len(values)}, C, H, W)", f"shape {tuple(getattr(images, 'shape', ()))}")
-    rows, columns, height, width = images.shape[0], len(values), images.shape[-2], images.shape[-1]
+    heads = check_numbers("values that are finite numbers, at least one", values, error=DataError)
+    if getattr(images, "ndim", 0) != 5 or images.shape[1] != len(heads):
+        raise DataError(
+            f"images (dimensions, {len(heads)}, C, H, W)",
+            f"shape {tuple(getattr(images, 'shape', ()))}",
+            "pass what analysis.traverse gave, and the values of a row",
+        )
+    rows, columns, height, width = images.shape[0], len(heads), images.shape[-2], images.shape[-1]
+    labels = called("rows", range(rows) if names is None else names, count=rows)
     flat = images.reshape(rows * columns, *images.shape[2:])
     fig = figure_or_new(figure, 0.55 * columns + 1.0, 0.55 * rows * height / width + 0.7)
     ax = fig.subplots()
     show(ax, montage(flat, columns, fill=_FILL))
-    ax.set_xticks([1 + width / 2 + n * (width + 1) for n in range(columns)], [f"{value:g}" for value in values])
-    labels = [str(n) for n in range(rows)] if names is None else list(names)
+    ax.set_xticks([1 + width / 2 + n * (width + 1) for n in range(columns)], [f"{value:g}" for value in heads])
     ax.set_yticks([1 + height / 2 + n * (height + 1) for n in range(rows)], labels)
     ax.tick_params(length=0, labelsize=8)
     ax.set(xlabel="value", ylabel="dimension")
@@ -203,15 +229,12 @@ def latent_traversals(
 
 
 def as_points(points: ArrayLike) -> NDArray[np.float64]:
-    rows = np.asarray(points, dtype=np.float64)
-    if rows.ndim != 2 or rows.shape[1] != 2 or len(rows) == 0:
-        raise DataError(
-            "points of the plane, (N, 2)", f"shape {rows.shape}", "mnistvae.analysis.embed makes them of codes"
-        )
-    bad = np.flatnonzero(~np.isfinite(rows).all(1))
-    if len(bad):
-        raise DataError("finite points", f"NaN or infinity in {len(bad)}, the first of them number {bad[0]}")
-    return rows
+    """Points of the plane.
+
+    Raises:
+        DataError: another shape, NaN or infinity.
+    """
+    return as_numbers(points, "points", (None, 2), fix="mnistvae.analysis.embed makes them of codes")
 
 
 def _contours(ax: Axes, own: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64]) -> None:

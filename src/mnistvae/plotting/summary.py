@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mnistvae._checks import listed
 from mnistvae.images import ArrayLike, Labels
 from mnistvae.plotting._figure import figure_or_new, whole
 from mnistvae.plotting.classification import confusion_matrix, roc_curves
@@ -70,7 +71,7 @@ def summary_figure(
         panels.append(lambda part: roc_curves(labels, probabilities, classes, title="ROC curves", figure=part))
     rows: list[list[Callable[[FigureBase], Figure]]] = [panels[n : n + 2] for n in range(0, len(panels), 2)]
     heights = [_PANEL] * len(rows)
-    if history is not None and len(history):
+    if history is not None and listed(history) != []:
         rows.insert(0, [lambda part: loss_curves(history, figure=part)])
         heights.insert(0, _CURVES)
     fig = figure_or_new(figure, 15.0, sum(heights))

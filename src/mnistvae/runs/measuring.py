@@ -104,7 +104,7 @@ def report(
         train: the images that it was trained on.
         history: the CSV file of its training; there need not be one.
         num_samples: importance samples an image.
-        umap: also embed the codes by UMAP.
+        umap: also embed the codes by UMAP, if it is installed.
         limit: only so many of the images.
         seed: of every draw.
         progress: show a bar for each stage.

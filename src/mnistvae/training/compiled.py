@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,7 +13,6 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 from torch.func import functional_call, grad_and_value
 from torch.nn.utils import get_total_norm
-from torch.optim.adam import adam
 
 __all__ = ["WholeStep", "compiled", "compiling"]
 
@@ -70,7 +70,9 @@ class WholeStep:
         self._body = _Body(forward, model)
         self._optimizer = optimizer
         self._clip_norm = clip_norm
-        self._rates = [torch.tensor(float(group["lr"])) for group in optimizer.param_groups]
+        self._weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+        self._trained: list[bool] = []
+        self._updates: list[_Adam] = []
         self._compiled: Callable[..., Tensor] | None = None
 
     @staticmethod
@@ -86,21 +88,27 @@ class WholeStep:
 
     def __call__(self, x: Tensor, y: Tensor | None) -> Tensor:
         """Update the weights; the sums of loss, reconstruction and KL over the images, (3,)."""
-        if self._compiled is None:
+        trained = [weight.requires_grad for weight in self._weights]
+        if self._compiled is None or trained != self._trained:  # a callback may freeze weights, or thaw them
+            self._trained = trained
             self._compiled = compiled(self._function(), x.device, whole=True)
-        for rate, group in zip(self._rates, self._optimizer.param_groups, strict=True):
-            rate.fill_(group["lr"])  # a number in the group would be compiled in
+        for update in self._updates:
+            update.prepare()
         return self._compiled(x, y)
 
     def _function(self) -> Callable[[Tensor, Tensor | None], Tensor]:
         state = self._optimizer.state
         names: dict[Tensor, str] = {weight: name for name, weight in self._body.named_parameters()}
         # A weight without a state has had no gradient: the loss does not depend on it.
-        weights = {names[weight]: weight for group in self._optimizer.param_groups for weight in group["params"]}
-        weights = {name: weight for name, weight in weights.items() if weight in state}
-        updates = [self._update(group, rate, names) for group, rate in zip(
-            self._optimizer.param_groups, self._rates, strict=True
-        )]  # fmt: skip
+        trained = [weight for weight in self._weights if weight in state and weight.requires_grad]
+        weights = {names[weight]: weight for weight in trained}
+        self._updates = updates = []
+        for group in self._optimizer.param_groups:
+            own = [weight for weight in trained if any(weight is one for one in group["params"])]
+            # Those that were frozen for some time have taken fewer steps than others.
+            for number in sorted({float(state[weight]["step"]) for weight in own}):
+                alike = {names[weight]: weight for weight in own if float(state[weight]["step"]) == number}
+                updates.append(_Adam(group, alike, {name: state[weight] for name, weight in alike.items()}))
         clip_norm, body = self._clip_norm, self._body
         buffers = dict(body.named_buffers())
 
@@ -127,25 +135,53 @@ class WholeStep:
 
         return step
 
-    def _update(
-        self, group: dict[str, Any], rate: Tensor, names: dict[Tensor, str]
-    ) -> Callable[[dict[str, Tensor]], None]:
-        """Adam's update of a group of weights, given all gradients by name."""
-        state = self._optimizer.state
-        weights = [weight for weight in group["params"] if weight in state]
-        means, squares, steps = ([state[w][key] for w in weights] for key in ("exp_avg", "exp_avg_sq", "step"))
-        settings = {key: group[key] for key in ("weight_decay", "eps", "maximize", "decoupled_weight_decay")}
-        beta1, beta2 = group["betas"]
 
-        def update(gradients: dict[str, Tensor]) -> None:
-            own = [gradients[names[weight]] for weight in weights]
-            adam(
-                weights, own, means, squares, [], steps,
-                foreach=True, capturable=True, fused=False, amsgrad=False,
-                beta1=beta1, beta2=beta2, lr=rate, **settings,
-            )  # fmt: skip
+class _Adam:
+    r"""Adam's update of a group of weights: what torch's fused one computes, in what a compiler can join.
 
-        return update
+    .. math:: m \leftarrow \beta_1 m + (1 - \beta_1) g, \quad v \leftarrow \beta_2 v + (1 - \beta_2) g^2, \quad
+        \theta \leftarrow \theta - \frac{\eta}{1 - \beta_1^t} \frac{m}{\sqrt{v / (1 - \beta_2^t)} + \epsilon}
+
+    Kingma and Ba (2015), algorithm 1; with decoupled decay, Loshchilov and Hutter (2019), algorithm 2.
+
+    Args:
+        group: of the optimizer, whose settings it has.
+        weights: by name; all have taken as many steps.
+        states: of the weights.
+    """
+
+    def __init__(self, group: Mapping[str, Any], weights: Mapping[str, Tensor], states: Mapping[str, Any]) -> None:
+        self.group = group
+        self.weights = weights
+        self.states = states
+        self.number: Tensor = next(iter(states.values()))["step"]
+        # Tensors, since numbers would be compiled in; and computed here, or each element would compute them anew.
+        self.rate, self.root, self.kept = (torch.zeros(()) for _ in range(3))
+
+    def prepare(self) -> None:
+        """Set what changes with the number of the step."""
+        number, rate, (beta1, beta2) = float(self.number) + 1, float(self.group["lr"]), self.group["betas"]
+        self.rate.fill_(rate / (1 - beta1**number))
+        self.root.fill_(1 / math.sqrt(1 - beta2**number))
+        self.kept.fill_(1 - rate * self.group["weight_decay"])
+
+    def __call__(self, gradients: dict[str, Tensor]) -> None:
+        """Update the weights, given all gradients by name."""
+        beta1, beta2 = self.group["betas"]
+        decay, decoupled = self.group["weight_decay"], self.group["decoupled_weight_decay"]
+        for name, weight in self.weights.items():
+            one, gradient = self.states[name], gradients[name]
+            if self.group["maximize"]:
+                gradient = -gradient
+            if decay and decoupled:
+                weight.mul_(self.kept)
+            elif decay:
+                gradient = gradient + decay * weight
+            mean, square = one["exp_avg"], one["exp_avg_sq"]
+            mean.lerp_(gradient, 1 - beta1)
+            square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
+            weight.sub_(self.rate * mean / (square.sqrt() * self.root + self.group["eps"]))
+            one["step"].add_(1)
 
 
 class _Body(nn.Module):
