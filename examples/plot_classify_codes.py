@@ -1,9 +1,9 @@
 """
-Read the digit off a code, and see where that fails
-===================================================
+Read the digit off a code
+=========================
 
 A model that was never told a label has codes from which the label can be read. How well tells what the code keeps;
-which digits are mixed up, and which images are reconstructed badly, tells what it loses.
+which digits are mixed up tells what it loses.
 
 It takes about 20 seconds on one CPU core. Run as a script, ``python examples/plot_classify_codes.py pictures`` writes
 its figures to the folder ``pictures``; without a folder's name it leaves nothing behind.
@@ -43,19 +43,5 @@ figure.savefig(folder / "confusion.png")
 # How sure it can be, class by class.
 figure = plotting.roc_curves(codes.labels, found.probabilities, found.classes)
 figure.savefig(folder / "roc.png")
-
-# %%
-# Where reconstruction fails
-# --------------------------
-errors = analysis.reconstruction_errors(model, test)
-low, high, drawn = errors.extremes(10)
-groups = {"lowest error": low, "highest error": high, "drawn at random": drawn}
-figure = plotting.error_examples(test.images, errors.images, errors.mse, groups)
-figure.savefig(folder / "errors.png")
-
-# %%
-# By digit: a 1 is a stroke, and little can go wrong.
-figure = plotting.class_bars({"MSE": {digit: one.mean for digit, one in errors.by_class().items()}}, "MSE")
-figure.savefig(folder / "mse_by_class.png")
 
 temporary.cleanup()

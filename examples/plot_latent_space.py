@@ -2,8 +2,8 @@
 Walk through a latent space
 ===========================
 
-Where the codes of images lie, what is decoded between them, and what each dimension of a code does. Every figure here
-is one function that takes arrays: :mod:`mnistvae.analysis` makes them, :mod:`mnistvae.plotting` draws them.
+Where the codes of images lie, and what is decoded between them. Every figure here is one function that takes arrays:
+:mod:`mnistvae.analysis` makes them, :mod:`mnistvae.plotting` draws them.
 
 It takes about 20 seconds on one CPU core. Run as a script, ``python examples/plot_latent_space.py pictures`` writes
 its figures to the folder ``pictures``; without a folder's name it leaves nothing behind.
@@ -12,8 +12,6 @@ its figures to the folder ``pictures``; without a folder's name it leaves nothin
 import sys
 import tempfile
 from pathlib import Path
-
-import torch
 
 import mnistvae as mv
 from mnistvae import Trainer, analysis, load_dataset, plotting
@@ -57,22 +55,5 @@ codes = analysis.encode_dataset(model, test)
 found = analysis.embed(codes[:1000].means, "tsne")
 figure = plotting.latent_map(found.points, codes[:1000].labels, names=found.names)
 figure.savefig(folder / "tsne.png")
-
-# %%
-# The way from one image to another: straight in the upper row, along an arc in the lower one. A straight way comes near
-# the origin, where codes are shorter than those that the decoder has seen.
-a, b = codes.means[codes.labels == 7][0], codes.means[codes.labels == 2][0]
-ways = [analysis.interpolate_codes(a, b, steps=10, kind=kind) for kind in ("straight", "spherical")]
-images = analysis.decode_codes(model, torch.cat(ways))
-figure = plotting.sample_grid(images, columns=10, title="straight above, along an arc below")
-figure.savefig(folder / "interpolation.png")
-
-# %%
-# One dimension after the other, from the code of a single image.
-dimensions = codes.means.var(0).argsort(descending=True)[:6].tolist()
-values = [-3, -2, -1, 0, 1, 2, 3]
-rows = analysis.traverse(model, b, dimensions, values)
-figure = plotting.latent_traversals(rows, values, [str(dimension) for dimension in dimensions])
-figure.savefig(folder / "traversals.png")
 
 temporary.cleanup()
