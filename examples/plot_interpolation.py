@@ -45,9 +45,10 @@ for kind, way in zip(("straight", "spherical"), ways, strict=True):
     print(f"{kind:10s}", " ".join(f"{length:.1f}" for length in way.norm(dim=1).tolist()))
 
 # %%
-# The model's own method goes from images to images.
-first, last = test.images[:4], test.images[4:8]
-figure = plotting.sample_grid(model.interpolate(first, last, steps=10).flatten(0, 1), columns=10)
+# The model's own method goes from images to images. They stand at both ends, as they are.
+first, last = test.images[:4] / 255, test.images[4:8] / 255
+rows = torch.cat([first[:, None], model.interpolate(first, last, steps=10), last[:, None]], dim=1)
+figure = plotting.sample_grid(rows.flatten(0, 1), columns=12)
 figure.savefig(folder / "pairs.png")
 
 # %%

@@ -166,7 +166,8 @@ def test_full_batches_are_compiled_and_others_are_not(monkeypatch: pytest.Monkey
     assert Distribution._validate_args is before
     monkeypatch.undo()
     trainer().fit(plain, data(20), data(16))
-    assert all(torch.equal(tensor, plain.state_dict()[name]) for name, tensor in compiled.state_dict().items())
+    for name, tensor in plain.state_dict().items():
+        torch.testing.assert_close(compiled.state_dict()[name], tensor, rtol=1e-4, atol=1e-6)
 
 
 def test_a_wrong_loss_is_said_in_plain_words_under_the_compiler_too(monkeypatch: pytest.MonkeyPatch) -> None:
