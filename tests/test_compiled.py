@@ -210,6 +210,23 @@ def test_what_cannot_be_taken_as_a_whole_is_compiled_in_parts(monkeypatch: pytes
     assert all(torch.equal(tensor, plain.state_dict()[name]) for name, tensor in compiled.state_dict().items())
 
 
+class Restless(ELBO):
+    """An objective whose weight is a number of Python's, another in each step."""
+
+    def advance(self, step: int) -> None:
+        self.beta = 1.0 + step / 7
+
+
+@traces
+def test_an_objective_that_is_another_in_each_step(asked: list[bool]) -> None:
+    plain, compiled = noisy(objective=Restless()), noisy(objective=Restless())
+    expected = trainer(epochs=7).fit(plain, data(24))
+    history = trainer(epochs=7, compile=True).fit(compiled, data(24))
+    assert history.column("loss") == pytest.approx(expected.column("loss"), rel=1e-4)
+    for name, tensor in plain.state_dict().items():
+        torch.testing.assert_close(compiled.state_dict()[name], tensor, rtol=1e-3, atol=1e-5)
+
+
 def hook(*_: Any) -> None:
     """Does nothing."""
 

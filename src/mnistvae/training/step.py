@@ -94,15 +94,16 @@ class Step:
         x, y = group[0]
         if self.whole is None or len(x) != self.batch_size or not self.checked:
             return None
-        if self._whole_before:
-            return self.whole(x, y)
-        noise = torch.get_rng_state()
         try:
+            if self._whole_before:
+                return self.whole(x, y)
+            noise = torch.get_rng_state()
             with compiling():
                 sums = self.whole(x, y)
-        except Exception:  # noqa: BLE001 (a compiler may raise anything; forward pass and loss alone ask less of it)
-            torch.set_rng_state(noise)
-            self.whole = None
+        except Exception:  # noqa: BLE001 (a compiler may raise anything, also when something has changed on the way)
+            if not self._whole_before:
+                torch.set_rng_state(noise)
+            self.whole = None  # forward pass and loss alone ask less of it
             return None
         self._whole_before = True
         return sums
