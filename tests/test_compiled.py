@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import shutil
+from collections.abc import Callable as Function
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from test_optimizers import SHAPE, certain, trainer
+from test_optimizers import SHAPE, trainer
 from test_resume import StopAt, data
 from test_step import grey, noisy
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from mnistvae import VAE, ConditionalVAE, ImageDataset
 from mnistvae._random import seeded
 from mnistvae.networks import GaussianEncoder, MLPDecoder, MLPEncoder
-from mnistvae.objectives import ELBO, IWAE
+from mnistvae.objectives import ELBO, IWAE, Terms
 from mnistvae.schedules import Linear
 from mnistvae.training import Callback, Checkpoint, Interrupted, State, cosine
 from mnistvae.training.compiled import WholeStep
@@ -86,7 +87,6 @@ WAYS: dict[str, tuple[Any, dict[str, Any]]] = {
     "labels": (conditional, {}),
     "IWAE": (functools.partial(noisy, objective=IWAE(3)), {}),
     "beta rises": (functools.partial(noisy, objective=ELBO(schedule=Linear(6))), {}),
-    "statistics of batches": (normalized, {}),
     "bf16": (noisy, {"precision": "bf16"}),
 }
 
@@ -109,10 +109,21 @@ def test_a_whole_step_is_the_step_in_parts_to_rounding(way: str, asked: list[boo
 
 
 @traces
+def test_statistics_of_batches_are_kept_in_parts(asked: list[bool]) -> None:
+    plain, compiled, seen = normalized(), normalized(), Whole()
+    trainer().fit(plain, data(24))
+    trainer(seen, compile=True).fit(compiled, data(24))
+    assert not any(seen.steps)
+    for name, tensor in plain.state_dict().items():
+        torch.testing.assert_close(compiled.state_dict()[name], tensor, rtol=1e-4, atol=1e-5)
+
+
+@traces
 def test_the_state_of_the_optimizer_is_the_one_of_a_step_in_parts(asked: list[bool]) -> None:
     states = []
     for compile_it in (False, True):
-        vae = certain().train()
+        vae = noisy().train()
+        torch.manual_seed(0)
         optimizer = torch.optim.Adam(vae.parameters(), lr=0.01, fused=True)
         step = Step(vae, optimizer, compile=compile_it, whole=True, batch_size=4)
         for n in range(4):
@@ -126,25 +137,141 @@ def test_the_state_of_the_optimizer_is_the_one_of_a_step_in_parts(asked: list[bo
     assert {float(state["step"]) for state in compiled["state"].values()} == {4.0}
 
 
-class Detour(VAE):
-    """Has a weight that its loss does not depend on."""
+class Late(ELBO):
+    """What others write: a part whose weights take part in the loss from the fourth step on."""
 
-    def __init__(self, *args: Any, **parts: Any) -> None:
-        super().__init__(*args, **parts)
-        self.unused = nn.Parameter(torch.ones(2))
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Parameter(torch.ones(()))
+        self.on = False
+
+    def advance(self, step: int) -> None:
+        super().advance(step)
+        self.on = step >= 3
+
+    def forward(self, model: Any, x: Tensor, y: Tensor | None = None) -> Terms:
+        terms = super().forward(model, x, y)
+        return terms._replace(loss=terms.loss * self.head) if self.on else terms
+
+
+class Renewed(ELBO):
+    """A buffer that is another tensor in each step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.tensor(0.0), persistent=False)
+
+    def advance(self, step: int) -> None:
+        super().advance(step)
+        self.weight = torch.tensor(step / 3)
+
+    def forward(self, model: Any, x: Tensor, y: Tensor | None = None) -> Terms:
+        terms = super().forward(model, x, y)
+        return terms._replace(loss=terms.loss + self.weight * terms.kl)
+
+
+class Restless(ELBO):
+    """A weight that is a number of Python's, another one in each step."""
+
+    def advance(self, step: int) -> None:
+        self.beta = 1.0 + step / 7
+
+
+class Penalty(ELBO):
+    """A loss with a gradient in it."""
+
+    def forward(self, model: Any, x: Tensor, y: Tensor | None = None) -> Terms:
+        terms = super().forward(model, x, y)
+        if not torch.is_grad_enabled():
+            return terms
+        (slope,) = torch.autograd.grad(terms.loss.sum(), [list(model.decoder.parameters())[-2]], create_graph=True)
+        return terms._replace(loss=terms.loss + 0.01 * slope.square().sum())
+
+
+@traces
+@pytest.mark.parametrize("objective", [Late, Renewed, Restless])
+def test_what_others_wrote_is_compiled_in_parts(objective: Function[[], ELBO], asked: list[bool]) -> None:
+    plain, compiled, seen = noisy(objective=objective()), noisy(objective=objective()), Whole()
+    expected = trainer(epochs=4).fit(plain, data(24))
+    history = trainer(seen, epochs=4, compile=True).fit(compiled, data(24))
+    assert not any(seen.steps)
+    assert history.column("loss") == pytest.approx(expected.column("loss"), rel=1e-4)
+    for name, tensor in plain.state_dict().items():
+        torch.testing.assert_close(compiled.state_dict()[name], tensor, rtol=1e-3, atol=1e-5)
+
+
+@traces
+def test_a_loss_with_a_gradient_in_it_is_not_compiled(asked: list[bool]) -> None:
+    plain, compiled = noisy(objective=Penalty()), noisy(objective=Penalty())
+    trainer().fit(plain, data(24))
+    with pytest.warns(UserWarning, match="goes on without torch.compile, which failed"):
+        trainer(compile=True).fit(compiled, data(24))
+    assert next(plain.parameters()).isfinite().all()
 
 
 @traces
 def test_weights_without_a_gradient_stay_as_they_are(asked: list[bool]) -> None:
-    with seeded(3):
-        vae = Detour(2, SHAPE, encoder=MLPEncoder(2, SHAPE, (8,)), decoder=MLPDecoder(2, SHAPE, (8,)))
+    vae = noisy()
     frozen = next(vae.decoder.parameters()).requires_grad_(requires_grad=False)
-    before = frozen.detach().clone()
-    seen = Whole()
+    before, seen = frozen.detach().clone(), Whole()
     trainer(seen, compile=True, optimizer=ADAMW).fit(vae, data(16))
     assert any(seen.steps)
     assert torch.equal(frozen, before)
-    assert torch.equal(vae.unused, torch.ones(2)), "weight decay is for weights that are trained"
+
+
+def shrink(*found: Any) -> Any:
+    return found[-1] * 0.5
+
+
+def zero(weight: Tensor) -> None:
+    if weight.grad is not None:
+        weight.grad.zero_()
+
+
+def halve(module: nn.Module, into: Any, out: Any) -> Any:
+    return tuple(None if one is None else one / 2 for one in into)
+
+
+def stop(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0
+
+
+def first(vae: nn.Module) -> nn.Parameter:
+    return next(vae.parameters())
+
+
+HOOKS: dict[str, Function[[Any, torch.optim.Optimizer], Any]] = {
+    "weight": lambda vae, optimizer: first(vae).register_hook(shrink),
+    "after": lambda vae, optimizer: first(vae).register_post_accumulate_grad_hook(zero),
+    "backward": lambda vae, optimizer: vae.decoder.register_full_backward_hook(halve),
+    "forward": lambda vae, optimizer: vae.encoder.network.register_forward_hook(shrink),
+    "optimizer": lambda vae, optimizer: optimizer.register_step_post_hook(stop),
+}
+
+
+@traces
+@pytest.mark.parametrize("kind", HOOKS)
+def test_hooks_that_come_on_the_way_are_heard(kind: str, asked: list[bool]) -> None:
+    class Hook(Callback):
+        def on_epoch_end(self, state: State) -> None:
+            if state.epoch == 1:
+                HOOKS[kind](state.model, made[-1])
+
+    made: list[torch.optim.Optimizer] = []
+
+    def make(weights: Any, lr: float) -> torch.optim.Optimizer:
+        made.append(torch.optim.Adam(weights, lr=lr))
+        return made[-1]
+
+    plain, compiled, seen = noisy(), noisy(), Whole()
+    trainer(Hook(), epochs=3, optimizer=make).fit(plain, data(16))
+    with pytest.warns(UserWarning, match="without torch.compile, a hook was registered since"):
+        trainer(Hook(), seen, epochs=3, optimizer=make, compile=True).fit(compiled, data(16))
+    assert seen.steps[:2] == [False, True]
+    assert not any(seen.steps[2:])
+    for name, tensor in plain.state_dict().items():
+        torch.testing.assert_close(compiled.state_dict()[name], tensor, rtol=1e-4, atol=1e-6)
 
 
 @traces
@@ -154,7 +281,7 @@ def test_weights_that_are_frozen_and_thawed_on_the_way(asked: list[bool]) -> Non
             for weight in state.model.encoder.parameters():
                 weight.requires_grad_(requires_grad=state.step not in {3, 4})
 
-    plain, compiled, seen = certain(), certain(), Whole()
+    plain, compiled, seen = noisy(), noisy(), Whole()
     trainer(Freeze()).fit(plain, data(24))
     trainer(Freeze(), seen, compile=True).fit(compiled, data(24))
     assert seen.steps == [False, *[True] * 5]
@@ -167,7 +294,7 @@ def test_two_groups_with_rates_of_their_own(asked: list[bool]) -> None:
     def make(weights: list[nn.Parameter], lr: float) -> torch.optim.Optimizer:
         return torch.optim.Adam([{"params": weights[:2], "lr": 10 * lr}, {"params": weights[2:]}], lr=lr)
 
-    plain, compiled, seen = certain(), certain(), Whole()
+    plain, compiled, seen = noisy(), noisy(), Whole()
     trainer(optimizer=make, schedule="cosine").fit(plain, data(16))
     trainer(seen, optimizer=make, schedule="cosine", compile=True).fit(compiled, data(16))
     assert any(seen.steps)
@@ -210,23 +337,6 @@ def test_what_cannot_be_taken_as_a_whole_is_compiled_in_parts(monkeypatch: pytes
     assert all(torch.equal(tensor, plain.state_dict()[name]) for name, tensor in compiled.state_dict().items())
 
 
-class Restless(ELBO):
-    """An objective whose weight is a number of Python's, another in each step."""
-
-    def advance(self, step: int) -> None:
-        self.beta = 1.0 + step / 7
-
-
-@traces
-def test_an_objective_that_is_another_in_each_step(asked: list[bool]) -> None:
-    plain, compiled = noisy(objective=Restless()), noisy(objective=Restless())
-    expected = trainer(epochs=7).fit(plain, data(24))
-    history = trainer(epochs=7, compile=True).fit(compiled, data(24))
-    assert history.column("loss") == pytest.approx(expected.column("loss"), rel=1e-4)
-    for name, tensor in plain.state_dict().items():
-        torch.testing.assert_close(compiled.state_dict()[name], tensor, rtol=1e-3, atol=1e-5)
-
-
 def hook(*_: Any) -> None:
     """Does nothing."""
 
@@ -265,7 +375,7 @@ def test_who_listens_to_gradients_is_heard(kind: str) -> None:
 
 @traces
 def test_accumulated_batches_are_compiled_in_parts(asked: list[bool]) -> None:
-    plain, compiled, seen = certain(), certain(), Whole()
+    plain, compiled, seen = noisy(), noisy(), Whole()
     trainer(accumulate=2).fit(plain, data(32))
     trainer(seen, accumulate=2, compile=True).fit(compiled, data(32))
     assert not any(seen.steps)

@@ -14,7 +14,7 @@ from torch.distributions import Distribution
 from torch.func import functional_call, grad_and_value
 from torch.nn.utils import get_total_norm
 
-__all__ = ["WholeStep", "compiled", "compiling"]
+__all__ = ["Listeners", "WholeStep", "compiled", "compiling"]
 
 #: (images, labels) to the loss, a mean over the images, and the sums (3,) of its terms.
 Forward = Callable[[Tensor, "Tensor | None"], tuple[Tensor, Tensor]]
@@ -71,23 +71,35 @@ class WholeStep:
         self._optimizer = optimizer
         self._clip_norm = clip_norm
         self._weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+        self._listeners = Listeners(model, optimizer)
         self._trained: list[bool] = []
         self._updates: list[_Adam] = []
         self._compiled: Callable[..., Tensor] | None = None
 
     @staticmethod
     def fits(model: nn.Module, optimizer: torch.optim.Optimizer) -> bool:
-        """Whether a step can be taken as a whole: Adam or AdamW on a CPU, and nobody who listens to gradients."""
+        """Whether a step can be taken as a whole: Adam or AdamW on a CPU, parts of this package and of torch's.
+
+        What others wrote may do something else from step to step, and have gradients for other weights than before: it
+        is compiled in parts, where torch sees to that.
+        """
         weights = [weight for group in optimizer.param_groups for weight in group["params"]]
         return (
             type(optimizer) in {torch.optim.Adam, torch.optim.AdamW}
             and all(weight.device.type == "cpu" for weight in weights)
             and not any(group["amsgrad"] or group["differentiable"] for group in optimizer.param_groups)
-            and not any(_listened_to(part) for part in (*weights, *model.modules()))
+            and all(type(part).__module__.startswith(("mnistvae.", "torch.nn.")) for part in model.modules())
+            and not Listeners(model, optimizer).count()
         )
 
     def __call__(self, x: Tensor, y: Tensor | None) -> Tensor:
-        """Update the weights; the sums of loss, reconstruction and KL over the images, (3,)."""
+        """Update the weights; the sums of loss, reconstruction and KL over the images, (3,).
+
+        Raises:
+            RuntimeError: somebody listens to the step, or a weight has a gradient that had none.
+        """
+        if self._listeners.count():
+            raise RuntimeError("hooks were registered")
         trained = [weight.requires_grad for weight in self._weights]
         if self._compiled is None or trained != self._trained:  # a callback may freeze weights, or thaw them
             self._trained = trained
@@ -99,8 +111,9 @@ class WholeStep:
     def _function(self) -> Callable[[Tensor, Tensor | None], Tensor]:
         state = self._optimizer.state
         names: dict[Tensor, str] = {weight: name for name, weight in self._body.named_parameters()}
-        # A weight without a state has had no gradient: the loss does not depend on it.
-        trained = [weight for weight in self._weights if weight in state and weight.requires_grad]
+        trained = [weight for weight in self._weights if weight.requires_grad]
+        if not all(weight in state for weight in trained):
+            raise RuntimeError("there are weights without a gradient")
         weights = {names[weight]: weight for weight in trained}
         self._updates = updates = []
         for group in self._optimizer.param_groups:
@@ -110,26 +123,19 @@ class WholeStep:
                 alike = {names[weight]: weight for weight in own if float(state[weight]["step"]) == number}
                 updates.append(_Adam(group, alike, {name: state[weight] for name, weight in alike.items()}))
         clip_norm, body = self._clip_norm, self._body
-        buffers = dict(body.named_buffers())
 
-        def loss(
-            given: dict[str, Tensor], x: Tensor, y: Tensor | None
-        ) -> tuple[Tensor, tuple[Tensor, dict[str, Tensor]]]:
-            # What is differentiated may change what it made itself, and nothing else (statistics of batches).
-            own = {name: buffer.clone() for name, buffer in buffers.items()}
-            mean, sums = functional_call(body, {**given, **own}, (x, y))
-            return mean, (sums, own)
+        def loss(given: dict[str, Tensor], x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
+            mean_and_sums: tuple[Tensor, Tensor] = functional_call(body, given, (x, y))
+            return mean_and_sums
 
         def step(x: Tensor, y: Tensor | None) -> Tensor:
-            gradients, (_, (sums, changed)) = grad_and_value(loss, has_aux=True)(weights, x, y)
+            gradients, (_, sums) = grad_and_value(loss, has_aux=True)(weights, x, y)
             with torch.no_grad():
                 if clip_norm is not None:  # as nn.utils.clip_grad_norm_ has it
                     factor = (clip_norm / (get_total_norm(list(gradients.values())) + 1e-6)).clamp(max=1.0)
                     gradients = {name: gradient * factor for name, gradient in gradients.items()}
                 for update in updates:
                     update(gradients)
-                for name, buffer in buffers.items():
-                    buffer.copy_(changed[name])
             sums_of_step: Tensor = sums
             return sums_of_step
 
@@ -196,7 +202,19 @@ class _Body(nn.Module):
         return self._forward(x, y)
 
 
-def _listened_to(part: Tensor | nn.Module) -> bool:
-    """Whether something is called when a gradient arrives."""
-    names = ("_backward_hooks", "_post_accumulate_grad_hooks", "_backward_pre_hooks")
-    return any(getattr(part, name, None) for name in names)
+class Listeners:
+    """Hooks of a model's modules and weights and of an optimizer, which may come at any time."""
+
+    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        names = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+        self._hooks = [getattr(part, name) for part in model.modules() for name in names]
+        self._hooks += [optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks]  # noqa: SLF001
+        self._weights = list(model.parameters())
+
+    def count(self) -> int:
+        """How many there are: asked in each step, so it has to be quick."""
+        own = sum(
+            bool(weight._backward_hooks) + bool(weight._post_accumulate_grad_hooks)  # noqa: SLF001
+            for weight in self._weights
+        )
+        return own + sum(map(len, self._hooks))

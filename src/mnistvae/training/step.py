@@ -15,7 +15,7 @@ from mnistvae._random import noise_for_rows
 from mnistvae.errors import ComponentError, SettingError
 from mnistvae.models import VAE
 from mnistvae.objectives import Terms
-from mnistvae.training.compiled import WholeStep, compiled, compiling
+from mnistvae.training.compiled import Listeners, WholeStep, compiled, compiling
 from mnistvae.training.distributed import ALONE, World
 from mnistvae.training.optimizers import EMA
 
@@ -65,6 +65,8 @@ class Step:
         #: The step, or forward pass and loss, as compiled; the first one that works is used.
         self.whole: Callable[[Tensor, Tensor | None], Tensor] | None = None
         self.compiled: Callable[..., tuple[Tensor, Tensor]] | None = None
+        self._listeners = Listeners(model, optimizer)
+        self._listening = self._listeners.count()
         if compile:
             self.compiled = compiled(self.forward, model.device)
             if whole and WholeStep.fits(model, optimizer):
@@ -110,6 +112,24 @@ class Step:
 
     def _in_parts(self, group: Group, world: World) -> Tensor:
         """Forward and backward pass of each batch, then the update."""
+        try:
+            sums = self._gradients(group, world)
+        except RuntimeError as error:
+            if self.compiled is None:
+                raise
+            self._give_up(error)  # a loss with gradients in it, say: what it computes is known, its gradient is not
+            for weight in self.weights:
+                weight.grad = None
+            sums = self._gradients(group, world)
+        if self.exchange is not None:
+            self.exchange([*(weight.grad for weight in self.weights if weight.grad is not None), sums])
+        if self.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.weights, self.clip_norm)
+        self.optimizer.step()
+        return sums
+
+    def _gradients(self, group: Group, world: World) -> Tensor:
+        """Add up the gradients of each batch; the sums of its losses."""
         images = sum(len(x) for x, _ in group)
         sums = torch.zeros(3, device=self.model.device)
         for x, y in group:
@@ -120,11 +140,6 @@ class Step:
             n = rows.stop - rows.start
             torch.autograd.backward(loss if n == images else loss * (n / images))
             sums += row
-        if self.exchange is not None:
-            self.exchange([*(weight.grad for weight in self.weights if weight.grad is not None), sums])
-        if self.clip_norm is not None:
-            nn.utils.clip_grad_norm_(self.weights, self.clip_norm)
-        self.optimizer.step()
         return sums
 
     def forward(self, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -147,18 +162,25 @@ class Step:
             _check_gradient(terms)
             self.checked = True
             return terms.loss.mean(), sums_of(terms)
+        if self.compiled is not None and self._listeners.count() != self._listening:
+            self._give_up("a hook was registered since, which the compiled step would not call")
         if self.compiled is None or len(x) != self.batch_size:
             return self.forward(x, y)
         try:
             with nullcontext() if self._compiled_before else compiling():
                 return self.compiled(x, y)
         except Exception as error:  # noqa: BLE001 (a compiler may raise anything)
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            warnings.warn(f"training goes on without torch.compile, which failed: {reason[:200]}", stacklevel=2)
-            self.compiled = None
+            self._give_up(error)
             return self.forward(x, y)
         finally:
             self._compiled_before = True
+
+    def _give_up(self, why: Exception | str) -> None:
+        """Compile nothing any more."""
+        if isinstance(why, Exception):
+            why = f"which failed: {(str(why).splitlines() or [type(why).__name__])[0][:200]}"
+        warnings.warn(f"training goes on without torch.compile, {why}", stacklevel=2)
+        self.whole = self.compiled = None
 
 
 def sums_of(terms: Terms) -> Tensor:
