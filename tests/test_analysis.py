@@ -752,3 +752,20 @@ def test_what_is_public() -> None:
     arrays: NDArray[np.float64] = embed(torch.randn(9, 2)).points
     assert arrays.dtype == np.float64
     assert mv.analysis is analysis
+
+
+def test_a_traverse_in_steps_of_the_codes_own_spread() -> None:
+    model = vae()
+    code, spread = torch.tensor([1.0, -2.0, 0.5]), torch.tensor([10.0, 0.1, 1.0])
+    moved = traverse(model, code, [0, 2], (-1.0, 0.0, 2.0), spread=spread)
+    by_hand = torch.tensor([[-9.0, -2.0, 0.5], [1.0, -2.0, 0.5], [21.0, -2.0, 0.5]])
+    torch.testing.assert_close(moved[0], decode_codes(model, by_hand))
+    torch.testing.assert_close(moved[1, 1], moved[0, 1])
+    with pytest.raises(DataError, match="a spread of 3 dimensions, got shape"):
+        traverse(model, code, spread=torch.ones(2))
+
+
+def test_codes_of_a_conditional_model_need_labels() -> None:
+    told = ConditionalVAE(3, image_shape=(1, 8, 8), num_classes=4)
+    with pytest.raises(DataError, match="labels for a model conditioned on 4 classes, got none"):
+        decode_codes(told, torch.zeros(2, 3))

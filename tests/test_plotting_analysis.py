@@ -430,3 +430,11 @@ def test_what_cannot_be_drawn(bad: Callable[[], Figure]) -> None:
 def test_settings_of_figures_that_make_no_sense(bad: Callable[[], object], message: str) -> None:
     with pytest.raises(SettingError, match=message):
         bad()
+
+
+def test_numbers_of_examples_and_the_unit_of_a_traversal() -> None:
+    figure = error_examples(IMAGES, IMAGES, np.arange(12) / 10, {"worst": [11, 3]}, numbered=True)
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["1.1\n(11)", "0.3\n(3)"]
+    rows = np.broadcast_to(IMAGES[:6].reshape(2, 3, *IMAGES.shape[1:]), (2, 3, *IMAGES.shape[1:]))
+    assert latent_traversals(rows, [-1, 0, 1], unit="sigma").axes[0].get_xlabel() == "sigma"
+    assert latent_traversals(rows, [-1, 0, 1]).axes[0].get_xlabel() == "value"

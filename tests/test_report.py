@@ -122,6 +122,18 @@ def test_what_the_page_says(folder: Path) -> None:
     assert found.left_out == {}
 
 
+def test_what_is_to_be_known_of_a_figure_is_in_the_page(trained: runs.Run, tmp_path: Path) -> None:
+    """Two samples are too few, which a warning says; the reader of the page has not seen it."""
+    test = mv.load_dataset("mnist-mini", "test")[:40]
+    with pytest.warns(UserWarning, match="importance samples|effective|samples") as told:
+        write_report(trained.model, test, tmp_path / "report", num_samples=2)
+    words = " ".join(Page(tmp_path / "report" / "report.html").words.split())
+    for warning in told:
+        said = str(warning.message)
+        assert said[1:] in words
+    assert len(told) > 0
+
+
 def test_a_golden_run(folder: Path) -> None:
     """A small network, a few epochs, 16 dimensions: what its codes are good for."""
     rows = {row["classifier"]: row for row in csv.DictReader((folder / "classifiers.csv").read_text().splitlines())}

@@ -111,15 +111,20 @@ def _write(
 ) -> Path:
     """Measure, then write one part after the other."""
     model, data = task.model, task.grey
-    evaluation = evaluate(
-        model,
-        data,
-        train=train,
-        num_samples=num_samples,
-        binarization=task.binarization,
-        seed=task.seed,
-        progress=task.progress,
-    )
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        evaluation = evaluate(
+            model,
+            data,
+            train=train,
+            num_samples=num_samples,
+            binarization=task.binarization,
+            seed=task.seed,
+            progress=task.progress,
+        )
+    for warning in caught:  # for who waits for the report; who reads it finds them in the page
+        warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    task.reservations = list(dict.fromkeys(str(one.message) for one in caught if one.category is UserWarning))
     evaluation.to_json(task.page.folder / "metrics.json")
     if evaluation.by_class:
         evaluation.to_csv(task.page.folder / "by_class.csv")
@@ -157,6 +162,8 @@ class _Report:
         self.labels = self.codes.labels
         self.classifier: Classification | None = None
         self.points: analysis.Embedding | None = None
+        #: What is to be known of the figures.
+        self.reservations: list[str] = []
         #: Why there is no map by UMAP, though one was asked for.
         self.without_umap = ""
         #: Numbers of the images that are embedded and clustered.
@@ -199,6 +206,7 @@ class _Report:
         arrows = {"lower": "↓", "higher": "↑", "": ""}
         rows = [[arrows[one.better], one.name, one.text(), one.unit, one.protocol] for one in evaluation]
         self.page.table(None, ["", "figure", "value", "unit", "how it was made"], rows)
+        self.page.text(*(f"{one[0].upper()}{one[1:]}." for one in self.reservations))
         self.page.text(*(f"Left out: {name}, since {reason}." for name, reason in evaluation.left_out.items()))
 
     def how_it_trained(self, history: History | None) -> None:
@@ -244,7 +252,7 @@ class _Report:
         figure = plotting.sample_grid(samples, columns=5)
         self.picture("generated_samples.png", figure, "Draws from the prior.")
         if len(self.data) > 1:
-            caption = "The way between the codes of two images."
+            caption = "From the code of one image to that of another, by turns straight and along an arc."
             self.picture("interpolation.png", self._interpolation(), caption)
         if self.model.latent_dim > 1:
             principal = self.model.latent_dim > 2
@@ -264,12 +272,15 @@ class _Report:
             self.picture("latent_plane.png", figure, f"What is decoded over {what}.")
         code = self.codes.means.mean(0)
         dimensions = self.codes.means.var(0, correction=0).argsort(descending=True)[:10].tolist()
-        values = np.linspace(-3, 3, 9).round(2).tolist()
+        values, spread = np.linspace(-2, 2, 9).tolist(), self.codes.means.std(0, correction=0)
         label = None if self.model.num_classes is None else 0
         figure = plotting.latent_traversals(
-            analysis.traverse(self.model, code, dimensions, values, label), values, [str(one) for one in dimensions]
+            analysis.traverse(self.model, code, dimensions, values, label, spread),
+            values,
+            [str(one) for one in dimensions],
+            unit="standard deviations of the codes",
         )
-        caption = "The mean code with one dimension after the other set to a value, the most active dimensions first."
+        caption = "The mean code with one dimension after the other moved, the most active dimensions first."
         self.picture("traversals.png", figure, caption)
 
     def how_its_codes_look(self, *, umap: bool) -> None:
@@ -291,8 +302,9 @@ class _Report:
         else:
             self.points = maps[list(maps)[-1]]
             if codes.labels is not None:
+                caption = "The same map, a panel for each class; the lines hold half and nine tenths of its codes."
                 figure = plotting.latent_density(self.points.points, codes.labels, names=self.points.names)
-                self.picture("latent_space_per_digit.png", figure, "The same map, a panel for each class.")
+                self.picture("latent_space_per_digit.png", figure, caption)
             self._clusters(codes)
 
     def _maps(self, codes: analysis.LatentCodes, *, umap: bool) -> dict[str, analysis.Embedding]:
@@ -334,8 +346,9 @@ class _Report:
         self.picture("clusters.png", figure, caption)
         numbers = [int(self.chosen[one.index]) for one in far]
         outlying = {"outliers": numbers}
-        figure = plotting.error_examples(self.data.images, self.errors.images, self.errors.mse, outlying)
-        self.picture("outliers.png", figure, "The outliers, their reconstructions, and their squared errors.")
+        figure = plotting.error_examples(self.data.images, self.errors.images, self.errors.mse, outlying, numbered=True)
+        caption = "The outliers, their reconstructions, their squared errors and, in brackets, their numbers."
+        self.picture("outliers.png", figure, caption)
         rows = [[number, one.nearest, one.distance, one.noise] for number, one in zip(numbers, far, strict=True)]
         self.page.table("outliers.csv", ["image", "nearest cluster", "distance in its spreads", "noise"], rows)
 
@@ -394,7 +407,14 @@ class _Report:
             probabilities=None if found is None else found.probabilities,
         )
         self.page.section("The whole in one figure")
-        self.picture("vae_mnist_complete_analysis.png", figure, "Training, codes, reconstructions, classifier.")
+        shown_parts = {
+            "Training": history is not None and len(history) > 0,
+            "codes": self.points is not None,
+            "reconstructions": True,
+            "classifier": found is not None,
+        }
+        caption = ", ".join(name for name, there in shown_parts.items() if there)
+        self.picture("vae_mnist_complete_analysis.png", figure, f"{caption[0].upper()}{caption[1:]}.")
 
     # --- pieces -------------------------------------------------------------------------------------------------
 
@@ -419,4 +439,4 @@ class _Report:
                 if self.model.num_classes is not None and self.labels is not None:
                     label = [int(self.labels[a])] * len(way)
                 rows.append(analysis.decode_codes(self.model, way, label))
-        return plotting.sample_grid(torch.cat(rows), columns=10, title="straight, then spherical")
+        return plotting.sample_grid(torch.cat(rows), columns=10, title="by turns straight and along an arc")

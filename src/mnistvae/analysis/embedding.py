@@ -114,7 +114,7 @@ def _tsne(rows: NDArray[np.float64], dimensions: int, seed: int, settings: dict[
         raise SettingError(
             f"a perplexity of at least 1 and below {len(rows)}, the number of codes",
             str(settings["perplexity"]),
-            "pass more codes, or a smaller perplexity",
+            "pass more codes, or a smaller perplexity" if len(rows) > 3 else "pass more codes",
         )
     fitted = TSNE(dimensions, **{"random_state": seed, "n_jobs": None} | settings)
     return Embedding(

@@ -56,6 +56,9 @@ def decode_codes(model: VAE, codes: ArrayLike, labels: Labels | None = None) -> 
     """
     exact = as_codes(codes)
     rows = exact.to(check_model(model).device, model.dtype)
+    if labels is None and model.num_classes is not None:
+        wanted = f"labels for a model conditioned on {model.num_classes} classes"
+        raise DataError(wanted, "none", "say which class the images are to be of")
     most = torch.finfo(model.dtype).max
     _check_rows(rows, exact, f"codes of at most {most:.2g}, the largest number in {model.dtype}")
     with evaluating(model):
@@ -173,8 +176,9 @@ def traverse(
     dimensions: Sequence[int] | None = None,
     values: Sequence[float] = (-3, -2, -1, 0, 1, 2, 3),
     label: int | None = None,
+    spread: ArrayLike | None = None,
 ) -> Tensor:
-    """Images of one code with one dimension after the other set to some values.
+    """Images of one code with one dimension after the other set to some values, or moved by them.
 
     Args:
         model: the model.
@@ -182,6 +186,8 @@ def traverse(
         dimensions: which (default: all).
         values: that each takes.
         label: for a conditional model.
+        spread: (latent_dim,), such as the standard deviations of all codes: a dimension is then moved by so many times
+            its own, and codes of every size are walked through in steps that show something.
 
     Returns:
         (dimensions, values, C, H, W) in [0, 1].
@@ -200,8 +206,12 @@ def traverse(
     )
     numbers = check_numbers("values that are finite numbers, at least one", values, fix="such as (-2, 0, 2)")
     codes = base.repeat(len(chosen), len(numbers), 1)
+    steps = torch.tensor(numbers, dtype=torch.float64)
+    widths = None if spread is None else _real(spread).double()
+    if widths is not None and widths.shape != base.shape:
+        raise DataError(f"a spread of {model.latent_dim} dimensions", f"shape {tuple(widths.shape)}")
     for row, dimension in enumerate(chosen):
-        codes[row, :, dimension] = torch.tensor(numbers, dtype=torch.float64)
+        codes[row, :, dimension] = steps if widths is None else base[dimension] + steps * widths[dimension]
     flat = codes.reshape(-1, model.latent_dim)
     images = decode_codes(model, flat, None if label is None else [label] * len(flat))
     return images.reshape(len(chosen), len(numbers), *model.image_shape)

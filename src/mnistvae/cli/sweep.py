@@ -16,7 +16,7 @@ __all__ = ["sweep"]
 @click.option("--recipe", default="beta-conv", show_default=True, metavar="NAME", help=f"{', '.join(recipes.names())}.")
 @click.option("--latent-dims", type=IntTuple, default="5,10,15,20", show_default=True, help="Sizes of the code.")
 @data_options("mnist-mini")
-@click.option("--epochs", type=int, help="Passes over the data, of each model.")
+@click.option("--epochs", type=int, help="Passes over the data, of each model.  [default: the recipe's]")
 @out_option("Where the files go.  [default: runs/sweep-TIME]")
 @seed_option
 @device_option

@@ -26,6 +26,7 @@ def error_examples(
     errors: ArrayLike,
     groups: Mapping[str, Sequence[int]],
     *,
+    numbered: bool = False,
     figure: FigureBase | None = None,
 ) -> Figure:
     """For each group a row of images over their reconstructions, with the error under each.
@@ -35,6 +36,7 @@ def error_examples(
         reconstructions: (N, C, H, W).
         errors: (N,).
         groups: numbers of images, by the name of their row.
+        numbered: say the number of each image, too.
         figure: a figure or subfigure to draw into (default: a new one).
 
     Returns:
@@ -62,7 +64,8 @@ def error_examples(
         height, width = rows[0].shape[-2:]
         show(ax, montage(np.concatenate(rows), len(numbers), fill=_FILL))
         places = [1 + width / 2 + n * (width + 1) for n in range(len(numbers))]
-        ax.set_xticks(places, [f"{values[n]:.2g}" for n in numbers], fontsize=8)
+        heads = [f"{values[n]:.2g}\n({n})" if numbered else f"{values[n]:.2g}" for n in numbers]
+        ax.set_xticks(places, heads, fontsize=8)
         ax.set_yticks([1 + height / 2, 2 + 1.5 * height], ["original", "reconstruction"], fontsize=8)
         ax.set_title(name, fontsize=10, loc="left")
         ax.tick_params(length=0)

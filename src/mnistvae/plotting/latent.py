@@ -190,6 +190,7 @@ def latent_traversals(
     values: Sequence[float],
     names: Sequence[str] | None = None,
     *,
+    unit: str = "value",
     figure: FigureBase | None = None,
 ) -> Figure:
     """A row for each latent dimension: what changes in the image as its value does.
@@ -198,6 +199,7 @@ def latent_traversals(
         images: (dimensions, values, C, H, W).
         values: of a row.
         names: of the rows (default: the numbers of the dimensions).
+        unit: what the values are.
         figure: a figure or subfigure to draw into (default: a new one).
 
     Returns:
@@ -223,7 +225,7 @@ def latent_traversals(
     ax.set_xticks([1 + width / 2 + n * (width + 1) for n in range(columns)], [f"{value:g}" for value in heads])
     ax.set_yticks([1 + height / 2 + n * (height + 1) for n in range(rows)], labels)
     ax.tick_params(length=0, labelsize=8)
-    ax.set(xlabel="value", ylabel="dimension")
+    ax.set(xlabel=unit, ylabel="dimension")
     ax.spines[:].set_visible(False)
     return whole(fig)
 
