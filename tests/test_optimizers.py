@@ -24,7 +24,7 @@ from mnistvae.errors import ComponentError, SettingError
 from mnistvae.networks import MLPDecoder, MLPEncoder
 from mnistvae.objectives import Terms
 from mnistvae.training import EMA, Callback, State, cosine, one_cycle
-from mnistvae.training.optimizers import make_optimizer, resolve_schedule, sweep
+from mnistvae.training.optimizers import flush_denormals, make_optimizer, resolve_schedule
 
 SHAPE = (1, 8, 8)
 
@@ -90,7 +90,7 @@ def test_what_has_faded_away_is_zero(make: Any) -> None:
     state = optimizer.state[weight]
     name = "exp_avg" if "exp_avg" in state else "momentum_buffer"
     state[name].copy_(torch.tensor([1e-24, 1e-26, -1e-40, -1.0]))
-    sweep(optimizer)
+    flush_denormals(optimizer)
     assert state[name].tolist() == pytest.approx([1e-24, 0.0, 0.0, -1.0], rel=1e-6, abs=0.0)
     if "step" in state:
         assert float(state["step"]) == 1.0
@@ -116,7 +116,7 @@ def test_a_run_leaves_no_denormal_numbers_behind(monkeypatch: pytest.MonkeyPatch
     sparse = ImageDataset(images)
     steps = {"batch_size": 1, "epochs": 33, "steps": 258, "optimizer": make}
     trainer(Look(), **steps).fit(certain(), sparse)
-    monkeypatch.setattr("mnistvae.training.run.sweep", lambda optimizer: None)
+    monkeypatch.setattr("mnistvae.training.run.flush_denormals", lambda optimizer: None)
     trainer(Look(), **steps).fit(certain(), sparse)
     assert found[0] == 0
     assert found[1] > 0, "or there was nothing to be swept"

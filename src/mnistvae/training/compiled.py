@@ -3,51 +3,20 @@
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution
 from torch.func import functional_call, grad_and_value
 from torch.nn.utils import get_total_norm
 
-__all__ = ["Listeners", "WholeStep", "compiled", "compiling"]
+from mnistvae.training.compiler import Listeners, compiled
+
+__all__ = ["WholeStep"]
 
 #: (images, labels) to the loss, a mean over the images, and the sums (3,) of its terms.
 Forward = Callable[[Tensor, "Tensor | None"], tuple[Tensor, Tensor]]
-
-
-def compiled(function: Callable[..., Any], device: torch.device, *, whole: bool = False) -> Callable[..., Any]:
-    """A function to be compiled when it is called first, for tensors of one shape.
-
-    Args:
-        function: what to compile.
-        device: where it computes.
-        whole: fail, rather than leave to Python what cannot be compiled.
-    """
-    # On a CPU the compiler's own random numbers are slow, and others than those of an uncompiled step.
-    options: dict[str, Any] | None = {"fallback_random": True} if device.type == "cpu" else None
-    with compiling():
-        made: Callable[..., Any] = torch.compile(function, dynamic=False, fullgraph=whole, options=options)
-    return made
-
-
-@contextmanager
-def compiling() -> Iterator[None]:
-    """The compiler switches off the validation of all distributions in the process; switch it on again.
-
-    What it imports may warn of torch's own old ways, which is nobody's business here.
-    """
-    before = Distribution._validate_args  # noqa: SLF001
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", category=DeprecationWarning)
-            yield
-    finally:
-        Distribution.set_default_validate_args(before)
 
 
 class WholeStep:
@@ -101,12 +70,22 @@ class WholeStep:
         if self._listeners.count():
             raise RuntimeError("hooks were registered")
         trained = [weight.requires_grad for weight in self._weights]
-        if self._compiled is None or trained != self._trained:  # a callback may freeze weights, or thaw them
-            self._trained = trained
+        if self._compiled is not None and trained == self._trained:
+            return self._take(self._compiled, x, y)
+        noise = torch.get_rng_state()
+        try:  # anew where a callback froze weights, or thawed them
             self._compiled = compiled(self._function(), x.device, whole=True)
+            sums = self._take(self._compiled, x, y)
+        except Exception:
+            torch.set_rng_state(noise)  # which the step in parts draws from, then
+            raise
+        self._trained = trained
+        return sums
+
+    def _take(self, step: Callable[..., Tensor], x: Tensor, y: Tensor | None) -> Tensor:
         for update in self._updates:
             update.prepare()
-        return self._compiled(x, y)
+        return step(x, y)
 
     def _function(self) -> Callable[[Tensor, Tensor | None], Tensor]:
         state = self._optimizer.state
@@ -117,11 +96,13 @@ class WholeStep:
         weights = {names[weight]: weight for weight in trained}
         self._updates = updates = []
         for group in self._optimizer.param_groups:
-            own = [weight for weight in trained if any(weight is one for one in group["params"])]
-            # Those that were frozen for some time have taken fewer steps than others.
-            for number in sorted({float(state[weight]["step"]) for weight in own}):
-                alike = {names[weight]: weight for weight in own if float(state[weight]["step"]) == number}
-                updates.append(_Adam(group, alike, {name: state[weight] for name, weight in alike.items()}))
+            alike: dict[float, dict[str, Tensor]] = {}  # those that were frozen for some time have taken fewer steps
+            for weight in group["params"]:
+                if weight.requires_grad:
+                    alike.setdefault(float(state[weight]["step"]), {})[names[weight]] = weight
+            updates += [
+                _Adam(group, own, {name: state[weight] for name, weight in own.items()}) for own in alike.values()
+            ]
         clip_norm, body = self._clip_norm, self._body
 
         def loss(given: dict[str, Tensor], x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -129,6 +110,7 @@ class WholeStep:
             return mean_and_sums
 
         def step(x: Tensor, y: Tensor | None) -> Tensor:
+            sums: Tensor
             gradients, (_, sums) = grad_and_value(loss, has_aux=True)(weights, x, y)
             with torch.no_grad():
                 if clip_norm is not None:  # as nn.utils.clip_grad_norm_ has it
@@ -136,8 +118,7 @@ class WholeStep:
                     gradients = {name: gradient * factor for name, gradient in gradients.items()}
                 for update in updates:
                     update(gradients)
-            sums_of_step: Tensor = sums
-            return sums_of_step
+            return sums
 
         return step
 
@@ -200,21 +181,3 @@ class _Body(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
         return self._forward(x, y)
-
-
-class Listeners:
-    """Hooks of a model's modules and weights and of an optimizer, which may come at any time."""
-
-    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        names = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-        self._hooks = [getattr(part, name) for part in model.modules() for name in names]
-        self._hooks += [optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks]  # noqa: SLF001
-        self._weights = list(model.parameters())
-
-    def count(self) -> int:
-        """How many there are: asked in each step, so it has to be quick."""
-        own = sum(
-            bool(weight._backward_hooks) + bool(weight._post_accumulate_grad_hooks)  # noqa: SLF001
-            for weight in self._weights
-        )
-        return own + sum(map(len, self._hooks))

@@ -14,7 +14,16 @@ from torch import Tensor, nn
 from mnistvae._checks import check_number
 from mnistvae.errors import ComponentError, SettingError
 
-__all__ = ["EMA", "LearningRate", "MakeOptimizer", "cosine", "make_optimizer", "one_cycle", "resolve_schedule", "sweep"]
+__all__ = [
+    "EMA",
+    "LearningRate",
+    "MakeOptimizer",
+    "cosine",
+    "flush_denormals",
+    "make_optimizer",
+    "one_cycle",
+    "resolve_schedule",
+]
 
 #: Parameters, and ``lr=``, to an optimizer: ``torch.optim.AdamW``, or a ``functools.partial`` of such a class.
 MakeOptimizer: TypeAlias = Callable[..., torch.optim.Optimizer]
@@ -131,7 +140,7 @@ def _parameters(make: MakeOptimizer) -> set[str]:
 
 
 @torch.no_grad()
-def sweep(optimizer: torch.optim.Optimizer) -> None:
+def flush_denormals(optimizer: torch.optim.Optimizer) -> None:
     """Set what an optimizer remembers to zero where it is below 1e-25.
 
     The moments of weights that have had no gradient for some time, such as those of pixels that are black in all but a

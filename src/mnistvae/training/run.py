@@ -28,15 +28,15 @@ from mnistvae.training.distributed import ALONE, World
 from mnistvae.training.graphs import RecordedStep
 from mnistvae.training.history import Record
 from mnistvae.training.interrupts import Signals
-from mnistvae.training.optimizers import EMA, LearningRate, sweep
+from mnistvae.training.optimizers import EMA, LearningRate, flush_denormals
 from mnistvae.training.step import Batch, Group, Step, sums_of
 
 __all__ = ["Budget", "Run"]
 
 #: Steps between two looks at the loss on a device that would have to be waited for.
 _PATIENCE = 100
-#: Steps between two sweeps of the optimizer: what loses a fifth a step or less does not get denormal in between.
-_SWEEP = 128
+#: Steps between two flushes of the optimizer: what loses a fifth a step or less does not get denormal in between.
+_FLUSH_EVERY = 128
 
 
 @dataclass
@@ -189,8 +189,8 @@ class Run:
                 else:
                     parameters["lr"] = rate * factor
         row = take()
-        if state.step % _SWEEP == 0 and self.model.device.type == "cpu":
-            sweep(self.step.optimizer)
+        if state.step % _FLUSH_EVERY == 0 and self.model.device.type == "cpu":
+            flush_denormals(self.step.optimizer)
         state.sums = _sums(state).add_(row)
         state.images += n
         state.step += 1

@@ -15,7 +15,8 @@ from mnistvae._random import noise_for_rows
 from mnistvae.errors import ComponentError, SettingError
 from mnistvae.models import VAE
 from mnistvae.objectives import Terms
-from mnistvae.training.compiled import Listeners, WholeStep, compiled, compiling
+from mnistvae.training.compiled import WholeStep
+from mnistvae.training.compiler import Listeners, compiled
 from mnistvae.training.distributed import ALONE, World
 from mnistvae.training.optimizers import EMA
 
@@ -73,7 +74,6 @@ class Step:
                 self.whole = WholeStep(self.forward, model, optimizer, clip_norm)
         #: Whether a loss was looked at and found right, as that of a run's first step is.
         self.checked = False
-        self._compiled_before = self._whole_before = False
 
     def __call__(self, group: Group, world: World = ALONE) -> Tensor:
         """Update the weights; the sums of loss, reconstruction and KL over the images, (3,), on the device.
@@ -97,18 +97,10 @@ class Step:
         if self.whole is None or len(x) != self.batch_size or not self.checked:
             return None
         try:
-            if self._whole_before:
-                return self.whole(x, y)
-            noise = torch.get_rng_state()
-            with compiling():
-                sums = self.whole(x, y)
-        except Exception:  # noqa: BLE001 (a compiler may raise anything, also when something has changed on the way)
-            if not self._whole_before:
-                torch.set_rng_state(noise)
-            self.whole = None  # forward pass and loss alone ask less of it
+            return self.whole(x, y)
+        except Exception:  # noqa: BLE001 (a compiler may raise anything; forward pass and loss alone ask less of it)
+            self.whole = None
             return None
-        self._whole_before = True
-        return sums
 
     def _in_parts(self, group: Group, world: World) -> Tensor:
         """Forward and backward pass of each batch, then the update."""
@@ -167,13 +159,10 @@ class Step:
         if self.compiled is None or len(x) != self.batch_size:
             return self.forward(x, y)
         try:
-            with nullcontext() if self._compiled_before else compiling():
-                return self.compiled(x, y)
+            return self.compiled(x, y)
         except Exception as error:  # noqa: BLE001 (a compiler may raise anything)
             self._give_up(error)
             return self.forward(x, y)
-        finally:
-            self._compiled_before = True
 
     def _give_up(self, why: Exception | str) -> None:
         """Compile nothing any more."""
