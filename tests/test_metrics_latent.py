@@ -21,13 +21,12 @@ from mnistvae.distributions import DiagonalNormal, PushForward, UnitNormal
 from mnistvae.errors import ComponentError, DataError, SettingError
 from mnistvae.losses import gaussian_kl, kl_decomposition
 from mnistvae.metrics import latent
+from mnistvae.metrics.disentanglement import mig, sap
 from mnistvae.metrics.latent import (
     Estimate,
     active_units,
     kl_parts,
-    mig,
     mutual_information,
-    sap,
     total_correlation,
     unit_activity,
 )

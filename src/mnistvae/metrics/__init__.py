@@ -6,6 +6,7 @@ A pure function stands under each figure; :func:`evaluate` gathers them.
 from mnistvae.metrics._evaluate import GROUPS, Group, evaluate
 from mnistvae.metrics.classification import Classification, RocAuc, classify_codes, roc_auc
 from mnistvae.metrics.digits import DigitClassifier, classify, digit_classifier
+from mnistvae.metrics.disentanglement import mig, sap
 from mnistvae.metrics.evaluation import Evaluation, Figure, compare
 from mnistvae.metrics.generation import (
     ClassifierScore,
@@ -23,9 +24,7 @@ from mnistvae.metrics.latent import (
     KLParts,
     active_units,
     kl_parts,
-    mig,
     mutual_information,
-    sap,
     total_correlation,
     unit_activity,
 )

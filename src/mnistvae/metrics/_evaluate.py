@@ -22,6 +22,7 @@ from mnistvae.images import ArrayLike
 from mnistvae.metrics._passes import Done, check_dataset, check_model, measuring, posteriors, reconstructions
 from mnistvae.metrics.classification import Kind, classify_codes
 from mnistvae.metrics.digits import DIGIT_SHAPE, classify
+from mnistvae.metrics.disentanglement import mig, sap
 from mnistvae.metrics.evaluation import Direction, Evaluation, Figure
 from mnistvae.metrics.generation import classifier_score, frechet_distance, label_accuracy, precision_recall
 from mnistvae.metrics.inception import inception_features
@@ -29,9 +30,7 @@ from mnistvae.metrics.latent import (
     Estimate,
     active_units,
     kl_parts,
-    mig,
     mutual_information,
-    sap,
     total_correlation,
     unit_activity,
 )

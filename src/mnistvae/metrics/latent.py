@@ -1,7 +1,8 @@
-"""What a code says: how much, in how many dimensions, and how well taken apart.
+"""What a code says: how much, and in how many dimensions.
 
 Two kinds of functions: of the posterior that an encoder gives for N images (the parts of the KL term), and of codes
-as numbers, (N, latent_dim), usually posterior means (active units, disentanglement). Nothing here sees a model.
+as numbers, (N, latent_dim), usually posterior means (active units). Nothing here sees a model, or a label:
+``disentanglement`` has those.
 """
 
 from __future__ import annotations
@@ -14,24 +15,21 @@ from typing import Any, NamedTuple, TypeGuard
 import numpy as np
 import torch
 import torch.distributions as td
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.distributions import Distribution
 
-from mnistvae._checks import check_count, check_number, check_seed
+from mnistvae._checks import check_number, check_seed
 from mnistvae._random import derive_seed, seeded
 from mnistvae.distributions import DiagonalNormal
 from mnistvae.errors import ComponentError, DataError
-from mnistvae.images import ArrayLike, Labels, _as_tensor, as_labels
+from mnistvae.images import ArrayLike, _as_tensor
 
 __all__ = [
     "Estimate",
     "KLParts",
     "active_units",
     "kl_parts",
-    "mig",
     "mutual_information",
-    "sap",
     "total_correlation",
     "unit_activity",
 ]
@@ -216,76 +214,6 @@ def kl_parts(posterior: Distribution, prior: Distribution, seed: int = 0) -> KLP
     )
 
 
-def mig(codes: ArrayLike, labels: Labels, bins: int = 20) -> float:
-    r"""Mutual information gap: how much more of the label the best latent dimension tells than the next.
-
-    .. math:: \frac{I(z_{(1)}; y) - I(z_{(2)}; y)}{H(y)}
-
-    over the two dimensions that tell most. Chen et al. (2018), section 4.1, with the label as the one factor, and the
-    information from counts over equal bins between a dimension's least and greatest value, as Locatello et al. (2019),
-    "Challenging common assumptions", have it. From 0 to 1; higher means that one dimension alone holds the label. With
-    one dimension the gap is to 0. Counts of few images overrate the information: take some 1,000 or more.
-
-    Args:
-        codes: (N, latent_dim), usually posterior means.
-        labels: (N,), of at least two classes.
-        bins: in each dimension.
-
-    Raises:
-        DataError: another shape, NaN or infinity, or labels of one class.
-        SettingError: fewer than two bins.
-
-    Example:
-        >>> labels = torch.arange(1000) % 10
-        >>> codes = torch.stack([labels.float(), torch.randn(1000)], 1)
-        >>> mig(codes, labels) > 0.9
-        True
-    """
-    from sklearn.metrics import mutual_info_score
-
-    bins = check_count("bins as an integer of at least 2", bins, least=2)
-    columns, classes = _columns_and_classes(codes, labels)
-    binned = (columns * bins).long().clamp(max=bins - 1)
-    information = [float(mutual_info_score(classes, column)) for column in binned.numpy()]
-    return _gap(information, of_nothing=0.0) / float(mutual_info_score(classes, classes))
-
-
-def sap(codes: ArrayLike, labels: Labels) -> float:
-    r"""Separated attribute predictability: how much better the best latent dimension tells the label than the next.
-
-    .. math:: S_{(1)} - S_{(2)}, \qquad S_j = \text{balanced accuracy of thresholds on } z_j
-
-    over the two dimensions that tell best. Kumar et al. (2018), "Variational inference of disentangled latent
-    concepts", section 3, for a categorical factor: thresholds on one dimension at a time, scored on the codes that they
-    were found on. Here they are those of a decision tree with as many leaves as there are classes, each class weighing
-    the same; others fit a linear SVM in its place, and their figures differ. From 0 to 1 - 1/K for K classes; higher
-    means that one dimension alone holds the label. With one dimension the gap is to 1/K, the accuracy of one that says
-    nothing.
-
-    Args:
-        codes: (N, latent_dim), usually posterior means.
-        labels: (N,), of at least two classes.
-
-    Raises:
-        DataError: another shape, NaN or infinity, or labels of one class.
-
-    Example:
-        >>> labels = torch.arange(1000) % 2
-        >>> sap(torch.stack([labels.float(), torch.zeros(1000)], 1), labels)
-        0.5
-    """
-    from sklearn.metrics import balanced_accuracy_score
-    from sklearn.tree import DecisionTreeClassifier
-
-    columns, classes = _columns_and_classes(codes, labels)
-    num_classes = int(classes.max()) + 1
-    accuracies = []
-    for column in columns.unsqueeze(-1).numpy():
-        tree = DecisionTreeClassifier(max_leaf_nodes=num_classes, class_weight="balanced", random_state=0)
-        accuracies.append(float(balanced_accuracy_score(classes, tree.fit(column, classes).predict(column))))
-    return _gap(accuracies, of_nothing=1 / num_classes)
-
-
 def as_codes(codes: Any, name: str = "codes", least: int = 1, columns: str = "latent_dim") -> Tensor:
     """Codes as a tensor (N, latent_dim) of finite numbers in double precision, where the device has it.
 
@@ -322,22 +250,6 @@ def _finite(values: Tensor, name: str) -> Tensor:
             "look at those images, or at the encoder",
         )
     return values
-
-
-def _columns_and_classes(codes: ArrayLike, labels: Labels) -> tuple[Tensor, NDArray[np.intp]]:
-    """Each latent dimension brought to [0, 1], (latent_dim, N), and the classes numbered from 0."""
-    rows = as_codes(codes).cpu()
-    found, classes = np.unique(as_labels(labels, len(rows)).cpu().numpy(), return_inverse=True)
-    if len(found) < 2:
-        raise DataError("labels of at least two classes", f"{len(found)}", "pass images of several classes")
-    low, high = torch.aminmax(rows, dim=0)
-    return ((rows - low) / torch.where(high > low, high - low, 1.0)).T, classes
-
-
-def _gap(scores: list[float], of_nothing: float) -> float:
-    """The best score minus the next; ``of_nothing``, which a dimension that says nothing has, is the least there is."""
-    best, following = sorted([*scores, of_nothing], reverse=True)[:2]
-    return best - following
 
 
 def _precision(device: torch.device) -> torch.dtype:
