@@ -14,6 +14,7 @@ from test_optimizers import SHAPE, trainer
 from test_resume import StopAt, data
 from test_step import grey, noisy
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook
 
 from mnistvae import VAE, ConditionalVAE, ImageDataset
 from mnistvae._random import seeded
@@ -35,9 +36,10 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Compile by tracing only, which takes no C++ compiler; holds whether each function was to be whole."""
     compile_as_usual, whole = torch.compile, []
 
-    def tracing(function: Any, *, fullgraph: bool, **_: Any) -> Any:
+    def tracing(function: Any, *, fullgraph: bool, options: dict[str, Any], **_: Any) -> Any:
         whole.append(fullgraph)
-        return compile_as_usual(function, dynamic=False, fullgraph=fullgraph, backend="aot_eager")
+        kept = {name: value for name, value in options.items() if name == "guard_filter_fn"}
+        return compile_as_usual(function, dynamic=False, fullgraph=fullgraph, backend="aot_eager", options=kept)
 
     torch._dynamo.reset()
     monkeypatch.setattr(torch, "compile", tracing)
@@ -223,6 +225,10 @@ def shrink(*found: Any) -> Any:
     return found[-1] * 0.5
 
 
+def shrink_decoded(module: nn.Module, *found: Any) -> Any:
+    return shrink(*found) if isinstance(module, MLPDecoder) else None
+
+
 def zero(weight: Tensor) -> None:
     if weight.grad is not None:
         weight.grad.zero_()
@@ -245,6 +251,7 @@ HOOKS: dict[str, Function[[Any, torch.optim.Optimizer], Any]] = {
     "weight": lambda vae, optimizer: first(vae).register_hook(shrink),
     "after": lambda vae, optimizer: first(vae).register_post_accumulate_grad_hook(zero),
     "backward": lambda vae, optimizer: vae.decoder.register_full_backward_hook(halve),
+    "everywhere": lambda vae, optimizer: register_module_forward_hook(shrink_decoded),
     "forward": lambda vae, optimizer: vae.encoder.network.register_forward_hook(shrink),
     "optimizer": lambda vae, optimizer: optimizer.register_step_post_hook(stop),
 }
@@ -256,8 +263,9 @@ def test_hooks_that_come_on_the_way_are_heard(kind: str, asked: list[bool]) -> N
     class Hook(Callback):
         def on_epoch_end(self, state: State) -> None:
             if state.epoch == 1:
-                HOOKS[kind](state.model, made[-1])
+                handles.append(HOOKS[kind](state.model, made[-1]))
 
+    handles: list[Any] = []
     made: list[torch.optim.Optimizer] = []
 
     def make(weights: Any, lr: float) -> torch.optim.Optimizer:
@@ -266,10 +274,27 @@ def test_hooks_that_come_on_the_way_are_heard(kind: str, asked: list[bool]) -> N
 
     plain, compiled, seen = noisy(), noisy(), Whole()
     trainer(Hook(), epochs=3, optimizer=make).fit(plain, data(16))
+    handles.pop().remove()
     with pytest.warns(UserWarning, match="without torch.compile, a hook was registered since"):
         trainer(Hook(), seen, epochs=3, optimizer=make, compile=True).fit(compiled, data(16))
+    handles.pop().remove()
     assert seen.steps[:2] == [False, True]
     assert not any(seen.steps[2:])
+    for name, tensor in plain.state_dict().items():
+        torch.testing.assert_close(compiled.state_dict()[name], tensor, rtol=1e-4, atol=1e-6)
+
+
+@traces
+def test_a_number_that_is_changed_on_the_way_is_seen(asked: list[bool]) -> None:
+    class Change(Callback):
+        def on_epoch_end(self, state: State) -> None:
+            state.model.objective.beta = 4.0
+
+    plain, compiled, seen = noisy(), noisy(), Whole()
+    expected = trainer(Change(), epochs=3).fit(plain, data(16))
+    history = trainer(Change(), seen, epochs=3, compile=True).fit(compiled, data(16))
+    assert seen.steps == [False] + 5 * [True]
+    assert history.column("loss") == pytest.approx(expected.column("loss"), rel=1e-5)
     for name, tensor in plain.state_dict().items():
         torch.testing.assert_close(compiled.state_dict()[name], tensor, rtol=1e-4, atol=1e-6)
 
