@@ -136,14 +136,16 @@ def losses(history: mv.History) -> list[dict[str, float]]:
     return [{name: value for name, value in record.items() if "second" not in name} for record in history.records]
 
 
-def assert_recorded_equals_usual(make: Callable[[], mv.VAE], recorder: TapeRecorder, **settings: Any) -> None:
-    """Training with a recorded step is training, to the bit."""
+def assert_recorded_equals_usual(
+    make: Callable[[], mv.VAE], recorder: TapeRecorder, *, recordings: int = 2, **settings: Any
+) -> None:
+    """Training with recorded steps is training, to the bit. The second recording is of several steps."""
     plain, recorded = make(), make()
     usual = train(plain, cuda_graph=False, **settings)
     assert (recorder.recordings, recorder.plays) == (0, 0)
     played = train(recorded, cuda_graph=True, **settings)
-    assert recorder.recordings == 1
-    assert recorder.plays > 5
+    assert recorder.recordings == recordings
+    assert recorder.plays >= 5
     assert losses(played) == losses(usual)
     for name, tensor in plain.state_dict().items():
         assert torch.equal(recorded.state_dict()[name], tensor), name
@@ -152,7 +154,34 @@ def assert_recorded_equals_usual(make: Callable[[], mv.VAE], recorder: TapeRecor
 def test_a_recorded_step_is_a_step(recorder: TapeRecorder) -> None:
     assert_recorded_equals_usual(vae, recorder)
     assert recorder.rehearsals == 3
-    assert recorder.plays == 22 - 3  # 44 images in batches of 4, two epochs
+    # 44 images in batches of 4, two epochs: 3 steps as usual, 8 as one; 8 as one, 3 alone.
+    assert recorder.plays == 1 + 1 + 3
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"clip_norm": 1.0},
+        {"accumulate": 2, "batch_size": 3},
+        {"binarization": "dynamic"},
+        {"optimizer": functools.partial(with_rate_in_a_tensor, kind=torch.optim.AdamW)},
+        {"precision": "bf16"},
+        {"steps": 27, "epochs": 9},
+    ],
+    ids="-".join,
+)
+def test_several_steps_are_played_as_one(recorder: TapeRecorder, settings: dict[str, Any]) -> None:
+    assert_recorded_equals_usual(vae, recorder, data=data(70), **settings)
+    assert recorder.plays <= 2 * 6
+
+
+@pytest.mark.parametrize("steps", [5, 11, 12, 18, 19])
+def test_a_run_has_the_steps_that_it_was_given(recorder: TapeRecorder, steps: int) -> None:
+    plain, recorded = vae(), vae()
+    usual = train(plain, cuda_graph=False, steps=steps)
+    assert losses(train(recorded, cuda_graph=True, steps=steps)) == losses(usual)
+    for name, tensor in plain.state_dict().items():
+        assert torch.equal(recorded.state_dict()[name], tensor), name
 
 
 @pytest.mark.parametrize(
@@ -181,7 +210,30 @@ def test_a_recorded_step_is_a_step(recorder: TapeRecorder) -> None:
 def test_what_changes_from_step_to_step_changes_in_a_recorded_one(
     recorder: TapeRecorder, settings: dict[str, Any]
 ) -> None:
-    assert_recorded_equals_usual(functools.partial(vae, objective=ELBO(2.0, Linear(20))), recorder, **settings)
+    make = functools.partial(vae, objective=ELBO(2.0, Linear(20)))
+    assert_recorded_equals_usual(make, recorder, recordings=1, **settings)
+
+
+@pytest.mark.parametrize("settings", [{"schedule": "one-cycle"}, {"ema": 0.9}], ids="-".join)
+def test_what_is_set_between_two_steps_keeps_them_apart(recorder: TapeRecorder, settings: dict[str, Any]) -> None:
+    assert_recorded_equals_usual(vae, recorder, recordings=1, **settings)
+    assert recorder.plays == 22 - 3
+
+
+class Growing(ELBO):
+    """With a factor that it sets itself."""
+
+    def advance(self, step: int) -> None:
+        self._factor.fill_(step / 10)
+
+    def forward(self, model: Any, x: Tensor, y: Tensor | None = None) -> Terms:
+        terms = super().forward(model, x, y)
+        return Terms(terms.loss * self._factor, *terms[1:])
+
+
+def test_an_objective_of_ones_own_is_told_of_each_step(recorder: TapeRecorder) -> None:
+    assert Growing().advances
+    assert_recorded_equals_usual(lambda: vae(objective=Growing()), recorder, recordings=1)
 
 
 def unread(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,7 +250,8 @@ def test_every_recipe_can_be_recorded(recorder: TapeRecorder, name: str, monkeyp
     model = recipe.model(image_shape=(1, 8, 8), num_classes=3, **changes)
     settings = {**recipe.training, "epochs": 2, "batch_size": 4}
     history = train(model, cuda_graph=True, **settings)
-    assert recorder.plays > 5
+    disturbed = "schedule" in recipe.training or model.objective.advances
+    assert (recorder.recordings, recorder.plays) == ((1, 19) if disturbed else (2, 5))
     assert history[1]["loss"] < history[0]["loss"]
 
 
@@ -225,7 +278,7 @@ def test_every_part_can_be_recorded(recorder: TapeRecorder, parts: Callable[[], 
         torch.manual_seed(1)
         return vae(**parts())
 
-    assert_recorded_equals_usual(make, recorder)
+    assert_recorded_equals_usual(make, recorder, recordings=1 if make().objective.advances else 2)
 
 
 def test_a_flow_is_not_recorded_since_its_library_reads_its_masks(recorder: TapeRecorder) -> None:
@@ -246,7 +299,7 @@ def test_labels_and_dropout(recorder: TapeRecorder, monkeypatch: pytest.MonkeyPa
     assert_recorded_equals_usual(conditional, recorder)
     torch.manual_seed(0)
     train(mv.ConditionalVAE(3, 3, (1, 8, 8)), cuda_graph=True)
-    assert recorder.recordings == 2
+    assert recorder.recordings == 4
 
 
 class Peeking(Objective):
@@ -268,15 +321,16 @@ def test_what_cannot_be_recorded_is_trained_as_usual_and_says_why(recorder: Tape
 
 @pytest.mark.parametrize("steps", [2, 3, 4, 7, 11, 12])
 @pytest.mark.parametrize("binarization", ["none", "dynamic"])
+@pytest.mark.parametrize("ema", [None, 0.9])
 def test_a_resumed_run_goes_on_to_the_bit(
-    recorder: TapeRecorder, tmp_path: Path, steps: int, binarization: str
+    recorder: TapeRecorder, tmp_path: Path, steps: int, binarization: str, ema: float | None
 ) -> None:
     class StopAt(Callback):
         def on_batch_end(self, state: State, n: int) -> None:
             if state.step == steps:
                 os.kill(os.getpid(), signal.SIGINT)
 
-    how: dict[str, Any] = {"binarization": binarization, "batch_size": 5, "ema": 0.9, "clip_norm": 1.0}
+    how: dict[str, Any] = {"binarization": binarization, "batch_size": 3, "ema": ema, "clip_norm": 1.0}
     whole, part, rest = vae(), vae(), vae()
     history = train(whole, cuda_graph=True, **how)
     with pytest.raises(Interrupted):
@@ -306,8 +360,15 @@ def test_what_a_step_gave_stays_when_the_next_is_played() -> None:
     recorded = RecordedStep(Batches(data(), 4, seed=0), step, 1, TapeRecorder())
     left, rest = recorded.begin(1, 0)
     assert (left, list(rest)) == (11, [])
-    rows = [recorded() for _ in range(left)]
+    rows = [recorded()[0] for _ in range(3)]
+    assert recorded.longest == left - 3
+    rows += recorded(recorded.longest)
+    assert [len(row) for row in rows] == 11 * [3]
     assert len({float(row[0]) for row in rows}) == 11
+    recorded.begin(2, 0)
+    before = [row.clone() for row in rows]
+    recorded(recorded.longest)
+    assert all(torch.equal(*pair) for pair in zip(before, rows, strict=True))
 
 
 def test_a_cpu_records_nothing() -> None:
@@ -328,5 +389,22 @@ def test_the_callbacks_hear_of_each_step(recorder: TapeRecorder) -> None:
         def on_batch_end(self, state: State, n: int) -> None:
             heard.append((state.step, n))
 
-    train(vae(), cuda_graph=True, batch_size=5, epochs=1, callbacks=[Listen()])
-    assert heard == [(step, 5) for step in range(1, 9)] + [(9, 4)]
+    train(vae(), cuda_graph=True, batch_size=3, epochs=1, callbacks=[Listen()])
+    assert recorder.plays == 14 - 3
+    assert heard == [(step, 3) for step in range(1, 15)] + [(15, 2)]
+
+
+def test_a_callback_that_only_counts_hears_of_each_step_too(recorder: TapeRecorder) -> None:
+    heard: list[tuple[int, int, float]] = []
+
+    class Count(Callback):
+        each_step = False
+
+        def on_batch_end(self, state: State, n: int) -> None:
+            assert state.sums is not None
+            heard.append((state.step, n, float(state.sums[0])))
+
+    train(vae(), cuda_graph=True, batch_size=3, epochs=1, callbacks=[Count()])
+    assert recorder.plays == 1 + 3
+    assert [(step, n) for step, n, _ in heard] == [(step, 3) for step in range(1, 15)] + [(15, 2)]
+    assert [loss for *_, loss in heard] == sorted({loss for *_, loss in heard})

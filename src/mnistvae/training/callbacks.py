@@ -65,6 +65,14 @@ class Callback:
     #: Whether it is called in every process, and not only in the one that writes.
     everywhere = False
 
+    @property
+    def each_step(self) -> bool:
+        """Whether :meth:`on_batch_end` is to be called before the next step is taken.
+
+        If not, a GPU may take several steps before it is called for each of them. Here: if a class has one of its own.
+        """
+        return type(self).on_batch_end is not Callback.on_batch_end
+
     def on_fit_start(self, state: State) -> None:
         """Before the first epoch; after a resume, ``state.history`` holds the earlier ones."""
 

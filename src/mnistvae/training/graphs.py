@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, TypeAlias
@@ -20,6 +21,8 @@ Work: TypeAlias = Callable[[], None]
 
 #: Steps that are done as usual first: torch asks for some, and a compiled step needs two.
 _REHEARSALS = 3
+#: Steps of the longer recording.
+_STEPS = 8
 
 
 class Recorder(Protocol):
@@ -82,8 +85,8 @@ class RecordedStep:
     """A step on the next full batches of resident data, without arguments, so that it can be recorded.
 
     All that changes from step to step is on the device: the order of the epoch, the place in it, the state of the
-    noise, and what the caller fills in before a step (learning rates, factors). A device that cannot record does the
-    same work as usual.
+    noise, and what the caller fills in before a step (learning rates, factors). Where there is nothing to fill in,
+    several steps are recorded as one. A device that cannot record does the same work as usual.
 
     Args:
         source: the data.
@@ -96,16 +99,21 @@ class RecordedStep:
         device = source.dataset.images.device
         self.source = source
         self.step = step
-        #: Images of a step.
+        #: Images of one step.
         self.images = accumulate * source.batch_size
-        self.recorder: Recorder | None = recorder
+        self._recorder: Recorder | None = recorder
         self.noise = source.noise(0)
         self._order = torch.zeros(source.num_images, dtype=torch.int64, device=device)
         self._offsets = torch.arange(self.images, device=device)
         self._place = torch.zeros((), dtype=torch.int64, device=device)
-        self._row = torch.zeros(3, device=device)
+        self._rows = torch.zeros(_STEPS, 3, device=device)
         self._rehearsals = _REHEARSALS
-        self._play: Work = self._work
+        self._recordings: dict[int, Work] = {}
+
+    @property
+    def longest(self) -> int:
+        """As many steps as can be done in one call."""
+        return 1 if self._rehearsals else _STEPS
 
     def begin(self, epoch: int, done: int) -> tuple[int, Iterator[Group]]:
         """Go to a place in an epoch: how many recorded steps are left from there, and what is left after them.
@@ -123,24 +131,29 @@ class RecordedStep:
             self._next()
         return max(0, full - done), iter(()) if done > full else self._rest(full)
 
-    def __call__(self) -> Tensor:
-        """Do a step; the sums of loss, reconstruction and KL over its images, (3,), on the device."""
-        if self.recorder is not None:
-            if self._rehearsals:
-                self._rehearsals -= 1
-                self.recorder.rehearse(self._work)
-                return self._row.clone()
-            self._record(self.recorder)
-            self.recorder = None
-        self._play()
-        return self._row.clone()
+    def __call__(self, steps: int = 1) -> Sequence[Tensor]:
+        """Do some steps: of each, the sums of loss, reconstruction and KL over its images, (3,), on the device.
 
-    def _record(self, recorder: Recorder) -> None:
+        Args:
+            steps: 1, or as many as :attr:`longest` says; each number has a recording of its own.
+        """
+        work = functools.partial(self._work, steps)
+        if self._recorder is not None and self._rehearsals:
+            self._rehearsals -= 1
+            self._recorder.rehearse(work)
+        else:
+            if self._recorder is not None and steps not in self._recordings:
+                self._record(self._recorder, work, steps)
+            self._recordings.get(steps, work)()
+        return self._rows[:steps].clone().unbind()
+
+    def _record(self, recorder: Recorder, work: Work, steps: int) -> None:
         try:
-            self._play = recorder.record(self._work, [] if self.noise is None else [self.noise])
+            self._recordings[steps] = recorder.record(work, [] if self.noise is None else [self.noise])
         except Exception as error:  # noqa: BLE001 (whatever the model does that cannot be recorded)
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             warnings.warn(f"training goes on without a CUDA graph, which failed: {reason[:200]}", stacklevel=2)
+            self._recorder = None
 
     def _rest(self, full: int) -> Iterator[Group]:
         """The batches after the last full step, if there are any: one smaller group, for a step as usual."""
@@ -153,5 +166,6 @@ class RecordedStep:
         self._place.add_(self.images)
         return [self.source.batch(part, self.noise) for part in torch.split(index, self.source.batch_size)]
 
-    def _work(self) -> None:
-        self._row.copy_(self.step(self._next()))
+    def _work(self, steps: int) -> None:
+        for row in self._rows[:steps]:
+            row.copy_(self.step(self._next()))

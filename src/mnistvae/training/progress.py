@@ -22,6 +22,8 @@ class Progress(Callback):
         every: seconds between two readings of the running loss, so that a GPU is not kept waiting.
     """
 
+    each_step = False  # it counts
+
     def __init__(self, every: float = 0.5) -> None:
         self.every = every
         self._bar: tqdm[Any] | None = None

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from itertools import islice, repeat
+from itertools import islice
 from typing import Any
 
 import torch
@@ -137,13 +137,17 @@ class Run:
                 if state.stop:
                     break  # a resume after the last step
                 self._wishes = [float(signals.received or 0), float(bool(self.budget.over(state.step)))]
-                rows.append(self._one_step(n, take))
-                if len(rows) >= look:
-                    check_steps(rows, state.step - 1, state.batch - 1, state.epoch)
-                    rows.clear()
+                self._set_up()
+                taken = take()
                 state.seconds = before + time.perf_counter() - started
-                for listener in self._heard():
-                    listener.on_batch_end(state, n)
+                for row in taken:
+                    self._count(n, row)
+                    rows.append(row)
+                    if len(rows) >= look:
+                        check_steps(rows, state.step - 1, state.batch - 1, state.epoch)
+                        rows.clear()
+                    for listener in self._heard():
+                        listener.on_batch_end(state, n)
                 state.stop = state.stop or self._over(signals)
                 told = signals.received is not None if self.world.size == 1 else bool(self._wishes[0])
                 if state.stop or told:
@@ -175,8 +179,8 @@ class Run:
         self.world.add([*gradients, wishes])
         self._wishes = wishes.tolist()
 
-    def _one_step(self, n: int, take: Callable[[], Tensor]) -> Tensor:
-        """Take a step on ``n`` images, after setting what changes with its number."""
+    def _set_up(self) -> None:
+        """Set what changes with the number of the step."""
         state = self.state
         self.model.objective.advance(state.step)
         if self.ema is not None:
@@ -188,17 +192,22 @@ class Run:
                     parameters["lr"].fill_(rate * factor)
                 else:
                     parameters["lr"] = rate * factor
-        row = take()
+
+    def _count(self, n: int, row: Tensor) -> None:
+        """Take note of a step on ``n`` images."""
+        state = self.state
         if state.step % _FLUSH_EVERY == 0 and self.model.device.type == "cpu":
             flush_denormals(self.step.optimizer)
         state.sums = _sums(state).add_(row)
         state.images += n
         state.step += 1
         state.batch += 1
-        return row
 
-    def _steps(self) -> Iterator[tuple[int, Callable[[], Tensor]]]:
-        """The steps of this epoch: their images, and what takes them. Those done before a resume are passed over."""
+    def _steps(self) -> Iterator[tuple[int, Callable[[], Sequence[Tensor]]]]:
+        """The steps of this epoch: the images of each, and what takes one, or several, and gives the sums of each.
+
+        Those done before a resume are passed over.
+        """
         done, recorded = self.state.batch, self.recorded
         full = 0
         if recorded is None:
@@ -211,9 +220,25 @@ class Run:
             _restore_generators(self.generators, self.model.device)
             self.generators = {}
         if recorded is not None:
-            yield from repeat((recorded.images, recorded), full)
+            while full:
+                steps = recorded.longest if recorded.longest <= full and self._undisturbed(recorded.longest) else 1
+                yield recorded.images, functools.partial(recorded, steps)
+                full -= steps
         for group in groups:
-            yield sum(len(x) for x, _ in group), functools.partial(self.step, group, self.world)
+            yield sum(len(x) for x, _ in group), functools.partial(self._one_step, group)
+
+    def _one_step(self, group: Group) -> Sequence[Tensor]:
+        return [self.step(group, self.world)]
+
+    def _undisturbed(self, steps: int) -> bool:
+        """Whether nothing is set between the next steps, nobody called, and nothing ended."""
+        return (
+            self.learning_rate is None
+            and self.ema is None
+            and not self.model.objective.advances
+            and (self.budget.steps is None or self.state.step + steps <= self.budget.steps)
+            and not any(one.each_step for one in self._heard())
+        )
 
     def _examples(self) -> Batch:
         """The first batch of an epoch that is never trained on, so that nothing is used up."""
