@@ -123,7 +123,7 @@ class Step:
     def _gradients(self, group: Group, world: World) -> Tensor:
         """Add up the gradients of each batch; the sums of its losses."""
         images = sum(len(x) for x, _ in group)
-        sums = torch.zeros(3, device=self.model.device)
+        sums: list[Tensor] = []
         for x, y in group:
             rows = world.rows(len(x))
             with noise_for_rows(rows, len(x)) if world.size > 1 else nullcontext():
@@ -131,8 +131,8 @@ class Step:
                 loss, row = self._forward(*(own if world.size > 1 else (x, y)))
             n = rows.stop - rows.start
             torch.autograd.backward(loss if n == images else loss * (n / images))
-            sums += row
-        return sums
+            sums.append(row)
+        return sums[0] if len(sums) == 1 else torch.stack(sums).sum(0)
 
     def forward(self, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
         """The loss, a mean over the images, and the sums (3,) of loss, reconstruction and KL."""
