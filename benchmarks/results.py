@@ -41,8 +41,11 @@ EPOCHS = {
     "kingma2014": 15,
     "iwae-50": 5,
     "vamp": 5,
-    "resnet-flow": 0,
+    "resnet-flow": 1,
 }
+#: What a CPU needs to come to an end: other settings of the training, and test digits for the likelihood.
+TRAINING: dict[str, dict[str, Any]] = {"resnet-flow": {"precision": "auto"}}
+LIMITS = {"resnet-flow": 100}
 COLUMNS = {
     "nll": "NLL",
     "negative_elbo": "-ELBO",
@@ -63,13 +66,15 @@ def measure(name: str, folder: Path, root: str, device: str, epochs: int, limit:
     train, test = (mv.load_dataset("mnist", split, root) for split in ("train", "test"))
     model = recipe.model()
     started = time.perf_counter()
-    recipe.trainer(epochs=epochs, device=device, validate_every=1000, progress=False).fit(model, train)
+    how: dict[str, Any] = {"epochs": epochs, "device": device, "validate_every": 1000, "progress": False}
+    recipe.trainer(**{**how, **TRAINING.get(name, {})}).fit(model, train)
     seconds = time.perf_counter() - started
     folder.mkdir(parents=True, exist_ok=True)
     mv.save(model, folder / "model.safetensors")
     binarization = recipe.training.get("binarization", "none")
-    how: dict[str, Any] = {"binarization": binarization, "progress": False}
+    how = {"binarization": binarization, "progress": False}
     whole = metrics.evaluate(model, test, train=train, include=["reconstruction", "latent", "generation"], **how)
+    limit = min(limit, LIMITS.get(name, limit))
     likelihood = metrics.evaluate(model, test[:limit], include=["likelihood"], **how)
     digits = one_of_each(test, 100)
     labels = digits.labels if model.num_classes is not None else None
@@ -79,6 +84,7 @@ def measure(name: str, folder: Path, root: str, device: str, epochs: int, limit:
         "epochs": epochs,
         "parameters": sum(weight.numel() for weight in model.parameters()),
         "seconds": seconds,
+        "limit": limit,
         "tag": whole.protocol["tag"],
         "figures": {figure.name: figure.value for figure in (*likelihood, *whole)},
         "errors": {figure.name: figure.standard_error for figure in (*likelihood, *whole)},

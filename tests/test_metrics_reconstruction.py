@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import warnings
 from collections.abc import Callable
@@ -19,9 +20,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from mnistvae.data import load_dataset
 from mnistvae.errors import DataError, SettingError
 from mnistvae.metrics import reconstruction
-from mnistvae.metrics.reconstruction import ClassMean, by_class, mae, mse, psnr, ssim
+from mnistvae.metrics.reconstruction import ClassMean, by_class, mae, mse, psnr
+from mnistvae.metrics.reconstruction import ssim as tolerant_ssim
 
 Metric = Callable[..., Tensor]
+#: In float64.
+ssim = functools.partial(tolerant_ssim, tolerance=0)
 METRICS = [mse, mae, psnr, ssim]
 
 
@@ -66,6 +70,76 @@ def test_ssim_is_that_of_scikit_image_on_digits() -> None:
 def test_ssim_is_that_of_scikit_image_where_variances_cancel(spread: float) -> None:
     a, b = (noise(50, 1, 1, 1, seed=s) * (1 - spread) + spread * noise(50, 1, 12, 9, seed=s + 2) for s in (0, 1))
     torch.testing.assert_close(ssim(a, b), scikit_ssim(a, b), rtol=0, atol=1e-11)
+
+
+def flat(n: int, spread: float) -> Tensor:
+    """Grey images, each of one value and a little noise, where float32 loses the variances."""
+    return noise(n, 1, 1, 1) * (1 - spread) + spread * noise(n, 1, 28, 28, seed=1)
+
+
+@pytest.mark.parametrize("tolerance", [1e-3, 1e-5, 1e-7])
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (digits(500), blurred(digits(500)).float()),
+        (digits(500), digits(1000)[500:]),
+        (noise(200, 1, 28, 28), noise(200, 1, 28, 28, seed=1)),
+        (flat(200, 0.0), flat(200, 0.0).flip(0)),
+        (flat(200, 1e-3), flat(200, 1e-3).flip(0)),
+        (flat(200, 0.05), flat(200, 0.03).flip(0)),
+        (1 - blurred(digits(500)), 1 - blurred(digits(500)).roll(1, 3)),
+        (0.5 + 0.5 * blurred(digits(500)), 0.5 + 0.5 * blurred(digits(500)).roll(1, 2)),
+    ],
+    ids=["reconstructions", "bytes", "noise", "one value each", "nearly", "almost", "negatives", "grey"],
+)
+def test_rounding_is_within_the_tolerance(first: Tensor, second: Tensor, tolerance: float) -> None:
+    exact = ssim(first, second)
+    torch.testing.assert_close(tolerant_ssim(first, second, tolerance=tolerance), exact, rtol=0, atol=tolerance)
+    values, bounds = reconstruction._ssim_in(torch.float32, first, second, 1.0)
+    assert ((values - exact).abs() <= bounds).all()
+    single = tolerant_ssim(first, second, tolerance=tolerance)
+    assert torch.equal(single[bounds <= tolerance], values[bounds <= tolerance])
+    torch.testing.assert_close(single[bounds > tolerance], exact[bounds > tolerance], rtol=0, atol=1e-13)
+
+
+def test_digits_are_compared_in_float32_and_flat_images_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[torch.dtype, int]] = []
+    compute = reconstruction._ssim_in
+
+    def spied(dtype: torch.dtype, a: Any, b: Any, data_range: float) -> Any:
+        asked.append((dtype, len(a)))
+        return compute(dtype, a, b, data_range)
+
+    monkeypatch.setattr(reconstruction, "_ssim_in", spied)
+    shifted = torch.cat([digits(50), (255 * flat(50, 0.01)).byte()])
+    for x in (shifted, shifted.numpy()):
+        asked.clear()
+        tolerant_ssim(x, 255 - x)
+        (_, everything), (dtype, few) = asked
+        assert everything == 100
+        assert dtype == torch.float64
+        assert few >= 50
+    asked.clear()
+    tolerant_ssim(digits(50), digits(100)[50:])
+    assert asked == [(torch.float32, 50)]
+
+
+@pytest.mark.parametrize("offset", [0.0, 30.0, -1e4])
+@pytest.mark.parametrize("data_range", [1e-12, 1e-3, 255.0, 1e9])
+def test_the_tolerance_holds_for_every_range(data_range: float, offset: float) -> None:
+    a, b = (data_range * (offset + noise(20, 1, 9, 9, seed=seed)) for seed in (0, 1))
+    found = tolerant_ssim(a, b, data_range)
+    torch.testing.assert_close(found, ssim(a, b, data_range), rtol=0, atol=1e-5)
+    assert (tolerant_ssim(a, a, data_range) == 1).all()
+
+
+def test_tolerances_and_values_that_make_no_sense_are_refused() -> None:
+    a = noise(2, 8, 8)
+    for bad in (-1e-9, math.nan, math.inf, "1", None):
+        with pytest.raises(SettingError, match="tolerance as a finite number of at least 0"):
+            tolerant_ssim(a, a, tolerance=bad)
+    with pytest.raises(DataError, match="values in a that float32 can hold"):
+        tolerant_ssim(a + 1e300, a)
 
 
 def test_ssim_of_colour_is_that_of_scikit_image() -> None:
@@ -212,9 +286,9 @@ def test_each_image_has_its_own_figure_however_the_batch_is_cut(
     a, b = noise(n, 2, 8, 9), noise(n, 2, 8, 9, seed=1)
     one_by_one = torch.cat([metric(a[[i]], b[[i]]) for i in range(n)])
     assert one_by_one.shape == (n,)
-    for images_in_chunk, planes_in_tile in ((1000, 1000), (7, 3), (1, 1), (8, 5)):
-        monkeypatch.setitem(reconstruction._CHUNK, "cpu", images_in_chunk * 144)
-        monkeypatch.setitem(reconstruction._TILE, "cpu", planes_in_tile * 72)
+    for images_in_chunk, images_in_tile in ((1000, 1000), (7, 3), (1, 1), (8, 5)):
+        monkeypatch.setitem(reconstruction._CHUNK, "cpu", images_in_chunk * 144 * 8)
+        monkeypatch.setitem(reconstruction._TILE, "cpu", images_in_tile * 144 * 8)
         torch.testing.assert_close(metric(a, b), one_by_one, rtol=1e-12, atol=1e-13)
 
 
@@ -234,12 +308,12 @@ class Largest(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         for made in result if isinstance(result, tuple | list) else [result]:
-            if isinstance(made, Tensor) and made.dtype is torch.float64:
-                self.size = max(self.size, made.numel() * 8)
+            if isinstance(made, Tensor) and made.dtype.is_floating_point:
+                self.size = max(self.size, made.numel() * made.dtype.itemsize)
         return result
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", [*METRICS, tolerant_ssim])
 def test_memory_does_not_grow_with_the_number_of_images(metric: Metric) -> None:
     a = torch.zeros(1, 28, 28, dtype=torch.uint8).expand(6000, -1, -1)  # 38 MB, were it float64
     with Largest() as seen:

@@ -1,4 +1,4 @@
-"""How close images are to their reconstructions: one figure an image, in float64.
+"""How close images are to their reconstructions: one figure an image, as float64.
 
 Two batches are compared image by image. Each may be a torch tensor or a numpy array, (N, C, H, W),
 (N, H, W) or (N, H * W), of floats in [0, 1] or of uint8, which is divided by 255; they may differ in
@@ -8,8 +8,8 @@ form, not in number or size. Nothing here passes over a NaN.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -21,14 +21,19 @@ from mnistvae.images import ArrayLike, ImageShape, Labels, _as_tensor, as_images
 
 __all__ = ["ClassMean", "by_class", "mae", "mse", "psnr", "ssim"]
 
+#: Bytes by the type of the device.
+Chunks: TypeAlias = Mapping[str, int]
+
 #: Side of the window of SSIM, and its two constants, as parts of the data range.
 _WINDOW = 7
 _K1, _K2 = 0.01, 0.03
-#: Pixels that are compared at once: 2 MB in float64 on a CPU, enough to keep an accelerator busy.
-_CHUNK = {"cpu": 2**18}
-_WIDE = 2**23
-#: Pixels of a tile of SSIM, whose sums then stay in a CPU's cache.
-_TILE = {"cpu": 48 * 28 * 28}
+#: Bytes of pixels that are compared at once: on a CPU what stays in its cache, elsewhere enough to keep it busy.
+_CHUNK = {"cpu": 2**21}
+_WIDE = 2**26
+#: The same for SSIM, which has some ten arrays of that size.
+_TILE = {"cpu": 64 * 28 * 28 * 8}
+#: Roundings of float32 behind a variance of SSIM, at most: see _Windows.
+_ROUNDINGS = 56
 
 
 def mse(a: ArrayLike, b: ArrayLike) -> Tensor:
@@ -101,7 +106,7 @@ def psnr(a: ArrayLike, b: ArrayLike, data_range: float = 1.0) -> Tensor:
 
 
 @torch.no_grad()
-def ssim(a: ArrayLike, b: ArrayLike, data_range: float = 1.0) -> Tensor:
+def ssim(a: ArrayLike, b: ArrayLike, data_range: float = 1.0, *, tolerance: float = 1e-5) -> Tensor:
     r"""Structural similarity of each image: the mean of a local index over all windows of 7 x 7 pixels.
 
     .. math:: \frac{(2 \mu_a \mu_b + C_1) (2 \sigma_{ab} + C_2)}
@@ -117,6 +122,8 @@ def ssim(a: ArrayLike, b: ArrayLike, data_range: float = 1.0) -> Tensor:
         a: images, (N, C, H, W), (N, H, W) or (N, H * W), float or uint8, of at least 7 x 7 pixels.
         b: what they are compared with, as many and of the same size.
         data_range: R, from the least value that a pixel can have to the greatest; 1 for uint8, which is divided by 255.
+        tolerance: what rounding may change of a value, at most. Images whose value is certain to that in float32 are
+            computed in it (dark ones with bright strokes, usually to 1e-6), the others in float64, as all are for 0.
 
     Returns:
         (N,), float64, on the device of the inputs.
@@ -124,7 +131,7 @@ def ssim(a: ArrayLike, b: ArrayLike, data_range: float = 1.0) -> Tensor:
     Raises:
         DataError: batches that differ in number or size, images smaller than the window, values that span more
             than R, NaN or an infinity.
-        SettingError: an R that is not above 0, or another than 1 for uint8.
+        SettingError: an R that is not above 0, or another than 1 for uint8; a negative tolerance.
 
     Example:
         >>> digits = mv.load_dataset("mnist-mini", "test").images[:3]
@@ -132,6 +139,8 @@ def ssim(a: ArrayLike, b: ArrayLike, data_range: float = 1.0) -> Tensor:
         tensor([1., 1., 1.], dtype=torch.float64)
     """
     data_range = _checked_range(data_range)
+    expected = "tolerance as a finite number of at least 0"
+    tolerance = check_number(expected, tolerance, fix="0 for float64 throughout")
     _, height, width = _common_shape(a, b)
     if min(height, width) < _WINDOW:
         raise DataError(
@@ -139,11 +148,14 @@ def ssim(a: ArrayLike, b: ArrayLike, data_range: float = 1.0) -> Tensor:
             f"{height} x {width}",
             "use psnr, or enlarge both",
         )
-    values = []
-    for x, y in _pairs(a, b, data_range):
-        planes = _ssim_of_planes(x.flatten(0, 1), y.flatten(0, 1), data_range)
-        values.append(planes.view(len(x), -1).mean(1))
-    return torch.cat(values)
+    if tolerance == 0 or not 1e-6 < data_range < 1e6:  # the fourth power is what float32 would have to hold
+        return _ssim_in(torch.float64, a, b, data_range)[0]
+    values, errors = _ssim_in(torch.float32, a, b, data_range)
+    coarse = ~(errors <= tolerance)
+    if bool(coarse.any()):
+        first, second = (x[coarse.to(x.device)] if isinstance(x, Tensor) else x[coarse.cpu().numpy()] for x in (a, b))
+        values[coarse] = _ssim_in(torch.float64, first, second, data_range)[0]
+    return values
 
 
 class ClassMean(NamedTuple):
@@ -194,20 +206,22 @@ def _checked_range(data_range: float) -> float:
 
 
 @torch.no_grad()
-def _pairs(a: ArrayLike, b: ArrayLike, data_range: float = 1.0) -> Iterator[tuple[Tensor, Tensor]]:
-    """Chunks of both batches, (n, C, H, W), float64, on one device, once they are known to be finite and in range."""
+def _pairs(
+    a: ArrayLike, b: ArrayLike, data_range: float = 1.0, dtype: torch.dtype = torch.float64, chunks: Chunks = _CHUNK
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Chunks of both batches, (n, C, H, W), on one device, once they are known to be finite and in range."""
     shape = _common_shape(a, b)
     if data_range != 1 and any(x.dtype in {torch.uint8, np.dtype(np.uint8)} for x in (a, b)):
         raise SettingError(
             "data_range=1 for uint8 images, which are divided by 255", str(data_range), "leave data_range out"
         )
     device = next((x.device for x in (a, b) if isinstance(x, Tensor)), torch.device("cpu"))
-    chunk = max(1, _CHUNK.get(device.type, _WIDE) // math.prod(shape))
+    chunk = max(1, chunks.get(device.type, _WIDE) // (dtype.itemsize * math.prod(shape)))
     lowest, highest = math.inf, -math.inf
     for start in range(0, len(a), chunk):
         pair = []
         for name, x in (("a", a), ("b", b)):
-            images = as_images(x[start : start + chunk], shape, device=device, dtype=torch.float64)
+            images = as_images(x[start : start + chunk], shape, device=device, dtype=dtype)
             low, high = (float(value) for value in torch.aminmax(images))
             if not (math.isfinite(low) and math.isfinite(high)):
                 raise _not_finite(name, x)
@@ -225,6 +239,8 @@ def _pairs(a: ArrayLike, b: ArrayLike, data_range: float = 1.0) -> Iterator[tupl
 def _not_finite(name: str, x: ArrayLike) -> DataError:
     pixels = x if isinstance(x, Tensor) else torch.from_numpy(np.array(x, dtype=np.float64))
     bad = (~torch.isfinite(pixels)).flatten(1).any(1).nonzero().flatten()
+    if not len(bad):
+        return DataError(f"values in {name} that float32 can hold", "larger ones", "bring them into [0, 1]")
     return DataError(
         f"finite images in {name}",
         f"NaN or an infinity in {len(bad)} of {len(x)}, the first at index {int(bad[0])}",
@@ -270,45 +286,76 @@ def _image_shape(x: ArrayLike) -> ImageShape:
     return (1, side, side)
 
 
-def _ssim_of_planes(x: Tensor, y: Tensor, data_range: float) -> Tensor:
-    """The SSIM of each pair of (n, H, W), float64.
+def _ssim_in(dtype: torch.dtype, a: ArrayLike, b: ArrayLike, data_range: float) -> tuple[Tensor, Tensor]:
+    """The SSIM of each image, computed in a dtype, and what rounding in float32 changes of it, at most."""
+    windows, found = None, []
+    for x, y in _pairs(a, b, data_range, dtype, _TILE):
+        planes = x.flatten(0, 1), y.flatten(0, 1)
+        if windows is None or windows.shape != planes[0].shape:
+            windows = _Windows(planes[0], data_range)
+        found.append(torch.stack(windows(*planes)).view(2, len(x), -1).mean(2))
+    values, errors = torch.cat(found, 1)
+    return values, errors
+
+
+class _Windows:
+    r"""The SSIM of some pairs of planes, and arrays to compute it in.
 
     With s = x + y and d = x - y, both factors of the index are (S - D) / (S + D): of squared means for
     the luminance, since 4 xy = s^2 - d^2 and 2 (x^2 + y^2) = s^2 + d^2, and of variances for the
     rest. So four sums over each window will do, and equal images have exactly 1.
+
+    A variance is the difference of two numbers of the size of the sum of squares Q: the sum itself, a product and
+    eight additions deep, and the square of another sum, 9 and 18 roundings of :math:`u = 2^{-24}`, and one more when
+    they are subtracted: at most :math:`28 u Q`. Numerator and denominator have two of them each, so that the index of
+    a window is within :math:`56 u (Q_s + Q_d) / (V_s + V_d + C)`; the luminance and the rest add some twenty roundings.
+
+    Args:
+        planes: (n, H, W), of the kind that it is to be called with.
+        data_range: R.
     """
-    n, height, width = x.shape
-    rows, columns = height - _WINDOW + 1, width - _WINDOW + 1
-    tile = min(n, max(1, _TILE.get(x.device.type, _WIDE) // (height * width)))
-    area = _WINDOW**2
-    luminance = 2 * (_K1 * data_range) ** 2 * area**2
-    contrast = 2 * (_K2 * data_range) ** 2 * (area - 1)
-    # (power, sign, row, column, image): with the images last, neighbours in both directions are whole runs of memory.
-    # All tiles are written into the same arrays: fresh ones, and fresh views of them, would cost as much as the sums.
-    pixels = x.new_empty(2, 2, height, width, tile)
-    column_sums = x.new_empty(2, 2, rows, width, tile)
-    sums, terms = x.new_empty(2, 2, 2, rows, columns, tile)
-    additions = _sums_of_seven(pixels, column_sums, dim=2) + _sums_of_seven(column_sums, sums, dim=3)
-    (plus, minus), (of_plus, of_minus) = pixels[0], terms.unbind(1)
-    (first, second), (squares, variances) = sums, terms
-    result = x.new_empty(n)
-    for start in range(0, n, tile):
-        here = slice(min(start, n - tile), min(start, n - tile) + tile)  # the last tile laps over the one before
-        one, other = x[here].permute(1, 2, 0), y[here].permute(1, 2, 0)
+
+    def __init__(self, planes: Tensor, data_range: float) -> None:
+        self.shape = planes.shape
+        n, height, width = planes.shape
+        rows, columns = height - _WINDOW + 1, width - _WINDOW + 1
+        area = _WINDOW**2
+        self._area = area
+        self._luminance = 2 * (_K1 * data_range) ** 2 * area**2
+        self._contrast = 2 * (_K2 * data_range) ** 2 * (area - 1)
+        # (power, sign, row, column, image): with the images last, neighbours in both directions are whole runs of
+        # memory. All calls write into the same arrays: fresh ones, and fresh views, would cost as much as the sums.
+        self._pixels = planes.new_empty(2, 2, height, width, n)
+        column_sums = planes.new_empty(2, 2, rows, width, n)
+        self._sums, self._terms = planes.new_empty(2, 2, 2, rows, columns, n)
+        self._squares = planes.new_empty(rows, columns, n)
+        self._additions = _sums_of_seven(self._pixels, column_sums, dim=2)
+        self._additions += _sums_of_seven(column_sums, self._sums, dim=3)
+
+    def __call__(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """The SSIM of each pair, (n,), and what rounding in float32 changes of it, at most."""
+        pixels, total = self._pixels, self._squares
+        (plus, minus), (of_plus, of_minus) = pixels[0], self._terms.unbind(1)
+        (first, second), (squares, variances) = self._sums, self._terms
+        one, other = x.permute(1, 2, 0), y.permute(1, 2, 0)
         torch.add(one, other, out=plus)
         torch.sub(one, other, out=minus)
         torch.mul(pixels[0], pixels[0], out=pixels[1])
-        for left, right, out in additions:
+        for left, right, out in self._additions:
             torch.add(left, right, out=out)
+        torch.add(second[0], second[1], out=total)
         torch.mul(first, first, out=squares)
-        torch.sub(second, squares, alpha=1 / area, out=variances)
-        squares[0] += luminance
-        variances[0] += contrast
+        torch.sub(second, squares, alpha=1 / self._area, out=variances)
+        squares[0] += self._luminance
+        variances[0] += self._contrast
         numerators = torch.sub(of_plus, of_minus, out=first)
         denominators = torch.add(of_plus, of_minus, out=second)
+        # Large values with a small range round the denominator itself away: at least the constant is left of it.
+        total.div_(denominators[1].clamp_(min=self._contrast))
         index = numerators[0].mul_(numerators[1]).div_(denominators[0].mul_(denominators[1]))
-        torch.mean(index, (0, 1), out=result[here])
-    return result
+        unit = torch.finfo(torch.float32).eps / 2
+        errors = (total.mean((0, 1), dtype=torch.float64) * _ROUNDINGS + 20) * unit
+        return index.mean((0, 1), dtype=torch.float64), errors
 
 
 def _sums_of_seven(x: Tensor, out: Tensor, dim: int) -> list[tuple[Tensor, Tensor, Tensor]]:
