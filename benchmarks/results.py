@@ -108,7 +108,8 @@ def table(results: list[dict[str, Any]], limit: int) -> str:
             for name in COLUMNS:
                 value = result["figures"].get(name)
                 digits = {"nll": ".2f", "negative_elbo": ".2f", "active_units": ".0f", "mse": ".4f", "psnr": ".1f"}
-                cells.append("" if value is None else format(value, digits.get(name, ".3f")))
+                few = f" (of {result['limit']})" if name in {"nll", "negative_elbo"} and result["limit"] < limit else ""
+                cells.append("" if value is None else format(value, digits.get(name, ".3f")) + few)
             lines.append("| " + " | ".join(cells) + " |")
         lines.append("")
     return "\n".join(lines)
