@@ -6,6 +6,7 @@ import inspect
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -346,10 +347,52 @@ def test_evaluate(plane: Path, few: dict[str, ImageDataset], tmp_path: Path) -> 
     assert [figure.value for figure in found] == [figure.value for figure in expected]
     assert (found.protocol["images"], found.protocol["seed"]) == (30, 2)
     lines = out.splitlines()
-    assert lines[0] == f"{plane} on 30 test images of mnist-mini, grey-bce"
+    assert lines[0] == f"{plane} on 30 test images of mnist-mini, grey-bce, seed 2, mnistvae {__version__}"
+    assert found.protocol["model"] == str(plane)
     assert lines[2 : 2 + len(found)] == str(found).splitlines()
     assert lines[-2:] == [f"wrote {tmp_path / 'all' / name}" for name in ("metrics.json", "by_class.csv")]
     assert len((tmp_path / "all" / "by_class.csv").read_text().splitlines()) == 1 + len(found.by_class)
+
+
+def test_compare(plane: Path, few: dict[str, ImageDataset], tmp_path: Path) -> None:
+    how = ["evaluate", plane, "--num-samples", 2, "--only", "reconstruction", "--only", "likelihood", "--no-progress"]
+    succeed(*how, "--out", tmp_path / "a" / "first")
+    succeed(*how, "--out", tmp_path / "b" / "first", "--limit", 30)
+    succeed(*how, "--out", tmp_path / "second", "--num-samples", 3)
+    succeed(*how, "--out", tmp_path / "few", "--limit", 9)
+    files = [tmp_path / "a" / "first", tmp_path / "second" / "metrics.json"]
+    lines = succeed("compare", *files).splitlines()
+    assert lines[0].split() == ["first", "second"]
+    assert [line.split()[1] for line in lines[1:5]] == ["mse", "mae", "psnr", "ssim"]
+    assert "nll is not compared: importance samples 2 and 3" in lines
+    assert succeed("compare", files[0], tmp_path / "b" / "first").splitlines()[0].split() == ["a/first", "b/first"]
+    twice = succeed("compare", files[0], files[0]).splitlines()[0].split("  ")
+    assert [name.strip()[:2] for name in twice if name.strip()] == ["1:", "2:"]
+    assert "evaluations of one number of images, got 30 and 9" in fail("compare", files[0], tmp_path / "few")
+    assert "at least two evaluations" in fail("compare", files[0])
+    assert "written by Evaluation.to_json" in fail("compare", files[0], tmp_path / "none")
+
+
+@pytest.mark.parametrize(("number", "name"), [(signal.SIGINT, "SIGINT"), (signal.SIGTERM, "SIGTERM")])
+def test_a_signal_leaves_nothing_behind(
+    plane: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, name: str
+) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        signal.raise_signal(number)
+
+    before = signal.getsignal(number)
+    for command, patched in (
+        ("evaluate", "mnistvae.metrics.evaluate"),
+        ("report", "mnistvae.runs.measuring.write_report"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(patched, stopped)
+            (tmp_path / command).mkdir()
+            done = invoke(command, plane, "--out", tmp_path / command)
+        assert done.exit_code == 128 + number
+        assert done.stderr.splitlines()[-1] == f"stopped by {name}"
+        assert content(tmp_path / command) == {}
+    assert signal.getsignal(number) is before
 
 
 def test_evaluate_some_figures_on_some_images(plane: Path, few: dict[str, ImageDataset], tmp_path: Path) -> None:
@@ -547,7 +590,7 @@ def test_version_and_help() -> None:
         for parameter in command.params:
             if parameter.param_type_name == "option":
                 assert parameter.help, (name, parameter.name)
-    drawn, measured = {"generate", "reconstruct", "animate"}, {"evaluate", "report", "sweep"}
+    drawn, measured = {"generate", "reconstruct", "animate"}, {"evaluate", "compare", "report", "sweep"}
     assert set(cli.commands) == {"train", "fit-prior", "info", "recipes"} | drawn | measured
 
 

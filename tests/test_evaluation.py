@@ -178,12 +178,47 @@ def test_a_conditional_model(digits: ImageDataset) -> None:
     torch.manual_seed(0)
     vae = ConditionalVAE(3, 10)
     found = evaluate(vae, digits[:100], num_samples=3, train=digits[100:200])
-    assert found.names() == RECONSTRUCTION + LIKELIHOOD + LATENT + CLASSIFIERS + [*GENERATION, "label_accuracy"]
+    assert found.names() == RECONSTRUCTION + LIKELIHOOD + LATENT[:3] + [*GENERATION, "label_accuracy"]
+    told = "the encoder is told the label, and its codes may just repeat it"
+    assert found.left_out == dict.fromkeys(["mig", "sap", *CLASSIFIERS], told)
+    assert found.figure("nll").tag == found.protocol["tag"] == "grey-bce-given-label"
+    assert "100 samples (means of p(x | z), all labels in turn)" in found.figure("label_accuracy").protocol
     _, logits = metrics.classify(vae.sample(100, torch.arange(100) % 10, generator=torch.Generator().manual_seed(0)))
     share = float((logits.argmax(1) == torch.arange(100) % 10).double().mean())
     assert found["label_accuracy"] == pytest.approx(share)
     with pytest.raises(DataError, match="labels for a conditional model"):
         evaluate(vae, ImageDataset(digits.images[:10]), include=["reconstruction"])
+
+
+class Untold(mv.networks.MLPEncoder):
+    """Does not look at the label."""
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Any:
+        return super().forward(x, None if y is None else torch.zeros_like(y))
+
+
+def test_codes_of_a_conditional_model_whose_encoder_does_not_look(digits: ImageDataset) -> None:
+    torch.manual_seed(0)
+    vae = ConditionalVAE(3, 10, encoder=Untold(3, hidden=(8,), num_classes=10))
+    found = evaluate(vae, digits[:100], train=digits[100:200], include=["latent"])
+    assert found.names() == LATENT + CLASSIFIERS
+
+
+def test_a_conditional_model_of_more_classes_than_digits(digits: ImageDataset) -> None:
+    found = evaluate(ConditionalVAE(2, 12), digits[:30], include=["generation"])
+    assert found.names() == GENERATION
+    assert found.left_out == {"label_accuracy": "the digit classifier knows 10 classes, not 12"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "reason"),
+    [(slice(0, 4), "it takes 5 training images"), (slice(0, 40, 10), "5 training images"), (None, "have one class")],
+)
+def test_training_images_that_teach_nothing(trained: VAE, digits: ImageDataset, rows: Any, reason: str) -> None:
+    train = digits[rows] if rows else digits[(digits.labels == 3).nonzero()[:, 0]]  # type: ignore[union-attr]
+    found = evaluate(trained, digits[:50], train=train, include=["latent"])
+    assert list(found.left_out) == CLASSIFIERS
+    assert reason in found.left_out["knn_accuracy"]
 
 
 # --- what data and model do not allow -------------------------------------------------------------------------------
@@ -291,6 +326,14 @@ def test_figures_of_two_tags_are_not_compared() -> None:
     assert figure(2.0, better="higher").better_than(figure(1.0, better="higher"))
     with pytest.raises(DataError, match="two figures of one tag, got 'grey-bce' and 'gaussian'"):
         figure().better_than(figure(tag="gaussian"))
+    made = figure(conditions={"importance samples": 5})
+    with pytest.raises(DataError, match="figures of nll made alike, got importance samples 5 and 500"):
+        made.better_than(figure(conditions={"importance samples": 500}))
+    with pytest.raises(DataError, match="importance samples 5 and unknown"):
+        figure().better_than(made)
+    assert made.better_than(figure(2.0, conditions={"importance samples": 5}))
+    with pytest.raises(SettingError, match="conditions by name, got a list"):
+        figure(conditions=[1])
     with pytest.raises(DataError, match="another nll, got mse"):
         figure().better_than(figure(name="mse"))
     with pytest.raises(DataError, match="a better side"):
@@ -394,7 +437,8 @@ def test_the_record_that_is_not_damaged(tmp_path: Path) -> None:
     found = Evaluation.from_json(tmp_path / "a.json")
     assert found.figure("a") == Figure("a", 1.0, "", "lower")
     assert found.by_class[1] == {"class": 1, "images": 2, "mse": math.inf}
-    assert found.to_csv(tmp_path / "a.csv").read_text() == "class,images,mse\n0,3,0.5\n1,2,inf\n"
+    assert found.to_csv(tmp_path / "a.csv").read_text() == "class,images,mse,seed\n0,3,0.5,0\n1,2,inf,0\n"
+    assert found.figure("a").conditions == {}
 
 
 @pytest.mark.parametrize(
@@ -430,6 +474,10 @@ def test_the_csv(whole: Evaluation, tmp_path: Path) -> None:
     rows = list(csv.DictReader(whole.to_csv(tmp_path / "a.csv").read_text().splitlines()))
     assert [row["class"] for row in rows] == [str(digit) for digit in range(10)]
     assert float(rows[4]["mse"]) == whole.by_class[4]["mse"]
+    how = {"dataset": "mnist-mini", "split": "test", "binarization": "none", "tag": "grey-bce", "num_samples": "20"}
+    for row in rows:
+        assert {name: row[name] for name in how} == how
+        assert (row["seed"], row["version"]) == ("0", mv.__version__)
     with pytest.raises(DataError, match="figures by class"):
         Evaluation(()).to_csv(tmp_path / "b.csv")
 
@@ -455,19 +503,64 @@ def test_a_table_of_several(whole: Evaluation) -> None:
     assert text.splitlines()[0].split() == ["a", "b"]
 
 
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        *(("tag", "gaussian"), ("dataset", "mnist"), ("images", 5), ("num_samples", 7), ("generated", 2)),
-        *(("fingerprint", 1), ("learned_from", 3)),
-    ],
-)
-def test_what_was_made_in_another_way_is_not_compared(whole: Evaluation, key: str, value: Any) -> None:
+def test_a_star_is_for_what_is_ahead_beyond_doubt() -> None:
+    def starred(*pairs: tuple[float, float | None], better: Any = "lower") -> int | None:
+        """The number of the column that has the star."""
+        made = [Figure("a", value, "", better, standard_error=error) for value, error in pairs]
+        text = compare({f"{n}: it": Evaluation((one,)) for n, one in enumerate(made)})
+        line = text.splitlines()[1]
+        assert line.count("*") <= 1
+        return line[: line.index("*")].count(" ± ") - 1 if "*" in line else None
+
+    assert starred((1.0, 0.1), (2.0, 0.1), (3.0, 0.1)) == 0
+    assert starred((1.0, 0.1), (2.0, 0.1), (3.0, 0.1), better="higher") == 2
+    assert starred((1.0, 0.1), (1.28, 0.1)) is None  # 2 standard errors of the difference are 0.283
+    assert starred((1.29, 0.1), (1.0, 0.1)) == 1
+    assert starred((1.0, 0.1), (9.0, None)) is None
+    assert starred((1.0, None), (9.0, 0.1)) is None
+    assert starred((1.0, 0.1), (2.0, 0.1), better="") is None
+    assert starred((1.0, 0.1), (math.nan, 0.1)) is None
+
+
+@pytest.mark.parametrize(("key", "value"), [("dataset", "mnist"), ("split", "x"), ("images", 5), ("fingerprint", 1)])
+def test_evaluations_of_other_images_are_not_compared(whole: Evaluation, key: str, value: Any) -> None:
     other = dataclasses.replace(whole, protocol={**whole.protocol, key: value})
-    with pytest.raises(DataError, match=f"evaluations of one {key}, got "):
+    with pytest.raises(DataError, match=r"evaluations of one (data set|split|number of images|set of images).*, got "):
         compare({"a": whole, "b": other})
     with pytest.raises(DataError, match="at least two evaluations"):
         compare({"a": whole})
+
+
+def rows(text: str) -> set[str]:
+    """The names of the figures in a table."""
+    lines = [line.split() for line in text.splitlines()[1:]]
+    return {words[1] if words[0] in "↓↑" else words[0] for words in lines if "is not compared" not in " ".join(words)}
+
+
+def test_figures_that_were_not_made_alike_are_not_compared(trained: VAE, digits: ImageDataset) -> None:
+    data, train = digits[:60], digits[60:160]
+
+    def measured(**how: Any) -> Evaluation:
+        return evaluate(trained, data, **{"train": train, "num_samples": 3, **how})
+
+    usual = measured()
+    nats, codes = {"nll", "bits_per_dimension"}, set(CLASSIFIERS)
+    for how, unlike, why in (
+        ({"num_samples": 4}, nats, "importance samples 3 and 4"),
+        ({"num_generated": 50}, set(GENERATION), "samples 50 and 60"),
+        ({"train": digits[160:260]}, codes, "images learned from 100 with fingerprint"),
+        ({"binarization": "static"}, set(usual.names()) - set(GENERATION), "tags 'binarized-static' and 'grey-bce'"),
+    ):
+        text = compare({"a": usual, "b": measured(**how)})
+        assert rows(text) == set(usual.names()) - unlike
+        assert {line.split()[0] for line in text.splitlines() if "is not compared" in line} == unlike
+        assert why in text
+    one, other = (measured(binarization="dynamic", seed=seed) for seed in (0, 1))
+    text = compare({"a": one, "b": other})
+    assert rows(text) == set(GENERATION)
+    assert "mse is not compared: pixels dynamic under seed 0 and dynamic under seed 1" in text
+    with pytest.raises(DataError, match="a figure in common, got mse is not compared: pixels"):
+        compare({"a": Evaluation((one.figure("mse"),)), "b": Evaluation((other.figure("mse"),))})
 
 
 def test_what_is_no_evaluation_is_not_compared(whole: Evaluation) -> None:
@@ -481,8 +574,23 @@ def test_what_is_no_evaluation_is_not_compared(whole: Evaluation) -> None:
 
 def test_other_images_of_the_same_set_are_not_compared(trained: VAE, digits: ImageDataset) -> None:
     a, b = (evaluate(trained, part, include=["reconstruction"]) for part in (digits[:50], digits[50:100]))
-    with pytest.raises(DataError, match="evaluations of one fingerprint"):
+    with pytest.raises(DataError, match="evaluations of one set of images"):
         compare({"a": a, "b": b})
+
+
+def test_pixels_in_other_places_are_other_images(trained: VAE, digits: ImageDataset) -> None:
+    x, y = digits.images[:50], digits.labels
+    assert y is not None
+    shuffled = x.flatten(1)[:, torch.randperm(784, generator=torch.Generator().manual_seed(0))].reshape(x.shape)
+    exchanged = x.clone()
+    exchanged[3], exchanged[4] = x[4], x[3]
+    found = [
+        evaluate(trained, ImageDataset(images, y[:50]), include=["reconstruction"])
+        for images in (x, x.flip(-1), x.flip(-2), x.transpose(-1, -2), x.roll(1, -1), shuffled, exchanged)
+    ]
+    assert len({one.protocol["fingerprint"] for one in found}) == len(found)
+    with pytest.raises(DataError, match="evaluations of one set of images"):
+        compare({"a": found[0], "b": found[1]})
 
 
 @pytest.mark.parametrize("prior", [mv.priors.GaussianMixture(2, 3), mv.priors.VampPrior(3)])
@@ -568,6 +676,7 @@ def test_inception(monkeypatch: pytest.MonkeyPatch, trained: VAE, digits: ImageD
         return x, x
 
     monkeypatch.setattr("mnistvae.metrics._evaluate.inception_features", features)
+    monkeypatch.setattr("mnistvae.metrics._evaluate.inception_network", lambda: None)
     found = evaluate(trained, digits[:50], include=["generation"], inception=True)
     assert found.names() == [*GENERATION, "fd_inception", "score_inception"]
     real, made = (features(x, device="cpu")[0] for x in (digits.images[:50], trained.sample(50, generator=seed(0))))
@@ -590,7 +699,7 @@ def untrained_inception(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     torch.manual_seed(0)
     network = inception_v3(weights=None, init_weights=False, transform_input=False).eval()
-    monkeypatch.setattr("mnistvae.metrics.inception._network", lambda: network)
+    monkeypatch.setattr("mnistvae.metrics.inception.inception_network", lambda: network)
     return network
 
 
@@ -609,6 +718,11 @@ def test_inception_without_weights(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError("no network")
 
     monkeypatch.setattr("torchvision.models.inception_v3", offline)
-    mv.metrics.inception._network.cache_clear()
+    mv.metrics.inception.inception_network.cache_clear()
     with pytest.raises(DataError, match="weights of Inception-v3, got OSError: no network"):
         metrics.inception_features(torch.zeros(2, 28, 28))
+    monkeypatch.setattr("mnistvae.metrics._evaluate._Task.reconstruction", lambda task: pytest.fail("too early"))
+    with pytest.raises(DataError, match="weights of Inception-v3, got OSError: no network"):
+        evaluate(VAE(2), torch.zeros(3, 1, 28, 28), inception=True)
+    with pytest.raises(SettingError, match="'generation' in include, for inception=True"):
+        evaluate(VAE(2), torch.zeros(3, 1, 28, 28), inception=True, include=["latent"])

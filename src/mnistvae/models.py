@@ -293,6 +293,22 @@ class VAE(Component):
         """Whether training hands :meth:`loss` the labels; a subclass with a supervised term says True."""
         return self.num_classes is not None
 
+    def tag(self, binarization: str = "none") -> str:
+        """What a figure in nats of this model is called; figures of two tags are not comparable.
+
+        It is the likelihood's :meth:`~mnistvae.likelihoods.Likelihood.tag` and, of a conditional model, that the label
+        was given: p(x | y) is larger than p(x), by up to the logarithm of the number of classes.
+
+        Args:
+            binarization: what was done to the pixels, as :class:`~mnistvae.data.ImageDataset` has it.
+
+        Example:
+            >>> VAE(2).tag("dynamic"), ConditionalVAE(2, num_classes=10).tag("dynamic")
+            ('binarized-dynamic', 'binarized-dynamic-given-label')
+        """
+        given = "" if self.num_classes is None else "-given-label"
+        return self.likelihood.tag(binarization) + given
+
     @property
     def device(self) -> torch.device:
         """Where the model is."""

@@ -25,7 +25,7 @@ _GROUPS = ("reconstruction", "likelihood", "latent", "generation")
 )
 @click.option("--inception", is_flag=True, help="Also judge samples by torchvision's Inception-v3, which is slow.")
 @click.option("--limit", type=int, metavar="N", help="Only the first N test images, and as many samples.")
-@click.option("--batch-size", type=int, default=512, show_default=True, help="Images at once.")
+@click.option("--batch-size", type=int, default=512, show_default=True, help="Images at once; more take more memory.")
 @out_option("Where the files go.  [default: evaluated-TIME beside the model]")
 @seed_option
 @device_option
@@ -67,9 +67,10 @@ def evaluate(
             batch_size=batch_size,
             seed=seed,
             progress=progress,
-            metadata=file.metadata,
+            metadata={**file.metadata, "model": str(model)},
         )
-        click.echo(f"{model} on {len(data[:limit]):,} test images of {data.name}, {found.protocol['tag']}\n")
+        made = f"{found.protocol['tag']}, seed {seed}, mnistvae {found.protocol['version']}"
+        click.echo(f"{model} on {len(data[:limit]):,} test images of {data.name}, {made}\n")
         click.echo(found)
         click.echo(f"\nwrote {folder / 'metrics.json'}")
         if found.by_class:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ import click
 
 from mnistvae._version import __version__
 from mnistvae.cli.animate import animate
+from mnistvae.cli.compare import compare
 from mnistvae.cli.evaluate import evaluate
 from mnistvae.cli.fit_prior import fit_prior
 from mnistvae.cli.generate import generate
@@ -41,6 +43,10 @@ class _Group(click.Group):
                 return super().invoke(ctx)
         except MnistvaeError as error:
             raise _Failure(str(error)) from error
+        except KeyboardInterrupt as error:
+            number = getattr(error, "signal_number", signal.SIGINT)
+            click.echo(f"\nstopped by {signal.Signals(number).name}", err=True)
+            ctx.exit(128 + number)
         except (OSError, MemoryError, RuntimeError) as error:
             # What the system refused: a name too long, a full disk, memory (torch says so by a RuntimeError).
             if isinstance(error, BrokenPipeError) or (isinstance(error, RuntimeError) and "alloc" not in str(error)):
@@ -70,7 +76,7 @@ def cli() -> None:
     """
 
 
-for command in (train, generate, reconstruct, evaluate, report, sweep, animate, fit_prior, info, recipes):
+for command in (train, generate, reconstruct, evaluate, compare, report, sweep, animate, fit_prior, info, recipes):
     cli.add_command(command)
 
 

@@ -91,11 +91,13 @@ class Batches:
 
     @cached_property
     def fingerprint(self) -> int:
-        """A number that other pixels or labels, or another order of them, would hardly have."""
+        """A number that other pixels or labels, or other places of them, would hardly have."""
         images, labels = self.dataset.images, self.dataset.labels
         places = torch.arange(1, len(images) + 1, device=images.device)
+        # A number of its own for each pixel of an image: multiples of one modulo a prime do not repeat before that.
+        own = torch.arange(1, images[0].numel() + 1, device=images.device) * 2654435761 % 65521
         parts = zip(torch.split(images, 4096), torch.split(places, 4096), strict=True)
-        found = sum(int((part.flatten(1).sum(1, dtype=torch.int64) * place).sum()) for part, place in parts)
+        found = sum(int(((part.flatten(1) * own).sum(1) * place).sum()) for part, place in parts)
         if labels is not None:
             found += int((labels * places).sum())
         return found

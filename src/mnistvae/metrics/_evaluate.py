@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, get_args
@@ -19,13 +19,21 @@ from mnistvae.data import Batches, Binarization, ImageDataset, as_dataset, as_tr
 from mnistvae.distributions import DiagonalNormal, kl_by_dimension
 from mnistvae.errors import ComponentError, DataError, SettingError
 from mnistvae.images import ArrayLike
-from mnistvae.metrics._passes import Done, check_dataset, check_model, measuring, posteriors, reconstructions
+from mnistvae.metrics._passes import (
+    Done,
+    check_dataset,
+    check_model,
+    measuring,
+    posteriors,
+    reconstructions,
+    tells_label,
+)
 from mnistvae.metrics.classification import Kind, classify_codes
 from mnistvae.metrics.digits import DIGIT_SHAPE, classify
 from mnistvae.metrics.disentanglement import mig, sap
 from mnistvae.metrics.evaluation import Direction, Evaluation, Figure
 from mnistvae.metrics.generation import classifier_score, frechet_distance, label_accuracy, precision_recall
-from mnistvae.metrics.inception import inception_features
+from mnistvae.metrics.inception import inception_features, inception_network
 from mnistvae.metrics.latent import (
     Estimate,
     active_units,
@@ -86,14 +94,14 @@ def evaluate(
             Generated images are compared with the grey ones.
         include: the families of figures wanted.
         num_generated: images to draw (default: as many as there are in ``data``).
-        inception: also measure the samples by torchvision's Inception-v3, which is downloaded once and slow on a CPU.
+        inception: also measure the samples by torchvision's Inception-v3, which is downloaded first and slow on a CPU.
         batch_size: images at once. Codes and samples are drawn a batch at a time, so figures that are drawn (the bound,
             those of samples) come out a little different with another size, as they do with another seed.
         seed: of every draw.
         progress: show a bar.
 
     Raises:
-        DataError: data that do not fit the model, or values that are not finite.
+        DataError: data that do not fit the model, values that are not finite, or no weights of Inception-v3.
         SettingError: a setting that makes no sense.
 
     Example:
@@ -119,6 +127,10 @@ def evaluate(
     generated = check_count("num_generated as an integer of at least 1", wanted)
     seen = as_trained(data, binarization, seed=seed)
     binarization = binarization if data.binarization == "none" else data.binarization
+    if inception and "generation" not in groups:
+        raise SettingError("'generation' in include, for inception=True", repr(groups), "leave inception out")
+    if inception:
+        inception_network()  # which is missed before the rest is computed, and not after it
     task = _Task(model, seen, data, train, num_samples, binarization, generated, inception, batch_size, seed, progress)
     todo: dict[Group, Callable[[], None]] = {
         "reconstruction": task.reconstruction,
@@ -155,7 +167,10 @@ class _Task:
     protocol: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.tag = self.model.likelihood.tag(self.binarization)
+        self.tag = self.model.tag(self.binarization)
+        drawn = self.binarization != "none" and self.grey.binarization == "none"
+        #: What was shown, where that was drawn.
+        self.shown = {"pixels": f"{self.binarization} under seed {self.seed}"} if drawn else {}
 
     def result(self) -> Evaluation:
         labels = self.grey.labels
@@ -190,13 +205,22 @@ class _Task:
         *,
         error: float | None = None,
         tag: str = "",
+        conditions: Mapping[str, Any] | None = None,
     ) -> None:
         if math.isnan(value):
             raise DataError(f"{name} to be a number", "NaN", "look at the weights: the model may have diverged")
-        self.figures.append(Figure(name, value, unit, better, protocol, tag, error))
+        shared = self.shown if conditions is None else conditions
+        self.figures.append(Figure(name, value, unit, better, protocol, tag, error, shared))
 
     def add_by_image(
-        self, name: str, values: Tensor, protocol: str, unit: str, better: Direction, tag: str = ""
+        self,
+        name: str,
+        values: Tensor,
+        protocol: str,
+        unit: str,
+        better: Direction,
+        tag: str = "",
+        conditions: Mapping[str, Any] | None = None,
     ) -> None:
         """A mean over the images, its standard error, and the values for the table of the classes."""
         values = values.cpu()
@@ -206,7 +230,7 @@ class _Task:
             protocol += f"; without {infinite} images where it is infinite"
         finite = values[values.isfinite()]
         error = float(finite.std() / math.sqrt(len(finite))) if len(finite) > 1 else None
-        self.add(name, mean, protocol, unit, better, error=error, tag=tag)
+        self.add(name, mean, protocol, unit, better, error=error, tag=tag, conditions=conditions)
 
     def reconstruction(self) -> None:
         """From the mean of the posterior, against what the model was shown."""
@@ -239,9 +263,14 @@ class _Task:
         self.protocol["num_samples"] = self.num_samples
         effective = float(estimate.effective_samples.median())
         text = f"{self.tag}; {self.num_samples} importance samples, {effective:.3g} of them effective (median)"
-        self.add_by_image("nll", estimate.nll, text, "nats", "lower", self.tag)
-        bits = bits_per_dimension(estimate.mean, self.model.image_shape)
-        self.add("bits_per_dimension", bits, f"{self.tag}; nll a pixel", "bits", "lower", tag=self.tag)
+        how_many = {**self.shown, "importance samples": self.num_samples}
+        self.add_by_image("nll", estimate.nll, text, "nats", "lower", self.tag, how_many)
+        spread = estimate.standard_error if len(self.seen) > 1 else 0.0
+        bits, error = (bits_per_dimension(nats, self.model.image_shape) for nats in (estimate.mean, spread))
+        text = f"{self.tag}; nll a pixel"
+        self.add(
+            "bits_per_dimension", bits, text, "bits", "lower", error=error or None, tag=self.tag, conditions=how_many
+        )
 
     def latent(self) -> None:
         """What the codes hold."""
@@ -257,13 +286,20 @@ class _Task:
         prior = self.prior()
         kl = None if prior is None or posterior is None else kl_by_dimension(posterior, prior)
         if kl is None:
-            self.left_out["kl by dimension"] = "the prior's dimensions are not independent, or it sees the label"
+            reason = "the posterior's or the prior's dimensions are not independent, or the prior sees the label"
+            self.left_out["kl by dimension"] = reason
         else:
             self.by_dimension["kl"] = kl.double().mean(0).tolist()
         self.information(posterior, prior)
         labels = self.grey.labels
-        if labels is None or len(set(labels.tolist())) < 2:
-            reason = "the data have no labels" if labels is None else "the data have one class"
+        reason = ""
+        if labels is None:
+            reason = "the data have no labels"
+        elif len(set(labels.tolist())) < 2:
+            reason = "the data have one class"
+        elif tells_label(self.model, self.seen):
+            reason = "the encoder is told the label, and its codes may just repeat it"
+        if labels is None or reason:
             self.left_out |= dict.fromkeys(("mig", "sap", *_CLASSIFIERS.values()), reason)
             return
         self.add("mig", mig(means, labels), "the label as the one factor, 20 bins", "", "higher")
@@ -295,13 +331,20 @@ class _Task:
 
     def classifiers(self, means: Tensor, labels: Tensor) -> None:
         """How well the codes tell the classes."""
-        known_labels = None if self.train is None else self.train.labels
-        if self.train is None or known_labels is None:
+        known = None if self.train is None else self.train[:_CODES_TO_LEARN_FROM]
+        known_labels = None if known is None else known.labels
+        reason = ""
+        if known is None or known_labels is None:
             reason = "there are no labelled training images: pass train="
+        elif len(known) < _FEWEST:
+            reason = f"it takes {_FEWEST} training images"
+        elif len(set(known_labels.tolist())) < 2:
+            reason = "the training images have one class"
+        if known is None or known_labels is None or reason:
             self.left_out |= dict.fromkeys(_CLASSIFIERS.values(), reason)
             return
-        known = as_trained(self.train[:_CODES_TO_LEARN_FROM], self.binarization, seed=self.seed)
-        known_labels = known_labels[:_CODES_TO_LEARN_FROM]
+        learned = {"images learned from": f"{len(known)} with fingerprint {Batches(known).fingerprint}"}
+        known = as_trained(known, self.binarization, seed=self.seed)
         self.protocol["learned_from"] = len(known)
         with self.bar("classifiers", len(known) + len(_CLASSIFIERS)) as done:
             codes, _ = self.encode(known, done)
@@ -309,7 +352,7 @@ class _Task:
                 found = classify_codes(codes, known_labels, means, labels, kind, seed=self.seed)
                 how = f"{kind} on posterior means, learned on {len(known)} of the training images"
                 error = math.sqrt(found.accuracy * (1 - found.accuracy) / len(labels))
-                self.add(name, found.accuracy, how, "", "higher", error=error)
+                self.add(name, found.accuracy, how, "", "higher", error=error, conditions={**self.shown, **learned})
                 done(1)
 
     def generation(self) -> None:
@@ -339,17 +382,23 @@ class _Task:
             done(len(made))
             real, _ = classify(self.grey.images, batch_size=self.batch_size, device=self.model.device)
             done(len(self.grey))
-        how = f"{len(made)} samples (means of p(x | z)) against {len(self.grey)} images, digit classifier"
-        self.add("fd_digits", frechet_distance(real, features), how, "", "lower")
-        self.add("score_digits", classifier_score(logits).mean, "from 1 to 10, digit classifier", "", "higher")
+        classes = self.model.num_classes
+        samples = f"{len(made)} samples (means of p(x | z){'' if classes is None else ', all labels in turn'})"
+        drawn = {"samples": len(made)}
+        how = f"{samples} against {len(self.grey)} images, digit classifier"
+        self.add("fd_digits", frechet_distance(real, features), how, "", "lower", conditions=drawn)
+        score = classifier_score(logits).mean
+        self.add("score_digits", score, f"{samples}, from 1 to 10, digit classifier", "", "higher", conditions=drawn)
         near = precision_recall(real, features)
-        self.add("precision", near.precision, f"{how}, 3 neighbours", "", "higher")
-        self.add("recall", near.recall, f"{how}, 3 neighbours", "", "higher")
-        if self.model.num_classes is not None:
-            share = label_accuracy(logits, torch.arange(len(made)) % self.model.num_classes)
+        self.add("precision", near.precision, f"{how}, 3 neighbours", "", "higher", conditions=drawn)
+        self.add("recall", near.recall, f"{how}, 3 neighbours", "", "higher", conditions=drawn)
+        if classes is not None and classes > logits.shape[1]:
+            self.left_out["label_accuracy"] = f"the digit classifier knows {logits.shape[1]} classes, not {classes}"
+        elif classes is not None:
+            share = label_accuracy(logits, torch.arange(len(made)) % classes)
             error = math.sqrt(share * (1 - share) / len(made))
-            text = "share of the samples that the digit classifier reads as the label asked for"
-            self.add("label_accuracy", share, text, "", "higher", error=error)
+            text = f"share of {samples} that the digit classifier reads as the label asked for"
+            self.add("label_accuracy", share, text, "", "higher", error=error, conditions=drawn)
 
     def by_inception(self, made: Tensor) -> None:
         """Samples and real images, as Inception-v3 sees them."""
@@ -358,9 +407,10 @@ class _Task:
             done(len(made))
             real, _ = inception_features(self.grey.images, device=self.model.device)
             done(len(self.grey))
-        how = "torchvision's Inception-v3, near the published weights but not them"
-        self.add("fd_inception", frechet_distance(real, features), how, "", "lower")
-        self.add("score_inception", classifier_score(logits).mean, how, "", "higher")
+        how = f"{len(made)} samples, torchvision's Inception-v3, near the published weights but not them"
+        drawn = {"samples": len(made)}
+        self.add("fd_inception", frechet_distance(real, features), how, "", "lower", conditions=drawn)
+        self.add("score_inception", classifier_score(logits).mean, how, "", "higher", conditions=drawn)
 
     def samples(self, done: Done) -> Tensor:
         """Images from the prior, their labels going round the classes."""

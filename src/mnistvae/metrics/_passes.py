@@ -18,7 +18,16 @@ from mnistvae.data import Batches, ImageDataset
 from mnistvae.errors import ComponentError, DataError
 from mnistvae.models import VAE
 
-__all__ = ["Done", "batches", "check_dataset", "check_model", "measuring", "posteriors", "reconstructions"]
+__all__ = [
+    "Done",
+    "batches",
+    "check_dataset",
+    "check_model",
+    "measuring",
+    "posteriors",
+    "reconstructions",
+    "tells_label",
+]
 
 #: Called with the number of images that were done.
 Done: TypeAlias = Callable[[int], object]
@@ -75,6 +84,20 @@ def posteriors(model: VAE, data: ImageDataset, size: int, done: Done = nothing) 
     """q(z | x) of each batch."""
     with measuring(model):
         return [model.encode(x, y) for x, y in batches(model, data, size, done=done)]
+
+
+def tells_label(model: VAE, data: ImageDataset) -> bool:
+    """Whether the codes of a conditional model depend on the label that comes with the image.
+
+    What a classifier finds of the label in such codes may be what the encoder was told.
+    """
+    if model.num_classes is None:
+        return False
+    with measuring(model):
+        x, y = next(batches(model, data, 64))
+        if y is None:
+            return False
+        return not torch.equal(model.encode(x, y).mean, model.encode(x, (y + 1) % model.num_classes).mean)
 
 
 def reconstructions(model: VAE, data: ImageDataset, size: int, done: Done = nothing) -> tuple[Tensor, Tensor]:

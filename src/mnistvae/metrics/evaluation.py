@@ -22,6 +22,15 @@ __all__ = ["Evaluation", "Figure", "compare"]
 Direction: TypeAlias = Literal["lower", "higher", ""]
 _ARROWS = {"lower": "↓", "higher": "↑", "": " "}
 _VERSION = 1
+#: What two evaluations must have in common, and what it is called.
+_DATA = {
+    "dataset": "data set",
+    "split": "split",
+    "images": "number of images",
+    "fingerprint": "set of images (these are fingerprints)",
+}
+#: What the table of the classes says of how it was made.
+_PROTOCOL = ("dataset", "split", "fingerprint", "binarization", "tag", "num_samples", "seed", "version", "model")
 
 
 @dataclass(frozen=True)
@@ -52,6 +61,8 @@ class Figure:
     #: Of a likelihood's figure: what it may be compared with.
     tag: str = ""
     standard_error: float | None = None
+    #: What else two such figures must have in common to be compared: numbers of samples, ...
+    conditions: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         check_choice("better", self.better, tuple(_ARROWS))
@@ -62,12 +73,15 @@ class Figure:
             absent = number is None and name == "standard_error"
             if not absent and (not isinstance(number, SupportsFloat) or isinstance(number, bool)):
                 raise SettingError(f"{name} as a number", repr(number))
+        if not isinstance(self.conditions, Mapping):
+            raise SettingError("conditions by name", f"a {type(self.conditions).__name__}")
 
     def better_than(self, other: Figure) -> bool:
         """Whether this figure is the better one.
 
         Raises:
-            DataError: they are not figures of one kind, or their tags differ.
+            DataError: they are not figures of one kind, their tags differ, or something else that they have to have
+                in common.
         """
         check_instance("a Figure to compare with", other, Figure, "evaluation.figure(name)", DataError)
         if (self.name, self.unit) != (other.name, other.unit):
@@ -76,6 +90,8 @@ class Figure:
             raise DataError(
                 "two figures of one tag", f"{self.tag!r} and {other.tag!r}", "they are nats of different densities"
             )
+        if reason := _differ([self, other]):
+            raise DataError(f"two figures of {self.name} made alike", reason, "evaluate both in the same way")
         if not self.better:
             raise DataError("a figure that has a better side", self.name, "look at both")
         return self.value < other.value if self.better == "lower" else self.value > other.value
@@ -86,7 +102,9 @@ class Figure:
             return str(self.value)
         if self.standard_error is not None and 0 < self.standard_error < math.inf:
             size = math.floor(math.log10(abs(self.value))) if self.value else 0
-            digits = max(0, min(1 - math.floor(math.log10(self.standard_error)), 5 - size, 8))
+            digits = max(0, min(1 - math.floor(math.log10(self.standard_error)), 5 - size))
+            if digits > 8:
+                return f"{self.value:.3g} ± {self.standard_error:.1g}"
             return f"{self.value:.{digits}f} ± {self.standard_error:.{digits}f}"
         if self.value == int(self.value) and abs(self.value) < 1e6:
             return str(int(self.value))
@@ -187,7 +205,7 @@ class Evaluation:
             ) from error
 
     def to_csv(self, path: str | os.PathLike[str]) -> Path:
-        """Write the table of the classes, one a line, atomically.
+        """Write the table of the classes, one a line, atomically; how they were made stands in the last columns.
 
         Raises:
             DataError: there is none, since the data had no labels.
@@ -196,25 +214,55 @@ class Evaluation:
         if not self.by_class:
             raise DataError("figures by class", "none", "evaluate data with labels")
         stream = io.StringIO()
-        writer = csv.DictWriter(stream, list(self.by_class[0]), lineterminator="\n")
+        how = {name: self.protocol[name] for name in _PROTOCOL if name in self.protocol}
+        writer = csv.DictWriter(stream, [*self.by_class[0], *how], lineterminator="\n")
         writer.writeheader()
         writer.writerows(
-            {name: int(value) if name in {"class", "images"} else value for name, value in row.items()}
+            {name: int(value) if name in {"class", "images"} else value for name, value in row.items()} | how
             for row in self.by_class
         )
         return write_atomically(path, stream.getvalue().encode())
 
 
 def compare(evaluations: Mapping[str, Evaluation]) -> str:
-    """A table of several evaluations, a column each, with the best value of a row marked by a star.
+    """A table of several evaluations, a column each.
+
+    A star marks the best value of a row where it is ahead of all others by more than two standard errors of the
+    difference; where no error is known there is none. Figures that were not made alike (nats of two tags, other
+    numbers of samples) are not in the table, and lines under it say why.
 
     Args:
         evaluations: at least two, by name.
 
     Raises:
-        DataError: they are of different data, or their likelihoods have different tags, or were estimated by
-            different numbers of samples, or there is nothing to compare.
+        DataError: they are of different images, or there is nothing to compare.
     """
+    _check_alike(evaluations)
+    first = next(iter(evaluations.values()))
+    rows, unlike = [["", *map(str, evaluations)]], []
+    for name in first.names():
+        if not all(name in one for one in evaluations.values()):
+            continue
+        figures = [one.figure(name) for one in evaluations.values()]
+        if reason := _differ(figures):
+            unlike.append(f"{name} is not compared: {reason}")
+            continue
+        best = _best(figures)
+        marks = [figure.text() + (" *" if number == best else "  ") for number, figure in enumerate(figures)]
+        rows.append([f"{_ARROWS[figures[0].better]} {name} {figures[0].unit}".rstrip(), *marks])
+    if len(rows) == 1:
+        reason = "; ".join(unlike) or "none"
+        raise DataError("evaluations with a figure in common", reason, "evaluate the models in the same way")
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = [
+        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))])
+        for row in rows
+    ]
+    return "\n".join([*lines, *unlike])
+
+
+def _check_alike(evaluations: Mapping[str, Evaluation]) -> None:
+    """Raise DataError for what is no evaluation, or is one of other images."""
     if not isinstance(evaluations, Mapping):
         raise DataError("evaluations by name", f"a {type(evaluations).__name__}", "pass {name: evaluation}")
     if len(evaluations) < 2:
@@ -222,34 +270,38 @@ def compare(evaluations: Mapping[str, Evaluation]) -> str:
     for name, one in evaluations.items():
         if not isinstance(one, Evaluation):
             raise DataError("evaluations by name", f"a {type(one).__name__} under {name!r}", "pass {name: evaluation}")
-    first = next(iter(evaluations.values()))
-    for key in ("tag", "dataset", "split", "images", "fingerprint", "num_samples", "generated", "learned_from"):
+    for key, what in _DATA.items():
         found = {str(one.protocol.get(key)) for one in evaluations.values() if key in one.protocol}
         if len(found) > 1:
             raise DataError(
-                f"evaluations of one {key}", " and ".join(sorted(found)), "evaluate the models in the same way"
+                f"evaluations of one {what}", " and ".join(sorted(found)), "evaluate the models on the same images"
             )
-    names = [name for name in first.names() if all(name in one for one in evaluations.values())]
-    if not names:
-        raise DataError("evaluations with a figure in common", "none", "evaluate the models in the same way")
-    rows = [["", *map(str, evaluations)]]
-    for name in names:
-        figures = [one.figure(name) for one in evaluations.values()]
-        best = _best(figures)
-        marks = [figure.text() + (" *" if figure.value == best else "  ") for figure in figures]
-        rows.append([f"{_ARROWS[figures[0].better]} {name} {figures[0].unit}".rstrip(), *marks])
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))])
-        for row in rows
-    )
 
 
-def _best(figures: Sequence[Figure]) -> float | None:
-    values = [figure.value for figure in figures if not math.isnan(figure.value)]
-    if not values or not figures[0].better:
+def _differ(figures: Sequence[Figure]) -> str:
+    """What figures of one name do not have in common, though they would have to, or ""."""
+    if len({figure.tag for figure in figures}) > 1:
+        return "tags " + " and ".join(sorted({repr(figure.tag) for figure in figures}))
+    for condition in sorted({name for figure in figures for name in figure.conditions}):
+        found = {str(figure.conditions.get(condition, "unknown")) for figure in figures}
+        if len(found) > 1:
+            return f"{condition} " + " and ".join(sorted(found))
+    return ""
+
+
+def _best(figures: Sequence[Figure]) -> int | None:
+    """The number of the best figure; None where there is none, or where it might be another's."""
+    if not figures[0].better or any(math.isnan(figure.value) for figure in figures):
         return None
-    return min(values) if figures[0].better == "lower" else max(values)
+    choose = min if figures[0].better == "lower" else max
+    best = choose(range(len(figures)), key=lambda number: figures[number].value)
+    for number, figure in enumerate(figures):
+        errors = (figure.standard_error, figures[best].standard_error)
+        if number != best and (
+            None in errors or abs(figure.value - figures[best].value) <= 2 * math.hypot(*errors)  # type: ignore[arg-type]
+        ):
+            return None
+    return best
 
 
 def _plain(value: Any) -> Any:
@@ -266,7 +318,8 @@ def _plain(value: Any) -> Any:
 def _figure(content: Mapping[str, Any]) -> Figure:
     """A figure as :func:`_plain` left it: all that it holds, and nothing else."""
     error = content["standard_error"]
-    known = {one.name: content[one.name] for one in fields(Figure)}
+    known = {one.name: content[one.name] for one in fields(Figure) if one.name != "conditions"}
+    known["conditions"] = dict(content.get("conditions", {}))
     numbers = {"value": float(content["value"]), "standard_error": None if error is None else float(error)}
     return Figure(**{**content, **known, **numbers})
 

@@ -16,7 +16,7 @@ from mnistvae.metrics.digits import exact_device
 if TYPE_CHECKING:
     from torchvision.models import Inception3
 
-__all__ = ["inception_features"]
+__all__ = ["inception_features", "inception_network"]
 
 #: What the network was trained on: side of the images, mean and standard deviation of their channels.
 _SIDE, _MEAN, _DEVIATION = 299, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -46,7 +46,7 @@ def inception_features(
     batch_size = check_count("batch_size as an integer of at least 1", batch_size)
     pixels = torch.as_tensor(as_pixels(images))
     device = exact_device(device)
-    network = _network().to(device)
+    network = inception_network().to(device)
     mean, deviation = (torch.tensor(values, device=device).reshape(3, 1, 1) for values in (_MEAN, _DEVIATION))
     features, logits = [], []
     for part in torch.split(pixels, batch_size):
@@ -70,7 +70,12 @@ def _pooled(network: Inception3, x: Tensor) -> Tensor:
 
 
 @cache
-def _network() -> Inception3:
+def inception_network() -> Inception3:
+    """The network with its weights.
+
+    Raises:
+        DataError: no weights.
+    """
     from torchvision.models import Inception_V3_Weights, inception_v3
 
     try:

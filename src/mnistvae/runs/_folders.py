@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from mnistvae._files import make_folder, write_atomically
 from mnistvae.errors import OutputError
 from mnistvae.plotting import png_bytes
+from mnistvae.training.interrupts import termination_as_interrupt
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,7 +43,8 @@ def claimed(folder: str | os.PathLike[str], names: Sequence[str], claim: str) ->
             f"a folder without {there[0]}", f"{target}, which has one", "choose another --out, or move it away"
         )
     try:
-        yield target
+        with termination_as_interrupt():
+            yield target
     except BaseException:
         if (target / claim).exists() and (target / claim).stat().st_size == 0:
             (target / claim).unlink()

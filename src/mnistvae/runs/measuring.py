@@ -74,7 +74,7 @@ def evaluate(
             seed=seed,
             progress=progress,
         )
-        found = replace(found, protocol={**found.protocol, "recipe": about.get("recipe", "")})
+        found = replace(found, protocol={**found.protocol, **{key: about.get(key, "") for key in ("recipe", "model")}})
         found.to_json(target / "metrics.json")
         if found.by_class:
             found.to_csv(target / "by_class.csv")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["Interrupted", "Signals", "watched_signals"]
+__all__ = ["Interrupted", "Signals", "termination_as_interrupt", "watched_signals"]
 
 
 class Interrupted(KeyboardInterrupt):
@@ -30,6 +30,26 @@ class Signals:
     """Which signal came, if one did."""
 
     received: int | None = None
+
+
+@contextmanager
+def termination_as_interrupt() -> Iterator[None]:
+    """A block in which SIGTERM is what Ctrl-C is, an exception, so that what the block began can be put in order.
+
+    Only the main thread gets signals, and only where nobody has taken this one over already.
+    """
+    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+    def stop(number: int, _: FrameType | None) -> None:
+        raise Interrupted("stopped by SIGTERM", "begin again", number)
+
+    if ours:
+        signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 @contextmanager

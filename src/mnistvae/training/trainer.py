@@ -244,7 +244,7 @@ class Trainer:
             ema=None if self.ema is None else EMA(model, self.ema),
         )
         batches = None if source.num_batches is None else math.ceil(source.num_batches / self.accumulate)
-        history = History(tag=model.likelihood.tag(source.binarization))
+        history = History(tag=model.tag(source.binarization))
         state = State(model, self.epochs, batches, history, validates=held_out is not None)
         model.objective.prepare(source.num_images)
         early: list[Callback] = [] if self.patience is None else [EarlyStopping(self.patience)]
