@@ -395,6 +395,33 @@ def test_a_signal_leaves_nothing_behind(
     assert signal.getsignal(number) is before
 
 
+def test_a_run_that_was_killed_before_it_began_can_be_resumed(
+    few: dict[str, ImageDataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left: dict[str, bytes] = {}
+
+    class Killed(BaseException):
+        """As good as SIGKILL, if what was there is put back."""
+
+    def killed(*_: object, **__: object) -> None:
+        left.update({path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()})
+        raise Killed
+
+    how = ["train", "--recipe", "mlp-20", "--epochs", 1, "--no-progress", "--samples-every", 0]
+    with monkeypatch.context() as patch:
+        patch.setattr("mnistvae.training.Trainer.fit", killed)
+        with pytest.raises(Killed):
+            invoke(*how, "--out", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    assert set(left) == {"run.json", "history.csv"}
+    (tmp_path / "run").mkdir()
+    for name, text in left.items():
+        (tmp_path / "run" / name).write_bytes(text)
+    succeed("train", "--resume", tmp_path / "run", "--no-progress")
+    succeed(*how, "--out", tmp_path / "other")
+    assert (tmp_path / "run" / "samples.png").read_bytes() == (tmp_path / "other" / "samples.png").read_bytes()
+
+
 def test_evaluate_some_figures_on_some_images(plane: Path, few: dict[str, ImageDataset], tmp_path: Path) -> None:
     quiet = ["--only", "reconstruction", "--no-progress"]
     succeed("evaluate", plane, *quiet, "--limit", 7, "--out", tmp_path / "a")

@@ -174,3 +174,33 @@ def test_looking_changes_nothing(tmp_path: Path) -> None:
 def test_settings_that_make_no_sense(settings: dict[str, Any]) -> None:
     with pytest.raises(SettingError):
         Doctor(**settings)
+
+
+class LossPerPixel(VAE):
+    """The same mistake in the loss alone."""
+
+    def loss(self, x: Any, y: Any = None) -> Terms:
+        terms = super().loss(x, y)
+        return terms._replace(loss=terms.reconstruction / x[0].numel() + terms.kl)
+
+
+def test_a_loss_that_is_a_mean_beside_terms_that_are_sums() -> None:
+    heard = said(vae(kind=LossPerPixel), digits(), epochs=1)
+    assert len(heard) == 1
+    assert re.match(r"the loss is [\d.]+ beside a reconstruction of [\d.]+ nats: if it is divided", heard[0])
+
+
+def test_a_code_that_diverged_is_no_posterior_collapse() -> None:
+    class Thrown(Callback):
+        """Puts the posterior far from the prior, the same for all images."""
+
+        def on_epoch_start(self, state: State) -> None:
+            with torch.no_grad():
+                last = list(state.model.encoder.parameters())[-2:]
+                last[0].zero_()
+                last[1].fill_(4.0)
+
+    heard = said(vae(), digits(), Thrown(), doctor=Doctor(patience=1), epochs=1, learning_rate=1e-9)
+    assert len(heard) == 1
+    assert "no latent dimension is active after 1 epochs, though the KL term is" in heard[0]
+    assert "lower learning_rate" in heard[0]

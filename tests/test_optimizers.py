@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from test_resume import EPOCHS, STEPS_IN_ALL, data, model
@@ -496,3 +497,63 @@ def test_a_step_takes_all_images_of_an_epoch_once() -> None:
     trainer(accumulate=3, epochs=1).fit(vae, grey)
     got = torch.cat(vae.seen).flatten(1)
     assert torch.equal(got.sort(0).values, (grey.images.float() / 255).flatten(1).sort(0).values)
+
+
+# --- what a user may get wrong --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("schedule", "match"),
+    [
+        (lambda step, steps: -1.0, r"a finite factor of at least 0, got -1\.0 in step 0"),
+        (lambda step, steps: float("nan"), "a finite factor of at least 0, got nan in step 0"),
+        (lambda step, steps: math.inf, "a finite factor of at least 0, got inf"),
+        (lambda step, steps: "1", "a finite factor of at least 0, got '1'"),
+        (lambda step, steps: None, "a finite factor of at least 0, got None"),
+        (lambda step: 1.0, r"schedule as a function of \(step, steps\), got .*takes 1 positional"),
+        (functools.partial(cosine, final=-1.0), "a finite factor of at least 0, got -0"),
+    ],
+)
+def test_schedules_that_make_no_sense(schedule: Any, match: str) -> None:
+    with pytest.raises(SettingError, match=match):
+        trainer(schedule=schedule).fit(certain(), data(32))
+
+
+def test_a_schedule_that_goes_wrong_on_the_way() -> None:
+    with pytest.raises(SettingError, match="a finite factor of at least 0, got nan in step 1 of"):
+        trainer(schedule=lambda step, steps: math.nan if step == 1 else 1.0, epochs=9).fit(certain(), data(32))
+    trainer(schedule=lambda step, steps: np.float32(0.5)).fit(certain(), data(16))
+
+
+def test_a_learning_rate_in_two_places() -> None:
+    with pytest.raises(SettingError, match=r"the learning rate as learning_rate=, got lr=0\.1 in the optimizer"):
+        trainer(optimizer=functools.partial(torch.optim.Adam, lr=0.1)).fit(certain(), data(16))
+
+
+def test_an_optimizer_that_computes_the_loss_itself() -> None:
+    with pytest.raises(ComponentError, match="from one gradient, got LBFGS, which computes the loss several times"):
+        trainer(optimizer=torch.optim.LBFGS).fit(certain(), data(16))
+
+
+@pytest.mark.parametrize("name", ["compile", "cuda_graph", "progress"])
+@pytest.mark.parametrize("value", ["no", 1, None])
+def test_switches_are_true_or_false(name: str, value: Any) -> None:
+    with pytest.raises(SettingError, match=f"{name} as True or False, got {value!r}"):
+        Trainer(**{name: value})
+
+
+@pytest.mark.parametrize("callbacks", [None, Callback(), 3])
+def test_callbacks_are_a_list(callbacks: Any) -> None:
+    with pytest.raises(SettingError, match="callbacks as a list"):
+        Trainer(callbacks=callbacks)
+
+
+def test_a_run_that_ends_before_an_epoch_has_none_of_it() -> None:
+    class Stop(Callback):
+        def on_epoch_start(self, state: State) -> None:
+            if len(state.history) == 2:
+                state.stop = "enough"
+
+    history = trainer(Stop(), epochs=5).fit(certain(), data(16))
+    assert history.column("epoch") == [1, 2]
+    assert min(history.column("loss")) > 0

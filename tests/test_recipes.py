@@ -47,7 +47,7 @@ BINARY: dict[str, Any] = {"binarization": "dynamic", "tag": "binarized-dynamic"}
 ROWS = {
     "conv": Row(nn.ReLU, **CONV),
     "beta-conv": Row(nn.ReLU, beta=0.05, **CONV),
-    "conditional": Row(nn.ReLU, **CONV),
+    "conditional": Row(nn.ReLU, tag="grey-bce-given-label", **CONV),
     "mlp": Row(nn.ReLU),
     "mlp-20": Row(nn.ReLU),
     "mlp-20-fast": Row(nn.ReLU),

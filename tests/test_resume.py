@@ -26,10 +26,11 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 from mnistvae import VAE, ConditionalVAE, History, ImageDataset, Trainer, io, load, load_dataset, runs
 from mnistvae._random import seeded
 from mnistvae.cli import cli
+from mnistvae.errors import FileFormatError, OutputError, SettingError
 from mnistvae.networks import GaussianEncoder, MLPDecoder, MLPEncoder
 from mnistvae.objectives import ELBO, IWAE, Terms
 from mnistvae.schedules import Linear
-from mnistvae.training import Callback, Checkpoint, EarlyStopping, Interrupted, State, cosine, read_checkpoint
+from mnistvae.training import Callback, Checkpoint, CSVLog, EarlyStopping, Interrupted, State, cosine, read_checkpoint
 from mnistvae.training.run import Run
 
 EPOCHS, STEPS = 4, 3  # in an epoch: 40 images in groups of 2 batches of 8
@@ -122,6 +123,78 @@ def test_stopping_twice(whole: Any, tmp_path: Path) -> None:
             )
     vae = model()
     same(outcome(tmp_path, vae, trainer(Checkpoint(tmp_path)).fit(vae, data(), data(16), resume=tmp_path)), whole)
+
+
+# --- what another run would be --------------------------------------------------------------------------------------
+
+
+def begun(folder: Path, frozen: str = "", **changes: Any) -> None:
+    """An epoch of a run without a schedule, and a checkpoint of it."""
+    vae = model()
+    if frozen:
+        getattr(vae, frozen).requires_grad_(requires_grad=False)
+    trainer(Checkpoint(folder), **{"epochs": 1, "schedule": None, **changes}).fit(vae, data(), data(16))
+
+
+def gone_on(folder: Path, frozen: str = "", **changes: Any) -> History:
+    vae = model()
+    if frozen:
+        getattr(vae, frozen).requires_grad_(requires_grad=False)
+    how = {"epochs": 3, "schedule": None, **changes}
+    return trainer(Checkpoint(folder), **how).fit(vae, data(), data(16), resume=folder)
+
+
+@pytest.mark.parametrize(("then", "now"), [("encoder", "decoder"), ("encoder", ""), ("", "decoder")])
+def test_weights_that_were_frozen_then_have_to_be_frozen_now(then: str, now: str, tmp_path: Path) -> None:
+    begun(tmp_path, then)
+    with pytest.raises(SettingError, match=r"the same weights frozen as in .*, got a difference in (en|de)coder"):
+        gone_on(tmp_path, now)
+    assert len(gone_on(tmp_path, then)) == 3
+
+
+def test_optimizers_without_a_name_are_told_apart_by_their_class(tmp_path: Path) -> None:
+    begun(tmp_path, optimizer=lambda weights, lr: torch.optim.SGD(weights, lr=lr, momentum=0.9))
+    with pytest.raises(SettingError, match="the optimizer that the run to go on with has, SGD, got Adam"):
+        gone_on(tmp_path, optimizer=lambda weights, lr: torch.optim.Adam(weights, lr=lr, betas=(0.9, 0.99)))
+    assert len(gone_on(tmp_path, optimizer=lambda weights, lr: torch.optim.SGD(weights, lr=lr, momentum=0.9))) == 3
+
+
+def test_schedules_without_a_name_are_told_apart_by_their_values(tmp_path: Path) -> None:
+    begun(tmp_path, schedule=lambda step, steps: 1.0, epochs=3, steps=4)
+    with pytest.raises(SettingError, match=r"schedule=.*lambda.* 1\.0.* as the run to go on with has it"):
+        gone_on(tmp_path, schedule=lambda step, steps: 0.01, steps=4)
+
+
+def test_early_stopping_has_to_watch_the_same(tmp_path: Path) -> None:
+    how: dict[str, Any] = {"patience": None, "schedule": None}
+    first = EarlyStopping(2, monitor="validation_kl")
+    trainer(Checkpoint(tmp_path), first, **how, epochs=1).fit(model(), data(), data(16))
+    for other, match in (
+        (EarlyStopping(2), "EarlyStopping with monitor='validation_kl', as the run had it, got 'validation_loss'"),
+        (EarlyStopping(3, monitor="validation_kl"), "EarlyStopping with patience=2, as the run had it, got 3"),
+        (EarlyStopping(2, 0.5, "validation_kl"), r"EarlyStopping with min_delta=0\.0, as the run had it, got 0\.5"),
+    ):
+        with pytest.raises(SettingError, match=match):
+            trainer(Checkpoint(tmp_path), other, **how).fit(model(), data(), data(16), resume=tmp_path)
+
+
+@pytest.mark.parametrize(("then", "now"), [({"steps": 4}, {"steps": 8}), ({"steps": 6}, {}), ({"minutes": 1e-9}, {})])
+def test_what_ended_by_its_budget_goes_on_with_more(then: dict[str, Any], now: dict[str, Any], tmp_path: Path) -> None:
+    begun(tmp_path, **{"epochs": 3, "patience": None, **then})
+    before = len(read_checkpoint(tmp_path).info["history"])
+    assert before < 3
+    assert len(gone_on(tmp_path, patience=None, **then)) == before  # as much as then: it is over
+    assert len(gone_on(tmp_path, patience=None, **now)) == 3
+
+
+@pytest.mark.parametrize("bad", [3, None, ["a"], "a\0b"])
+def test_paths_that_are_none(bad: Any, tmp_path: Path) -> None:
+    with pytest.raises(FileFormatError, match="checkpoint"):
+        read_checkpoint(bad)
+    with pytest.raises(OutputError, match=r"a folder to write at|a path to write to"):
+        trainer(Checkpoint(bad)).fit(model(), data(16))
+    with pytest.raises(OutputError, match=r"a folder to write at|a path to write to"):
+        trainer(CSVLog(bad)).fit(model(), data(16))
 
 
 # --- every kind of run ----------------------------------------------------------------------------------------------

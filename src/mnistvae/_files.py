@@ -11,7 +11,19 @@ from pathlib import Path
 
 from mnistvae.errors import OutputError
 
-__all__ = ["make_folder", "output_folder", "write_atomically"]
+__all__ = ["as_path", "make_folder", "output_folder", "write_atomically"]
+
+
+def as_path(path: str | os.PathLike[str]) -> Path:
+    """``path`` as a Path.
+
+    Raises:
+        OutputError: it is none.
+    """
+    try:
+        return Path(path)
+    except TypeError as error:
+        raise OutputError("a path to write to", f"{path!r}"[:80], "pass a text or a pathlib.Path") from error
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> Path:
@@ -62,14 +74,15 @@ def make_folder(path: str | os.PathLike[str]) -> Path:
     Raises:
         OutputError: it is a file, or cannot be made or written.
     """
-    folder = Path(path)
+    folder = as_path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
-    except OSError as error:
+    except (OSError, ValueError) as error:  # of the last, a null character
+        reason = getattr(error, "strerror", None) or str(error)
         raise OutputError(
-            f"a folder to write at {folder}", error.strerror or str(error), "choose another folder, or its permissions"
+            f"a folder to write at {str(path)[:80]!r}", reason, "choose another folder, or see to its permissions"
         ) from error
     return folder
 

@@ -270,7 +270,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
                 "convolutional beta-VAE for faithful reconstructions: beta well below 1",
                 _conv,
                 {"latent_dim": 15, "beta": 0.05, "channels": (32, 64, 128)},
-                {"epochs": 15, "batch_size": 128, "learning_rate": 1e-3},
+                {"epochs": 15, "batch_size": 128, "learning_rate": 4e-3, "schedule": "one-cycle"},
                 "Higgins et al. (2017), with beta as notebooks that average over pixels have it",
             ),
             Recipe(

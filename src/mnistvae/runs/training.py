@@ -23,7 +23,7 @@ from mnistvae.recipes import Recipe
 from mnistvae.runs import _folders as folders
 from mnistvae.runs._folders import claimed
 from mnistvae.runs.drawing import EPOCHS, draw_reconstructions, draw_samples
-from mnistvae.training import Callback, Checkpoint, CSVLog, Doctor, History, SampleGrid, State, rank_here
+from mnistvae.training import Checkpoint, CSVLog, Doctor, History, SampleGrid, rank_here
 from mnistvae.training.checkpoints import checkpoints_in
 
 __all__ = ["CHECKPOINTS", "RUN_FILES", "Run", "Start", "read_start", "train"]
@@ -106,13 +106,14 @@ def train(
         trainer = recipe.trainer(
             **{**(training or {}), "seed": seed, "device": device, "progress": progress},
             callbacks=[
-                _WriteStart(target / _START, start),
                 CSVLog(target / "history.csv"),
                 Doctor(),
                 *([SampleGrid(target / EPOCHS, every=every)] if every else []),
                 Checkpoint(checkpoints),
             ],
         )
+        if writes and not resume:  # before anything that takes time, so that what is killed can be resumed
+            write_atomically(target / _START, to_json(to_spec(dict(vars(start))), "settings").encode())
         # A run that was stopped before its first checkpoint starts again.
         begun = checkpoints if resume and checkpoints_in(checkpoints) else None
         history = trainer.fit(model, data, validation, resume=begun)
@@ -161,17 +162,6 @@ def _check_channels(image_shape: ImageShape) -> None:
             f"{image_shape[0]} channels",
             "train with mnistvae.Trainer, which takes any number, and draw the channels one by one",
         )
-
-
-class _WriteStart(Callback):
-    """Writes how the run is started, once everything is known to fit."""
-
-    def __init__(self, path: Path, start: Start) -> None:
-        self.path = path
-        self.start = start
-
-    def on_fit_start(self, state: State) -> None:
-        write_atomically(self.path, to_json(to_spec(dict(vars(self.start))), "settings").encode())
 
 
 @contextmanager

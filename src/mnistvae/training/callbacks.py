@@ -45,7 +45,7 @@ class State:
     seconds: float = 0.0
     #: Sums over this epoch's images of loss, reconstruction and KL, (3,), on the device: reading them waits for it.
     sums: Tensor | None = field(default=None, repr=False)
-    #: Why training is to end after this epoch; "" to go on.
+    #: Why training is to end: after the step or the epoch under way, or before it has begun; "" to go on.
     stop: str = ""
     #: Whether the run came to its end, and was not interrupted.
     complete: bool = False

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from mnistvae._checks import check_count
-from mnistvae._files import make_folder
+from mnistvae._files import as_path, make_folder
 from mnistvae._tensorfile import Kind, read_tensors, write_tensors
 from mnistvae.errors import FileFormatError, OutputError
 from mnistvae.io import save, to_json
@@ -53,7 +53,7 @@ class Checkpoint(Callback):
     last = True
 
     def __init__(self, folder: str | os.PathLike[str], every: int = 1, keep: int = 2, *, best: bool = False) -> None:
-        self.folder = Path(folder)
+        self.folder = as_path(folder)
         self.every = check_count("every as a number of epochs of at least 1", every)
         self.keep = check_count("keep as an integer of at least 1", keep)
         self.best = best
@@ -121,8 +121,12 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Snapshot:
     Raises:
         FileFormatError: there is none that is whole, or it is of a newer format.
     """
-    source = Path(path)
-    if source.is_file():
+    try:
+        source = Path(path)
+        is_file = source.is_file()
+    except (TypeError, ValueError, OSError) as error:
+        raise FileFormatError("the path of a checkpoint, or of a folder", str(error), "such as runs/first") from error
+    if is_file:
         return _read(source)
     found = checkpoints_in(source) or checkpoints_in(source / "checkpoints")
     reason: FileFormatError | None = None
@@ -154,7 +158,7 @@ def checkpoints_in(folder: Path) -> list[Path]:
     """The checkpoints of a folder, the newest first."""
     try:
         paths = [path for path in folder.iterdir() if _NAME.fullmatch(path.name)]
-    except OSError:
+    except (OSError, ValueError):
         return []
     return sorted(paths, key=lambda path: int(path.stem.removeprefix("checkpoint-")), reverse=True)
 

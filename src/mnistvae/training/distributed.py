@@ -6,6 +6,7 @@ the same way. So the result depends on the global batch alone, and not on how ma
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -68,6 +69,8 @@ class World:
 
 #: A process on its own.
 ALONE = World()
+#: Numbers the groups that this process has joined, as the others number theirs.
+_GROUPS = itertools.count()
 
 
 @contextmanager
@@ -80,8 +83,8 @@ def joined(device: torch.device) -> Iterator[World]:
     already = dist.is_initialized()
     if not already:
         store, rank, size = next(dist.rendezvous("env://"))  # type: ignore[attr-defined]
-        # What the processes of an earlier attempt left in the store is about addresses where nobody listens any more.
-        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        # What an earlier attempt or group left in the store is about addresses where nobody listens any more.
+        attempt = f"{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}-{next(_GROUPS)}"
         dist.init_process_group(
             "nccl" if device.type == "cuda" else "gloo",
             store=dist.PrefixStore(f"attempt-{attempt}", store),  # type: ignore[attr-defined]

@@ -15,7 +15,10 @@ __all__ = ["Doctor"]
 
 
 class Doctor(Callback):
-    """Warns, once each, of a KL term at zero, posterior collapse, a loss that is a mean over pixels, unscaled images.
+    """Warns, once each, of the usual troubles.
+
+    They are a KL term at zero, posterior collapse, codes that have diverged, a loss that is a mean over pixels, and
+    images that are not scaled.
 
     Args:
         patience: epochs in which nothing is said of a code that is not used yet.
@@ -50,6 +53,12 @@ class Doctor(Callback):
                 f"the reconstruction term is {record['reconstruction']:.2g} nats for {pixels} pixels after one epoch, "
                 "which looks like a mean over them: sum over pixels and latents, or the KL term weighs too much",
             )
+        if epoch == 1 and 0 < record["loss"] < 0.1 * record["reconstruction"]:
+            self._say(
+                "mean",
+                f"the loss is {record['loss']:.2g} beside a reconstruction of {record['reconstruction']:.4g} nats: "
+                "if it is divided by the pixels, the KL term weighs too much; sum over pixels and latents",
+            )
         if epoch < self.patience:
             return
         if record["kl"] < 0.1:
@@ -60,7 +69,13 @@ class Doctor(Callback):
             )
             return
         found = _active(state)
-        if found < max(1.0, self.active * latent_dim):
+        if not found and record["kl"] > max(1.0, 0.5 * latent_dim):
+            self._say(
+                "diverged",
+                f"no latent dimension is active after {epoch} epochs, though the KL term is {record['kl']:.3g} nats: "
+                "the code does not depend on the image; lower learning_rate, or clip the gradient",
+            )
+        elif found < max(1.0, self.active * latent_dim):
             self._say(
                 "collapse",
                 f"{found} of {latent_dim} latent dimensions are active after {epoch} epochs, a posterior collapse: "

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["Interrupted", "Signals", "termination_as_interrupt", "watched_signals"]
+__all__ = ["Interrupted", "Signals", "Terminated", "termination_as_interrupt", "watched_signals"]
 
 
 class Interrupted(KeyboardInterrupt):
@@ -26,10 +26,20 @@ class Interrupted(KeyboardInterrupt):
         self.signal_number = signal_number
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM where it is what Ctrl-C is."""
+
+    signal_number = int(signal.SIGTERM)
+
+
 class Signals:
     """Which signal came, if one did."""
 
     received: int | None = None
+
+
+def _terminate(_: int, __: FrameType | None) -> None:
+    raise Terminated
 
 
 @contextmanager
@@ -39,12 +49,8 @@ def termination_as_interrupt() -> Iterator[None]:
     Only the main thread gets signals, and only where nobody has taken this one over already.
     """
     ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-
-    def stop(number: int, _: FrameType | None) -> None:
-        raise Interrupted("stopped by SIGTERM", "begin again", number)
-
     if ours:
-        signal.signal(signal.SIGTERM, stop)
+        signal.signal(signal.SIGTERM, _terminate)
     try:
         yield
     finally:
@@ -59,7 +65,10 @@ def watched_signals() -> Iterator[Signals]:
     Only the main thread gets signals, and only where nobody has taken them over already.
     """
     signals = Signals()
-    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    usual: dict[signal.Signals, tuple[object, ...]] = {
+        signal.SIGINT: (signal.default_int_handler,),
+        signal.SIGTERM: (signal.SIG_DFL, _terminate),
+    }
     taken: dict[signal.Signals, object] = {}
 
     def note(number: int, _: FrameType | None) -> None:
@@ -71,8 +80,8 @@ def watched_signals() -> Iterator[Signals]:
             signal.signal(number, taken.pop(number))  # type: ignore[arg-type]
 
     if threading.current_thread() is threading.main_thread():
-        for number, default in usual.items():
-            if signal.getsignal(number) is default:
+        for number, defaults in usual.items():
+            if signal.getsignal(number) in defaults:
                 taken[number] = signal.signal(number, note)
     try:
         yield signals

@@ -6,7 +6,7 @@ import json
 import os
 from pathlib import Path
 
-from mnistvae._files import make_folder, write_atomically
+from mnistvae._files import as_path, make_folder, write_atomically
 from mnistvae.errors import OutputError, SettingError
 from mnistvae.training.callbacks import Callback, State
 from mnistvae.training.history import Record
@@ -22,7 +22,7 @@ class CSVLog(Callback):
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path = as_path(path)
         self._columns: list[str] = []
 
     def on_fit_start(self, state: State) -> None:
@@ -48,7 +48,7 @@ class JSONLinesLog(Callback):
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path = as_path(path)
 
     def on_fit_start(self, state: State) -> None:
         write_atomically(self.path, "".join(_line(record) for record in state.history).encode())
@@ -68,7 +68,7 @@ class TensorBoardLog(Callback):
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self.folder = Path(folder)
+        self.folder = as_path(folder)
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:

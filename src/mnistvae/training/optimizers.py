@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import numbers
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeAlias
@@ -19,6 +20,7 @@ __all__ = [
     "LearningRate",
     "MakeOptimizer",
     "cosine",
+    "factor_at",
     "flush_denormals",
     "make_optimizer",
     "one_cycle",
@@ -97,6 +99,23 @@ def resolve_schedule(schedule: str | LearningRate | None) -> LearningRate | None
     return schedule
 
 
+def factor_at(schedule: LearningRate, step: int, steps: int) -> float:
+    """The factor of the learning rate in a step of a run.
+
+    Raises:
+        SettingError: the schedule cannot be called so, or gives something else.
+    """
+    try:
+        factor = schedule(step, steps)
+    except TypeError as error:
+        raise SettingError("schedule as a function of (step, steps)", str(error), "see mnistvae.training") from error
+    if not isinstance(factor, numbers.Real) or not 0 <= float(factor) < math.inf:
+        raise SettingError(
+            "schedule to return a finite factor of at least 0", f"{factor!r} in step {step} of {steps}", "look there"
+        )
+    return float(factor)
+
+
 def make_optimizer(
     make: MakeOptimizer, weights: Sequence[nn.Parameter], learning_rate: float, *, capturable: bool = False
 ) -> torch.optim.Optimizer:
@@ -115,6 +134,8 @@ def make_optimizer(
     known = _parameters(make)
     kinds = {weight.device.type for weight in weights}
     chosen = make.keywords if hasattr(make, "keywords") else {}  # of a functools.partial
+    if "lr" in chosen:
+        raise SettingError("the learning rate as learning_rate=", f"lr={chosen['lr']} in the optimizer", "leave lr out")
     if "fused" in known and not chosen.keys() & {"fused", "foreach"} and kinds <= {"cpu", "cuda", "mps"}:
         options["fused"] = True
     if capturable and "capturable" in known:
@@ -129,6 +150,10 @@ def make_optimizer(
         ) from error
     if not isinstance(optimizer, torch.optim.Optimizer):
         raise ComponentError("a torch.optim.Optimizer", f"a {type(optimizer).__name__}", "pass its class")
+    closure = inspect.signature(type(optimizer).step).parameters.get("closure")
+    if closure is not None and closure.default is inspect.Parameter.empty:
+        got = f"{type(optimizer).__name__}, which computes the loss several times a step"
+        raise ComponentError("an optimizer that takes a step from one gradient", got, "for instance torch.optim.Adam")
     return optimizer
 
 

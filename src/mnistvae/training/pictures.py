@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mnistvae._checks import check_count, check_seed
-from mnistvae._files import make_folder, write_atomically
+from mnistvae._files import as_path, make_folder, write_atomically
 from mnistvae._modes import evaluating
 from mnistvae.images import montage
 from mnistvae.models import VAE
@@ -43,7 +42,7 @@ class SampleGrid(Callback):
     """
 
     def __init__(self, folder: str | os.PathLike[str], rows: int = 8, every: int = 1, seed: int = 0) -> None:
-        self.folder = Path(folder)
+        self.folder = as_path(folder)
         self.rows = check_count("rows as an integer of at least 1", rows)
         self.every = check_count("every as a number of epochs of at least 1", every)
         self.seed = check_seed(seed)

@@ -28,7 +28,7 @@ from mnistvae.training.distributed import ALONE, World
 from mnistvae.training.graphs import RecordedStep
 from mnistvae.training.history import Record
 from mnistvae.training.interrupts import Signals
-from mnistvae.training.optimizers import EMA, LearningRate, flush_denormals
+from mnistvae.training.optimizers import EMA, LearningRate, factor_at, flush_denormals
 from mnistvae.training.step import Batch, Group, Step, sums_of
 
 __all__ = ["Budget", "Run"]
@@ -186,7 +186,7 @@ class Run:
         if self.ema is not None:
             self.ema.advance(state.step)
         if self.learning_rate is not None:
-            factor = self.learning_rate(state.step, self.total_steps)
+            factor = factor_at(self.learning_rate, state.step, self.total_steps)
             for parameters, rate in zip(self.step.optimizer.param_groups, self._rates, strict=True):
                 if isinstance(parameters["lr"], Tensor):
                     parameters["lr"].fill_(rate * factor)
@@ -299,7 +299,9 @@ class Run:
             "images": state.images,
             "seconds": state.seconds,
             "elapsed": self.budget.elapsed(),
-            "stop": state.stop,
+            "stop": "" if self.budget.over(state.step) else state.stop,  # a resumed run may have more to spend
+            "trained": self._trained(),
+            "optimizer_class": type(self.step.optimizer).__name__,
             "history": state.history.records,
             "optimizer": optimizer,
             "callbacks": callbacks,
@@ -330,16 +332,22 @@ class Run:
             self.ema.load(under("ema", tensors))
         state = self.state
         state.step, state.batch, state.images = info["step"], info["batch"], info["images"]
-        state.seconds, state.stop = info["seconds"], info["stop"]
+        state.seconds = info["seconds"]
         state.sums = tensors["sums"].to(self.model.device)
         state.history.records[:] = info["history"]
         state.epoch = len(state.history)
         self.pending = bool(info["batch"])
         self.step.checked = state.step > 0  # the first step of a run is never compiled, and others must not change
         self.budget.spent = info["elapsed"]
+        state.stop = info["stop"] or self.budget.over(state.step)
         self.generators = under("generator", tensors)
         for listener, (_, saved) in zip(self._remembering(), info["callbacks"], strict=True):
             listener.load_state_dict(unpack(saved, tensors))
+
+    def _trained(self) -> list[str]:
+        """The names of the weights that the optimizer has, in its order."""
+        names: dict[Tensor, str] = {weight: name for name, weight in self.model.named_parameters()}
+        return [names[weight] for weight in self.step.weights]
 
     def _remembering(self) -> list[Callback]:
         """The listeners that a checkpoint has to hold something of."""
@@ -363,6 +371,19 @@ class Run:
                     repr(value),
                     "give the same settings; to train on with others, load the model and start a new run",
                 )
+        frozen = set(info["trained"]) ^ set(self._trained())
+        if frozen:
+            raise SettingError(
+                "the same weights frozen as in the run to go on with",
+                f"a difference in {', '.join(sorted(frozen))[:200]}",
+                "freeze and thaw before fit as was done then",
+            )
+        if info["optimizer_class"] != type(self.step.optimizer).__name__:
+            raise SettingError(
+                f"the optimizer that the run to go on with has, {info['optimizer_class']}",
+                type(self.step.optimizer).__name__,
+                "give the same",
+            )
         if info["data"] != self._facts():
             raise DataError(
                 f"the data that the run to go on with has: {info['data']}", str(self._facts()), "pass the same"

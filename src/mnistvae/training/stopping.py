@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mnistvae._checks import check_count, check_number
+from mnistvae._checks import check_count, check_instance, check_number
 from mnistvae.errors import SettingError
 from mnistvae.training.callbacks import Callback, State
 
@@ -26,9 +26,9 @@ class EarlyStopping(Callback):
     everywhere = True  # all see the same losses, and stop together
 
     def __init__(self, patience: int = 10, min_delta: float = 0.0, monitor: str = "validation_loss") -> None:
-        self.patience = check_count("patience of at least 1 epoch", patience)
+        self.patience = check_count("patience of at least 1 validation", patience)
         self.min_delta = check_number("a finite min_delta of at least 0", min_delta)
-        self.monitor = monitor
+        self.monitor = check_instance("monitor as the name of a column of the history", monitor, str)
         self._reset()
 
     def _reset(self) -> None:
@@ -60,7 +60,11 @@ class EarlyStopping(Callback):
             state.model.load_state_dict(self._weights)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best": self.best, "waited": self.waited, "weights": self._weights}
+        how = {"patience": self.patience, "min_delta": self.min_delta, "monitor": self.monitor}
+        return {"best": self.best, "waited": self.waited, "weights": self._weights, "how": how}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name, then in state["how"].items():
+            if then != (now := getattr(self, name)):
+                raise SettingError(f"EarlyStopping with {name}={then!r}, as the run had it", repr(now), "pass the same")
         self.best, self.waited, self._weights = state["best"], state["waited"], state["weights"]

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias, TypeVar, get_args
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from mnistvae._checks import check_choice, check_count, check_number, check_seed
+from mnistvae._checks import check_choice, check_count, check_number, check_seed, listed
 from mnistvae._products import fast_products
 from mnistvae._random import seeded
 from mnistvae.data import Binarization, ImageDataset, as_dataset, batch_source
@@ -27,7 +27,14 @@ from mnistvae.training.distributed import World, joined
 from mnistvae.training.graphs import recorded_step, recorder_for
 from mnistvae.training.history import History, Record
 from mnistvae.training.interrupts import Interrupted, Signals, watched_signals
-from mnistvae.training.optimizers import EMA, LearningRate, MakeOptimizer, make_optimizer, resolve_schedule
+from mnistvae.training.optimizers import (
+    EMA,
+    LearningRate,
+    MakeOptimizer,
+    factor_at,
+    make_optimizer,
+    resolve_schedule,
+)
 from mnistvae.training.progress import Progress
 from mnistvae.training.run import Budget, Run
 from mnistvae.training.step import Step, resolve_precision
@@ -130,6 +137,9 @@ class Trainer:
         self.validate_every = check_count("validate_every as an integer of at least 1", validate_every)
         self.precision = precision
         resolve_precision(precision, torch.device("cpu"))
+        for name, value in (("compile", compile), ("cuda_graph", cuda_graph), ("progress", progress)):
+            if not isinstance(value, bool):
+                raise SettingError(f"{name} as True or False", repr(value))
         self.compile = compile
         self.cuda_graph = cuda_graph
         self.seed = check_seed(seed)
@@ -137,7 +147,10 @@ class Trainer:
         self.binarization = binarization
         self.device = device
         self.progress = progress
-        self.callbacks = tuple(callbacks)
+        given = listed(callbacks)
+        if given is None:
+            raise SettingError("callbacks as a list", repr(callbacks)[:80], "for instance [Doctor()]")
+        self.callbacks = tuple(given)
         for callback in self.callbacks:
             if not isinstance(callback, Callback):
                 got = callback.__name__ if isinstance(callback, type) else f"a {type(callback).__name__}"
@@ -186,7 +199,11 @@ class Trainer:
                 run.tell("on_fit_start")
                 while not run.finished:
                     run.begin_epoch()
+                    under_way = state.batch > 0 or bool(state.stop)  # after a resume
                     run.tell("on_epoch_start")
+                    if state.stop and not under_way:  # there is nothing of the epoch
+                        state.epoch -= 1
+                        break
                     with fast_products(model.device):
                         record = run.train_epoch(signals)
                     self._stop_if(signals, run)
@@ -286,10 +303,15 @@ class Trainer:
         ]
         return {name: getattr(self, name) for name in names} | {
             "optimizer": _name(self.optimizer),
-            "schedule": None if self._learning_rate is None else [_name(self.schedule), total],
+            "schedule": None if self._learning_rate is None else [_name(self.schedule), total, self._factors(total)],
             "device": device.type,
             "processes": world.size,
         }
+
+    def _factors(self, total: int | None) -> list[float]:
+        """Some values of the schedule, by which functions without a name can be told apart."""
+        places = [] if self._learning_rate is None or not total else [total * n // 8 for n in range(8)]
+        return [factor_at(self._learning_rate, step, total) for step in places]  # type: ignore[arg-type]
 
     def _stop_if(self, signals: Signals, run: Run) -> None:
         """If a signal came, have a checkpoint written, and say how to go on.
