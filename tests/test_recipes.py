@@ -119,7 +119,7 @@ def test_a_recipe_is_made_of_what_its_row_says(name: str) -> None:
     assert {type(m) for m in model.decoder.modules() if type(m).__module__ == "torch.nn.modules.activation"} == kinds
     assert getattr(model.objective, "beta", None) == row.beta
     assert trainer.binarization == row.binarization
-    assert model.likelihood.tag(trainer.binarization) == row.tag
+    assert model.tag(trainer.binarization) == row.tag
     for setting in ("epochs", "batch_size", "learning_rate"):
         assert getattr(trainer, setting) == recipe.training[setting]
     assert model.latent_dim == recipe.settings["latent_dim"]

@@ -1187,3 +1187,8 @@ class Broken(io.StringIO):
 def test_nobody_has_to_watch(monkeypatch: pytest.MonkeyPatch, stream: Any) -> None:
     monkeypatch.setattr(sys, "stderr", stream)
     assert len(quiet(2, progress=True).fit(small(), images())) == 2
+
+
+def test_images_with_their_channels_last() -> None:
+    with pytest.raises(DataError, match=r"got \(8, 8, 1\) in .*: images\.permute\(0, 3, 1, 2\)"):
+        Trainer(epochs=1, progress=False, device="cpu").fit(VAE(2, (1, 8, 8)), torch.rand(9, 8, 8, 1))

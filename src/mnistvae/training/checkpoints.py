@@ -20,7 +20,12 @@ from mnistvae.training.callbacks import Callback, State
 
 __all__ = ["Checkpoint", "Snapshot", "checkpoints_in", "read_checkpoint", "write_checkpoint"]
 
-_KIND = Kind("mnistvae-checkpoint", 1, "checkpoint", "pass the folder of a run that was trained with checkpoints")
+_KIND = Kind(
+    "mnistvae-checkpoint",
+    1,
+    "checkpoint",
+    "if it was one and is damaged, pass its folder: the one before is taken then",
+)
 _NAME = re.compile(r"checkpoint-(\d+)\.safetensors")
 
 

@@ -28,10 +28,12 @@ def check_data(model: VAE, source: BatchSource, held_out: BatchSource | None) ->
 
 def _check_fit(model: VAE, batches: BatchSource) -> None:
     if batches.image_shape != model.image_shape:
+        height, width, last = batches.image_shape
+        turned = (last, height, width) == model.image_shape
         raise DataError(
             f"images of shape {model.image_shape}, as the model has it",
             f"{batches.image_shape} in {batches.name}",
-            f"make the model with image_shape={batches.image_shape}",
+            "images.permute(0, 3, 1, 2)" if turned else f"make the model with image_shape={batches.image_shape}",
         )
     if not model.uses_labels:
         return
