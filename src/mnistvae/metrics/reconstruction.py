@@ -288,13 +288,18 @@ def _image_shape(x: ArrayLike) -> ImageShape:
 
 def _ssim_in(dtype: torch.dtype, a: ArrayLike, b: ArrayLike, data_range: float) -> tuple[Tensor, Tensor]:
     """The SSIM of each image, computed in a dtype, and what rounding in float32 changes of it, at most."""
-    windows, found = None, []
+    windows, done = None, 0
+    found = torch.empty(0)
     for x, y in _pairs(a, b, data_range, dtype, _TILE):
         planes = x.flatten(0, 1), y.flatten(0, 1)
+        if windows is None:
+            found = x.new_empty(2, len(a) * x.shape[1], dtype=torch.float64)
         if windows is None or windows.shape != planes[0].shape:
             windows = _Windows(planes[0], data_range)
-        found.append(torch.stack(windows(*planes)).view(2, len(x), -1).mean(2))
-    values, errors = torch.cat(found, 1)
+        now = slice(done, done + len(planes[0]))
+        windows(*planes, found[0, now], found[1, now])
+        done = now.stop
+    values, errors = found.view(2, len(a), -1).mean(2)
     return values, errors
 
 
@@ -305,10 +310,11 @@ class _Windows:
     the luminance, since 4 xy = s^2 - d^2 and 2 (x^2 + y^2) = s^2 + d^2, and of variances for the
     rest. So four sums over each window will do, and equal images have exactly 1.
 
-    A variance is the difference of two numbers of the size of the sum of squares Q: the sum itself, a product and
-    eight additions deep, and the square of another sum, 9 and 18 roundings of :math:`u = 2^{-24}`, and one more when
-    they are subtracted: at most :math:`28 u Q`. Numerator and denominator have two of them each, so that the index of
-    a window is within :math:`56 u (Q_s + Q_d) / (V_s + V_d + C)`; the luminance and the rest add some twenty roundings.
+    A variance V is the difference of a sum of squares, which is a product and eight additions deep, and of A, the
+    square of a sum over the area: 9 and 19 roundings of :math:`u = 2^{-24}`, and one more when they are subtracted, so
+    that it is known within :math:`9 u (V + A) + 19 u A + u V`. Numerator and denominator have two of them each, and the
+    index of a window is within :math:`56 u (A_s + A_d) / (V_s + V_d + C) + 20 u`; the difference d, made of s, the
+    luminance and the rest add less than forty roundings.
 
     Args:
         planes: (n, H, W), of the kind that it is to be called with.
@@ -325,37 +331,41 @@ class _Windows:
         self._contrast = 2 * (_K2 * data_range) ** 2 * (area - 1)
         # (power, sign, row, column, image): with the images last, neighbours in both directions are whole runs of
         # memory. All calls write into the same arrays: fresh ones, and fresh views, would cost as much as the sums.
-        self._pixels = planes.new_empty(2, 2, height, width, n)
+        pixels = planes.new_empty(2, 2, height, width, n)
         column_sums = planes.new_empty(2, 2, rows, width, n)
-        self._sums, self._terms = planes.new_empty(2, 2, 2, rows, columns, n)
-        self._squares = planes.new_empty(rows, columns, n)
-        self._additions = _sums_of_seven(self._pixels, column_sums, dim=2)
-        self._additions += _sums_of_seven(column_sums, self._sums, dim=3)
+        sums, terms = planes.new_empty(2, 2, 2, rows, columns, n)
+        self._pixels, self._squares_of_pixels, (self._plus, self._minus) = pixels[0], pixels[1], pixels[0]
+        self._additions = _sums_of_seven(pixels, column_sums, dim=2) + _sums_of_seven(column_sums, sums, dim=3)
+        # (of squared means and of variances; of plus and minus)
+        (self._first, self._second), (self._squares, self._variances) = sums, terms
+        (self._square_of_plus, self._square_of_minus), self._variance_of_plus = self._squares, self._variances[0]
+        self._of_plus, self._of_minus = terms.unbind(1)
+        # What is not needed any more by then is written over.
+        self._numerators, self._denominators = sums
+        (self._numerator, self._other_numerator), (self._denominator, self._other_denominator) = sums
+        self._doubt = planes.new_empty(rows, columns, n)
 
-    def __call__(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """The SSIM of each pair, (n,), and what rounding in float32 changes of it, at most."""
-        pixels, total = self._pixels, self._squares
-        (plus, minus), (of_plus, of_minus) = pixels[0], self._terms.unbind(1)
-        (first, second), (squares, variances) = self._sums, self._terms
-        one, other = x.permute(1, 2, 0), y.permute(1, 2, 0)
-        torch.add(one, other, out=plus)
-        torch.sub(one, other, out=minus)
-        torch.mul(pixels[0], pixels[0], out=pixels[1])
+    def __call__(self, x: Tensor, y: Tensor, values: Tensor, errors: Tensor) -> None:
+        """Write the SSIM of each pair, (n,), and what rounding in float32 changes of it, at most."""
+        other, doubt = y.permute(1, 2, 0), self._doubt
+        torch.add(x.permute(1, 2, 0), other, out=self._plus)
+        torch.sub(self._plus, other, alpha=2, out=self._minus)
+        torch.mul(self._pixels, self._pixels, out=self._squares_of_pixels)
         for left, right, out in self._additions:
             torch.add(left, right, out=out)
-        torch.add(second[0], second[1], out=total)
-        torch.mul(first, first, out=squares)
-        torch.sub(second, squares, alpha=1 / self._area, out=variances)
-        squares[0] += self._luminance
-        variances[0] += self._contrast
-        numerators = torch.sub(of_plus, of_minus, out=first)
-        denominators = torch.add(of_plus, of_minus, out=second)
+        torch.mul(self._first, self._first, out=self._squares)
+        torch.add(self._square_of_plus, self._square_of_minus, out=doubt)
+        torch.sub(self._second, self._squares, alpha=1 / self._area, out=self._variances)
+        self._square_of_plus += self._luminance
+        self._variance_of_plus += self._contrast
+        torch.sub(self._of_plus, self._of_minus, out=self._numerators)
+        torch.add(self._of_plus, self._of_minus, out=self._denominators)
         # Large values with a small range round the denominator itself away: at least the constant is left of it.
-        total.div_(denominators[1].clamp_(min=self._contrast))
-        index = numerators[0].mul_(numerators[1]).div_(denominators[0].mul_(denominators[1]))
-        unit = torch.finfo(torch.float32).eps / 2
-        errors = (total.mean((0, 1), dtype=torch.float64) * _ROUNDINGS + 20) * unit
-        return index.mean((0, 1), dtype=torch.float64), errors
+        doubt.div_(self._other_denominator.clamp_(min=self._contrast))
+        self._numerator.mul_(self._other_numerator).div_(self._denominator.mul_(self._other_denominator))
+        torch.mean(self._numerator, (0, 1), dtype=torch.float64, out=values)
+        errors.copy_(doubt.mean((0, 1)))
+        errors.mul_(_ROUNDINGS / self._area).add_(60).mul_(torch.finfo(torch.float32).eps / 2)
 
 
 def _sums_of_seven(x: Tensor, out: Tensor, dim: int) -> list[tuple[Tensor, Tensor, Tensor]]:
