@@ -14,7 +14,7 @@ they take turns, an epoch each, so that all see the same machine and none anothe
   which it is compiled does not count.
 - ``limit-fp32``, ``limit-bf16``: what a step cannot do without: its matrix products, forward and backward, by the
   fastest library there is in torch, and the bytes that Adam reads and writes, at the measured speed of memory.
-- ``fast``, ``fast+compile``: the recipe ``mlp-20-fast``, whole runs, one for each three turns of the others. With
+- ``fast``, ``fast+compile``: the recipe ``mlp-20-fast``, whole runs, one for each two turns of the others. With
   ``compile=True`` the first run is the one in which it is compiled, and is shown apart.
 
 Then, what an epoch of a single image costs, and the time an image for a growing number of them.
@@ -146,7 +146,7 @@ def _fast(root: str, device: str, epochs: int, after: After, **how: Any) -> floa
     recipe = mv.recipes.get("mlp-20-fast")
     train = mv.load_dataset("mnist", "train", root)
     losses = []
-    for seed in range(1, 1 + max(1, epochs // 3)):
+    for seed in range(1, 1 + max(1, epochs // 2)):
         model = recipe.model(seed=seed)
         started = time.perf_counter()
         recipe.trainer(seed=seed, progress=False, device=device, **how).fit(model, train)
@@ -226,7 +226,7 @@ def take_turns(names: list[str], root: str, device: str, epochs: int) -> dict[st
         processes[-1].start()
     for epoch in range(epochs):
         for name in names:
-            if name in FAST and (epoch % 3 != 2 and epochs >= 3):
+            if name in FAST and epoch % 2 != 1 and epochs >= 2:
                 continue
             pipes[name].send("go")
             seconds[name].append(pipes[name].recv())
