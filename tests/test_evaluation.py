@@ -537,6 +537,16 @@ def rows(text: str) -> set[str]:
     return {words[1] if words[0] in "↓↑" else words[0] for words in lines if "is not compared" not in " ".join(words)}
 
 
+def test_what_one_evaluation_left_out_is_not_compared() -> None:
+    mse, mig = Figure("mse", 1.0, "", "lower"), Figure("mig", 0.1, "", "higher")
+    told = Evaluation((mse,), left_out={"mig": "the encoder is told the label"})
+    for pair in ({"a": Evaluation((mse, mig)), "b": told}, {"b": told, "a": Evaluation((mse, mig))}):
+        text = compare(pair)
+        assert rows(text) == {"mse"}
+        assert text.splitlines()[-1] == "mig is not compared: left out of b, the encoder is told the label"
+    assert "mig" not in compare({"a": Evaluation((mse, mig)), "b": Evaluation((mse,))})
+
+
 def test_figures_that_were_not_made_alike_are_not_compared(trained: VAE, digits: ImageDataset) -> None:
     data, train = digits[:60], digits[60:160]
 

@@ -238,10 +238,12 @@ def compare(evaluations: Mapping[str, Evaluation]) -> str:
         DataError: they are of different images, or there is nothing to compare.
     """
     _check_alike(evaluations)
-    first = next(iter(evaluations.values()))
     rows, unlike = [["", *map(str, evaluations)]], []
-    for name in first.names():
-        if not all(name in one for one in evaluations.values()):
+    for name in dict.fromkeys(name for one in evaluations.values() for name in one.names()):
+        missing = {label: one.left_out.get(name) for label, one in evaluations.items() if name not in one}
+        if missing:  # said where there is a reason, and not where it was not asked for
+            said = [f"left out of {label}, {reason}" for label, reason in missing.items() if reason]
+            unlike += [f"{name} is not compared: {'; '.join(said)}"] if said else []
             continue
         figures = [one.figure(name) for one in evaluations.values()]
         if reason := _differ(figures):
