@@ -11,10 +11,11 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import torch
 from test_optimizers import certain, trainer
 from test_resume import InEpochEnd, StopAt, data
 
-from mnistvae.errors import FileFormatError, OutputError, SettingError
+from mnistvae.errors import ComponentError, FileFormatError, OutputError, SettingError
 from mnistvae.training import Callback, Checkpoint, CSVLog, History, Interrupted, JSONLinesLog, State, TensorBoardLog
 
 
@@ -260,3 +261,12 @@ def test_without_pandas_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(SettingError, match=r"library pandas for a DataFrame.*pip install pandas"):
         History(RECORDS).to_pandas()
+
+
+def test_a_figure_of_ones_own_that_json_cannot_hold(tmp_path: Path) -> None:
+    class Adds(Callback):
+        def on_epoch_end(self, state: State) -> None:
+            state.history[-1]["own"] = torch.zeros(())  # type: ignore[assignment]
+
+    with pytest.raises(ComponentError, match=r"in the history that JSON can hold, got .*Tensor.*float\(value\)"):
+        trainer(Adds(), JSONLinesLog(tmp_path / "a.jsonl")).fit(certain(), data(16))

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Any, Protocol, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
@@ -215,6 +216,8 @@ def as_dataset(data: ImageDataset | ArrayLike | Dataset[Any], image_shape: Image
         images = torch.cat([images for images, _ in pairs])
         labels = [y for _, y in pairs if y is not None]
         return ImageDataset(images, torch.cat(labels) if labels else None, name=type(data).__name__)
+    if isinstance(data, tuple | list) and len(data) == 2 and all(isinstance(x, Tensor | np.ndarray) for x in data):
+        raise DataError("images, or an ImageDataset", f"a {type(data).__name__} of two", "ImageDataset(images, labels)")
     if image_shape is not None and getattr(data, "ndim", 0) == 2 and data.shape[1] == math.prod(image_shape):
         data = data.reshape(-1, *image_shape)
     return ImageDataset(data)
@@ -242,6 +245,8 @@ def _read(loader: DataLoader[Any]) -> Iterator[tuple[Tensor, Tensor | None]]:
     try:
         for item in loader:
             parts = [item] if isinstance(item, Tensor) else item
+            if isinstance(item, dict) or item is None:
+                raise DataError(expected, type(item).__name__, "return (item[...], ...) from the data set")
             if not isinstance(parts, list | tuple) or not all(isinstance(part, Tensor) for part in parts):
                 raise DataError(expected, type(item).__name__, fix)
             if len(parts) not in {1, 2}:

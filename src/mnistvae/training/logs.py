@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from mnistvae._files import as_path, make_folder, write_atomically
-from mnistvae.errors import OutputError, SettingError
+from mnistvae.errors import ComponentError, OutputError, SettingError
 from mnistvae.training.callbacks import Callback, State
 from mnistvae.training.history import Record
 
@@ -99,7 +99,10 @@ class TensorBoardLog(Callback):
 
 
 def _line(record: Record) -> str:
-    return json.dumps(record) + "\n"
+    try:
+        return json.dumps(record) + "\n"
+    except TypeError as error:
+        raise ComponentError("figures in the history that JSON can hold", str(error), "pass float(value)") from error
 
 
 def _append(path: Path, text: str) -> None:
