@@ -20,7 +20,7 @@ from mnistvae.analysis.embedding import umap_class
 from mnistvae.data import Binarization, ImageDataset, as_trained, going_round
 from mnistvae.errors import ComponentError, DataError, MnistvaeError, SettingError
 from mnistvae.metrics import Classification, Evaluation, classify_codes, evaluate, roc_auc
-from mnistvae.metrics._passes import tells_label
+from mnistvae.metrics._passes import depends_on_label
 from mnistvae.models import VAE
 from mnistvae.plotting import png_bytes
 
@@ -361,7 +361,7 @@ class _Report:
         if len(set(self.labels.tolist())) < 2:
             self.page.text("The images are of one class.")
             return
-        if tells_label(self.model, self.data):
+        if depends_on_label(self.model, self.data):
             self.page.text("The encoder is told the label, and its codes may just repeat it: classifiers are left out.")
             return
         known = as_trained(train[:10_000], self.binarization, seed=self.seed)

@@ -23,10 +23,10 @@ from mnistvae.metrics._passes import (
     Done,
     check_dataset,
     check_model,
+    depends_on_label,
     measuring,
     posteriors,
     reconstructions,
-    tells_label,
 )
 from mnistvae.metrics.classification import Kind, classify_codes
 from mnistvae.metrics.digits import DIGIT_SHAPE, classify
@@ -297,7 +297,7 @@ class _Task:
             reason = "the data have no labels"
         elif len(set(labels.tolist())) < 2:
             reason = "the data have one class"
-        elif tells_label(self.model, self.seen):
+        elif depends_on_label(self.model, self.seen):
             reason = "the encoder is told the label, and its codes may just repeat it"
         if labels is None or reason:
             self.left_out |= dict.fromkeys(("mig", "sap", *_CLASSIFIERS.values()), reason)

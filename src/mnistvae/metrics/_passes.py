@@ -23,10 +23,10 @@ __all__ = [
     "batches",
     "check_dataset",
     "check_model",
+    "depends_on_label",
     "measuring",
     "posteriors",
     "reconstructions",
-    "tells_label",
 ]
 
 #: Called with the number of images that were done.
@@ -86,7 +86,7 @@ def posteriors(model: VAE, data: ImageDataset, size: int, done: Done = nothing) 
         return [model.encode(x, y) for x, y in batches(model, data, size, done=done)]
 
 
-def tells_label(model: VAE, data: ImageDataset) -> bool:
+def depends_on_label(model: VAE, data: ImageDataset) -> bool:
     """Whether the codes of a conditional model depend on the label that comes with the image.
 
     What a classifier finds of the label in such codes may be what the encoder was told.

@@ -237,7 +237,7 @@ def compare(evaluations: Mapping[str, Evaluation]) -> str:
     Raises:
         DataError: they are of different images, or there is nothing to compare.
     """
-    _check_alike(evaluations)
+    _check_same_images(evaluations)
     rows, unlike = [["", *map(str, evaluations)]], []
     for name in dict.fromkeys(name for one in evaluations.values() for name in one.names()):
         missing = {label: one.left_out.get(name) for label, one in evaluations.items() if name not in one}
@@ -263,7 +263,7 @@ def compare(evaluations: Mapping[str, Evaluation]) -> str:
     return "\n".join([*lines, *unlike])
 
 
-def _check_alike(evaluations: Mapping[str, Evaluation]) -> None:
+def _check_same_images(evaluations: Mapping[str, Evaluation]) -> None:
     """Raise DataError for what is no evaluation, or is one of other images."""
     if not isinstance(evaluations, Mapping):
         raise DataError("evaluations by name", f"a {type(evaluations).__name__}", "pass {name: evaluation}")

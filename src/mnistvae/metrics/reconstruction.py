@@ -32,8 +32,9 @@ _CHUNK = {"cpu": 2**21}
 _WIDE = 2**26
 #: The same for SSIM, which has some ten arrays of that size.
 _TILE = {"cpu": 64 * 28 * 28 * 8}
-#: Roundings of float32 behind a variance of SSIM, at most: see _Windows.
-_ROUNDINGS = 56
+#: Roundings of float32 behind the index of a window of SSIM, at most, see _Windows: those that count as often as a
+#: squared mean is larger than the denominator, and the others.
+_ROUNDINGS, _OTHER_ROUNDINGS = 56, 60
 
 
 def mse(a: ArrayLike, b: ArrayLike) -> Tensor:
@@ -365,7 +366,7 @@ class _Windows:
         self._numerator.mul_(self._other_numerator).div_(self._denominator.mul_(self._other_denominator))
         torch.mean(self._numerator, (0, 1), dtype=torch.float64, out=values)
         errors.copy_(doubt.mean((0, 1)))
-        errors.mul_(_ROUNDINGS / self._area).add_(60).mul_(torch.finfo(torch.float32).eps / 2)
+        errors.mul_(_ROUNDINGS / self._area).add_(_OTHER_ROUNDINGS).mul_(torch.finfo(torch.float32).eps / 2)
 
 
 def _sums_of_seven(x: Tensor, out: Tensor, dim: int) -> list[tuple[Tensor, Tensor, Tensor]]:
