@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         runs,
         schedules,
         training,
+        view,
     )
     from mnistvae.data import ImageDataset, load_dataset
     from mnistvae.errors import MnistvaeError
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from mnistvae.io import load, save
     from mnistvae.models import VAE, BetaVAE, ConditionalVAE
     from mnistvae.training import History, Trainer
+    from mnistvae.view import View
 
 __all__ = [
     "VAE",
@@ -53,6 +55,7 @@ __all__ = [
     "ImageDataset",
     "MnistvaeError",
     "Trainer",
+    "View",
     "__version__",
     "analysis",
     "data",
@@ -78,6 +81,7 @@ __all__ = [
     "save",
     "schedules",
     "training",
+    "view",
 ]
 
 _HOMES = {
@@ -88,6 +92,7 @@ _HOMES = {
     "MnistvaeError": "errors",
     "Trainer": "training",
     "VAE": "models",
+    "View": "view",
     "fit_prior": "fitting",
     "load": "io",
     "load_dataset": "data",
