@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from mnistvae import _passes as passes
-from mnistvae._codes import LatentCodes
 from mnistvae._checks import check_choice, check_count, check_seed
+from mnistvae._codes import LatentCodes
 from mnistvae._passes import Done, OfBatch, Pass, measuring
 from mnistvae._products import fast_products
 from mnistvae.data import Binarization, ImageDataset, as_dataset, as_trained
