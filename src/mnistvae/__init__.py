@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         runs,
         schedules,
         training,
+        view,
     )
     from mnistvae.data import ImageDataset, load_dataset
     from mnistvae.errors import MnistvaeError
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from mnistvae.io import load, save
     from mnistvae.models import VAE, BetaVAE, ConditionalVAE
     from mnistvae.training import History, Trainer
+    from mnistvae.view import View
 
 __all__ = [
     "VAE",
@@ -56,6 +58,7 @@ __all__ = [
     "ImageDataset",
     "MnistvaeError",
     "Trainer",
+    "View",
     "__version__",
     "analysis",
     "arrays",
@@ -84,6 +87,7 @@ __all__ = [
     "save",
     "schedules",
     "training",
+    "view",
 ]
 
 _HOMES = {
@@ -94,6 +98,7 @@ _HOMES = {
     "MnistvaeError": "errors",
     "Trainer": "training",
     "VAE": "models",
+    "View": "view",
     "fit_prior": "fitting",
     "load": "io",
     "load_dataset": "data",
