@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
-from mnistvae.images import ArrayLike, as_numbers
+from mnistvae.arrays import ArrayLike, as_numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,7 +36,7 @@ def as_points(points: ArrayLike) -> NDArray[np.float64]:
     Raises:
         DataError: If they have another shape, or hold NaN or infinity.
     """
-    return as_numbers(points, "points", (None, 2), fix="mnistvae.analysis.embed makes them of codes")
+    return as_numbers(points, "points", ("N", 2), fix="mnistvae.analysis.embed makes them of codes")
 
 
 def point_size(n: int) -> float:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mnistvae._checks import check_indices, check_mapping
+from mnistvae.arrays import ArrayLike, as_numbers
 from mnistvae.errors import DataError
-from mnistvae.images import ArrayLike, as_numbers, as_pixels
+from mnistvae.images import as_pixels
 from mnistvae.plotting._figure import (
     COLOURS,
     figure_or_new,

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mnistvae.arrays import ArrayLike
 from mnistvae.errors import DataError
-from mnistvae.images import ArrayLike, as_pixels, grid_columns
+from mnistvae.images import as_pixels, grid_columns
 from mnistvae.plotting._figure import GREY, has_title, new_axes, root_figure, set_title, show_montage
 
 if TYPE_CHECKING:

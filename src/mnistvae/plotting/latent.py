@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnistvae._checks import check_numbers
+from mnistvae.arrays import ArrayLike
 from mnistvae.errors import DataError
-from mnistvae.images import ArrayLike, Labels, as_labels, as_pixels, montage
+from mnistvae.images import Labels, as_labels, as_pixels, montage
 from mnistvae.plotting._figure import (
     as_texts,
     figure_or_new,
