@@ -446,8 +446,8 @@ def test_the_record_that_is_not_damaged(tmp_path: Path) -> None:
     [
         ({"better": "up"}, "better as one of 'lower', 'higher', '', got 'up'"),
         ({"better": None}, "better as one of"),
-        ({"name": 3}, "name as a text, got a int"),
-        ({"tag": None}, "tag as a text, got a NoneType"),
+        ({"name": 3}, "name as a text, got an int"),
+        ({"tag": None}, "tag as a text, got None"),
         ({"value": "1"}, "value as a number, got '1'"),
         ({"value": None}, "value as a number, got None"),
         ({"standard_error": "1"}, "standard_error as a number"),

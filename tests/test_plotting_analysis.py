@@ -399,7 +399,7 @@ def test_what_cannot_be_drawn(bad: Callable[[], Figure]) -> None:
         (lambda: latent_traversals(TRAVERSED, range(4), ["a", "b"]), "expected 3 names of rows, got 2: pass a list"),
         (lambda: latent_traversals(TRAVERSED, range(4), list("abcd")), "expected 3 names of rows, got 4"),
         (lambda: latent_traversals(TRAVERSED, range(4), "abc"), "expected 3 names of rows, got a str"),
-        (lambda: latent_traversals(TRAVERSED, range(4), 3), "expected 3 names of rows, got a int"),
+        (lambda: latent_traversals(TRAVERSED, range(4), 3), "expected 3 names of rows, got an int"),
         *(
             (lambda draw=draw: draw(names=["x"]), "names of axes, at least 2, got 1")
             for draw in (
@@ -409,22 +409,22 @@ def test_what_cannot_be_drawn(bad: Callable[[], Figure]) -> None:
                 lambda **how: cluster_map(POINTS, MEMBERS, **how),
             )
         ),
-        (lambda: latent_map(POINTS, names=None), "names of axes, at least 2, got a NoneType"),
-        (lambda: confusion_matrix(np.eye(2), None), "names of classes, at least 1, got a NoneType"),
+        (lambda: latent_map(POINTS, names=None), "names of axes, at least 2, got None"),
+        (lambda: confusion_matrix(np.eye(2), None), "names of classes, at least 1, got None"),
         (lambda: confusion_matrix(np.zeros((0, 0)), []), "names of classes, at least 1, got 0"),
         (lambda: confusion_matrix(np.eye(2), "ab"), "names of classes, at least 1, got a str"),
-        (lambda: latent_map(POINTS, title=POINTS), "title as a text, got a ndarray"),
-        (lambda: latent_grid(IMAGES, range(4), range(3), title=POINTS), "title as a text, got a ndarray"),
-        (lambda: sample_grid(IMAGES, title=POINTS), "title as a text, got a ndarray"),
-        (lambda: figure_histogram(np.arange(9.0), "SSIM", title=POINTS), "title as a text, got a ndarray"),
-        (lambda: latent_map(POINTS, figure=3), "figure as a matplotlib Figure or SubFigure, got a int: leave it out"),
+        (lambda: latent_map(POINTS, title=POINTS), "title as a text, got an ndarray"),
+        (lambda: latent_grid(IMAGES, range(4), range(3), title=POINTS), "title as a text, got an ndarray"),
+        (lambda: sample_grid(IMAGES, title=POINTS), "title as a text, got an ndarray"),
+        (lambda: figure_histogram(np.arange(9.0), "SSIM", title=POINTS), "title as a text, got an ndarray"),
+        (lambda: latent_map(POINTS, figure=3), "figure as a matplotlib Figure or SubFigure, got an int: leave it out"),
         (lambda: png_bytes("figure"), "a matplotlib Figure, got a str"),
         *((lambda bad=bad: sample_grid(IMAGES, columns=bad), "columns of at least 1") for bad in ("3", 2.5, 0, [3])),
         *((lambda bad=bad: loss_curves(bad), "a history of at least one epoch") for bad in (None, 3, "abc", {}, [])),
-        (lambda: loss_curves([3]), "records with a number as 'epoch', got a int"),
+        (lambda: loss_curves([3]), "records with a number as 'epoch', got an int"),
         (lambda: loss_curves([{"loss": 1.0}]), "records with a number as 'epoch', got None"),
         (lambda: loss_curves([{"epoch": 1, "loss": "low"}]), "records with a number as 'loss', got 'low'"),
-        (lambda: summary_figure(IMAGES, IMAGES, history=3), "a history of at least one epoch, got a int"),
+        (lambda: summary_figure(IMAGES, IMAGES, history=3), "a history of at least one epoch, got an int"),
     ],
 )
 def test_settings_of_figures_that_make_no_sense(bad: Callable[[], object], message: str) -> None:

@@ -18,7 +18,9 @@ from mnistvae._version import __version__
 if TYPE_CHECKING:
     from mnistvae import (
         analysis,
+        arrays,
         data,
+        devices,
         distributions,
         errors,
         fitting,
@@ -59,7 +61,9 @@ __all__ = [
     "View",
     "__version__",
     "analysis",
+    "arrays",
     "data",
+    "devices",
     "distributions",
     "errors",
     "fit_prior",

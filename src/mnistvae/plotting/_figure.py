@@ -12,7 +12,7 @@ from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
 from mnistvae._checks import check_instance, listed
-from mnistvae.errors import SettingError
+from mnistvae.errors import SettingError, type_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -120,7 +120,7 @@ def called(what: str, names: Any, *, least: int = 1, count: int | None = None) -
     found = listed(names)
     expected = f"names of {what}, at least {least}" if count is None else f"{count} names of {what}"
     if found is None or len(found) < least or (count is not None and len(found) != count):
-        got = f"a {type(names).__name__}" if found is None else f"{len(found)}"
+        got = type_name(names) if found is None else f"{len(found)}"
         raise SettingError(expected, got, "pass a list of texts, one for each")
     return [str(one) for one in found]
 

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnistvae._checks import check_mapping
+from mnistvae.arrays import ArrayLike, as_numbers
 from mnistvae.errors import DataError
-from mnistvae.images import ArrayLike, Labels, as_numbers, match_classes
+from mnistvae.images import Labels, match_classes
 from mnistvae.plotting._figure import CLASS_COLOURS, called, figure_or_new, plain, titled, whole
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def roc_curves(
     """
     from sklearn.metrics import auc, roc_curve
 
-    scores = as_numbers(probabilities, "probabilities", (None, None), fix="a row for each label, a column a class")
+    scores = as_numbers(probabilities, "probabilities", ("N", "K"), fix="a row for each label, a column a class")
     true, columns = match_classes(labels, classes, *scores.shape)
     fig = figure_or_new(figure, 5.6 + 1.2 * (len(columns) // 15), 4.2)
     ax = fig.subplots()

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnistvae._checks import check_indices, check_mapping
+from mnistvae.arrays import ArrayLike, as_numbers
 from mnistvae.errors import DataError
-from mnistvae.images import ArrayLike, as_labels, as_numbers, as_pixels
+from mnistvae.images import as_labels, as_pixels
 from mnistvae.plotting._figure import CLASS_COLOURS, called, class_legend, figure_or_new, plain, point_size, whole
 from mnistvae.plotting._names import PlacedNames
 from mnistvae.plotting.latent import as_points, marked

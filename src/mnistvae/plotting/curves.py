@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.ticker import MaxNLocator
 
 from mnistvae._checks import listed
-from mnistvae.errors import SettingError
+from mnistvae.errors import SettingError, type_name
 from mnistvae.plotting._figure import COLOURS, figure_or_new, whole
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def loss_curves(history: Sequence[Mapping[str, float]], *, figure: FigureBase | 
     """
     records = listed(history)
     if not records:
-        got = "none" if records == [] else f"a {type(history).__name__}"
+        got = "none" if records == [] else type_name(history)
         raise SettingError("a history of at least one epoch", got, "train first")
     epochs = [_number(record, "epoch") for record in records]
     fig = figure_or_new(figure, 9.0, 3.0)
@@ -65,5 +65,5 @@ def _number(record: Any, name: str, default: float | None = None) -> float:
         value = record.get(name, default)
         return float(value)
     except (AttributeError, TypeError, ValueError, RuntimeError):
-        got = repr(value) if isinstance(record, Mapping) else f"a {type(record).__name__}"
+        got = repr(value) if isinstance(record, Mapping) else type_name(record)
         raise SettingError(f"records with a number as {name!r}", got, "pass what Trainer.fit gave") from None

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mnistvae._checks import check_indices, check_mapping
+from mnistvae.arrays import ArrayLike, as_numbers
 from mnistvae.errors import DataError
-from mnistvae.images import ArrayLike, as_numbers, as_pixels, montage
+from mnistvae.images import as_pixels, montage
 from mnistvae.plotting._figure import COLOURS, figure_or_new, has_title, plain, show, titled, whole
 
 if TYPE_CHECKING:

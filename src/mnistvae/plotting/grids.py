@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mnistvae.arrays import ArrayLike
 from mnistvae.errors import DataError
-from mnistvae.images import ArrayLike, as_pixels, grid_columns, montage
+from mnistvae.images import as_pixels, grid_columns, montage
 from mnistvae.plotting._figure import figure_or_new, has_title, show, titled, whole
 
 if TYPE_CHECKING:

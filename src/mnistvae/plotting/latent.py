@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnistvae._checks import check_numbers
+from mnistvae.arrays import ArrayLike, as_numbers
 from mnistvae.errors import DataError
-from mnistvae.images import ArrayLike, Labels, as_labels, as_numbers, as_pixels, montage
+from mnistvae.images import Labels, as_labels, as_pixels, montage
 from mnistvae.plotting._figure import (
     CLASS_COLOURS,
     called,
@@ -236,7 +237,7 @@ def as_points(points: ArrayLike) -> NDArray[np.float64]:
     Raises:
         DataError: another shape, NaN or infinity.
     """
-    return as_numbers(points, "points", (None, 2), fix="mnistvae.analysis.embed makes them of codes")
+    return as_numbers(points, "points", ("N", 2), fix="mnistvae.analysis.embed makes them of codes")
 
 
 def _contours(ax: Axes, own: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64]) -> None:

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnistvae._checks import listed
-from mnistvae.images import ArrayLike, Labels
+from mnistvae.arrays import ArrayLike
+from mnistvae.images import Labels
 from mnistvae.plotting._figure import figure_or_new, whole
 from mnistvae.plotting.classification import confusion_matrix, roc_curves
 from mnistvae.plotting.curves import loss_curves
