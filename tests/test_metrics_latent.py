@@ -20,16 +20,11 @@ from mnistvae._random import derive_seed, seeded
 from mnistvae.distributions import DiagonalNormal, PushForward, UnitNormal
 from mnistvae.errors import ComponentError, DataError, SettingError
 from mnistvae.losses import gaussian_kl, kl_decomposition
-from mnistvae.metrics import latent
+from mnistvae.metrics import information
 from mnistvae.metrics.disentanglement import mig, sap
-from mnistvae.metrics.latent import (
-    Estimate,
-    active_units,
-    kl_parts,
-    mutual_information,
-    total_correlation,
-    unit_activity,
-)
+from mnistvae.metrics.information import kl_parts, mutual_information, total_correlation
+from mnistvae.metrics.latent import active_units, unit_activity
+from mnistvae.metrics.metric import Estimate
 
 
 def normals(n: int, latent_dim: int, spread: float = 1.0, seed: int = 1) -> DiagonalNormal:
@@ -87,7 +82,7 @@ def _no_chunks_to_speak_of(monkeypatch: pytest.MonkeyPatch) -> None:
     def three_rows(z: Tensor, numbers: int) -> Iterator[Tensor]:
         yield from torch.split(z, 3)
 
-    monkeypatch.setattr(latent, "_chunks", three_rows)
+    monkeypatch.setattr(information, "_chunks", three_rows)
 
 
 # ------------------------------------------------------------------------------------- unit_activity, active_units
