@@ -669,7 +669,7 @@ def test_codes_are_tensors() -> None:
     for bad in (None, 3, np.zeros((4, 3)), [[0.0]]):
         with pytest.raises(DataError, match=r"means as a torch tensor, got (None|an? )"):
             LatentCodes(bad, torch.ones(4, 3))  # type: ignore[arg-type]
-        with pytest.raises(DataError, match="standard deviations as a torch tensor, got a"):
+        with pytest.raises(DataError, match="standard deviations as a torch tensor, got "):
             LatentCodes(torch.ones(4, 3), bad)  # type: ignore[arg-type]
     with pytest.raises(DataError, match="labels as a torch tensor, got a list"):
         LatentCodes(torch.ones(2, 3), torch.ones(2, 3), [0, 1])  # type: ignore[arg-type]

@@ -18,7 +18,7 @@ from torch import Tensor
 import mnistvae as mv
 from mnistvae._random import derive_seed, seeded
 from mnistvae.distributions import DiagonalNormal, PushForward, UnitNormal
-from mnistvae.errors import ComponentError, DataError, SettingError
+from mnistvae.errors import ComponentError, DataError, SettingError, type_name
 from mnistvae.losses import gaussian_kl, kl_decomposition
 from mnistvae.metrics import information
 from mnistvae.metrics.disentanglement import mig, sap
@@ -387,7 +387,7 @@ def test_a_posterior_without_a_density_for_each_dimension_is_refused() -> None:
     assert mutual_information(inner) == mutual_information(multivariate(q))
     for posterior in (pushed(q), inner):
         for figure in (total_correlation, lambda p: kl_parts(p, standard(3))):
-            with pytest.raises(ComponentError, match=f"each dimension, got a {type(posterior).__name__}: .*mutual_inf"):
+            with pytest.raises(ComponentError, match=f"each dimension, got {type_name(posterior)}: .*mutual_inf"):
                 figure(posterior)
 
 

@@ -14,7 +14,6 @@ from mnistvae._checks import check_instance
 from mnistvae._modes import evaluating
 from mnistvae._products import fast_products
 from mnistvae._random import seeded
-from mnistvae.arrays import bad_rows
 from mnistvae.data import Batches, ImageDataset
 from mnistvae.distributions import DiagonalNormal
 from mnistvae.errors import ComponentError, DataError, type_name
@@ -27,7 +26,6 @@ __all__ = [
     "Pass",
     "batches",
     "check_dataset",
-    "check_finite_images",
     "check_model",
     "drawn_once",
     "join",
@@ -123,19 +121,6 @@ def some_of(posterior: Distribution | None, rows: slice) -> Distribution | None:
     if type(posterior) is MultivariateNormal:
         return MultivariateNormal(posterior.loc[rows], scale_tril=posterior.scale_tril[rows], validate_args=False)
     return None
-
-
-def check_finite_images(images: Tensor, first: int) -> Tensor:
-    """``images`` (B, C, H, W) themselves, of which the first has the number ``first``.
-
-    Raises:
-        DataError: If some are not finite.
-    """
-    bad = bad_rows(images)
-    if len(bad):
-        got = f"NaN or infinity in {len(bad)} of {len(images)}, the first of them number {first + int(bad[0])}"
-        raise DataError("finite reconstructions", got, "look at the weights: the model may have diverged")
-    return images
 
 
 class Pass:

@@ -179,13 +179,14 @@ def check_shape(x: Tensor, name: str, shape: Sizes, fix: str | None = None) -> T
     raise DataError(f"{name} of shape ({sizes})", f"shape {got}", fix)
 
 
-def check_finite(x: Tensor, name: str, fix: str | None = None) -> Tensor:
+def check_finite(x: Tensor, name: str, fix: str | None = None, *, first: int = 0) -> Tensor:
     """``x`` itself, which must hold neither NaN nor an infinity; the message says in which rows it does.
 
     Args:
         x: Tensor to look at, whose rows lie along its first dimension.
         name: Name of the numbers in the message.
         fix: The likely remedy.
+        first: Number of the first row, where ``x`` is a part of more.
 
     Raises:
         DataError: If a number is NaN or infinite.
@@ -198,7 +199,7 @@ find what made them, or leave them out
     """
     bad = bad_rows(x)
     if len(bad):
-        of = f"{len(bad)} of {len(x) if x.ndim else 1}, the first of them number {int(bad[0])}"
+        of = f"{len(bad)} of {len(x) if x.ndim else 1}, the first of them number {first + int(bad[0])}"
         raise DataError(f"finite {name}", f"NaN or infinity in {of}", fix or "find what made them, or leave them out")
     return x
 

@@ -87,5 +87,5 @@ def type_name(value: Any) -> str:
     if isinstance(value, type):
         return f"the class {value.__name__}"
     name = type(value).__name__
-    vowel = name[0] in "aeioAEIO" or (name[:2].isupper() and name[0] in _SPELT)
+    vowel = name[0] in "aeioAEIO" or name == "ndarray" or (name[:2].isupper() and name[0] in _SPELT)
     return f"{'an' if vowel else 'a'} {name}"

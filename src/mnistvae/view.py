@@ -16,7 +16,7 @@ from mnistvae._checks import check_choice, check_count, check_seed
 from mnistvae._codes import LatentCodes
 from mnistvae._passes import Done, OfBatch, Pass, measuring
 from mnistvae._products import fast_products
-from mnistvae.arrays import ArrayLike
+from mnistvae.arrays import ArrayLike, check_finite
 from mnistvae.data import Binarization, ImageDataset, as_dataset, as_trained
 from mnistvae.images import to_uint8
 from mnistvae.models import VAE
@@ -27,6 +27,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 #: Most training images whose codes a classifier learns from.
 _LEARNED_FROM = 10_000
+_DIVERGED = "look at the weights: the model may have diverged"
 
 
 class View:
@@ -281,7 +282,7 @@ def _reconstructions(view: View) -> Iterator[tuple[Tensor, Tensor]]:
                     made = model.reconstruct(x, y)
                 else:
                     made = model.decode(passes.mean_of(posterior), y).mean.clamp(0.0, 1.0)
-            yield x.cpu(), passes.check_finite_images(made.cpu(), start)
+            yield x.cpu(), check_finite(made.cpu(), "reconstructions", _DIVERGED, first=start)
             start += len(x)
             done(len(x))
 
