@@ -132,8 +132,8 @@ def test_a_dimension_far_from_zero_loses_no_digits() -> None:
     ("means", "message"),
     [
         (torch.zeros(1, 3), "posterior means of at least 2 images, got 1"),
-        (torch.zeros(5), r"shape \(N, latent_dim\), got shape \(5,\).*x\[:, None\]"),
-        (torch.zeros(5, 2, 2), r"got shape \(5, 2, 2\): pass one row for each image"),
+        (torch.zeros(5), r"shape \(N, latent_dim\), a row for each image, got shape \(5,\).*x\[:, None\]"),
+        (torch.zeros(5, 2, 2), r"a row for each image, got shape \(5, 2, 2\)"),
         (torch.zeros(5, 0), r"got shape \(5, 0\)"),
         ([[0.0], [1.0]], "a torch tensor or a numpy array, got a list"),
         (torch.zeros(5, 2, dtype=torch.bool), "real numbers, got dtype torch.bool"),

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from mnistvae.data import Batches
 from mnistvae.metrics import generation, inception, latent
@@ -23,8 +22,7 @@ def _nothing(_: View) -> dict[str, Any]:
     return {}
 
 
-@dataclass(frozen=True)
-class Need:
+class Need(NamedTuple):
     """One thing that a metric may need of a view."""
 
     #: The need in words.
