@@ -111,7 +111,15 @@ def test_the_page_needs_nothing_else(folder: Path) -> None:
 
 def test_what_the_page_says(folder: Path) -> None:
     words = Page(folder / "report.html").words
-    for title in ("What the model is", "Its figures", "How it trained", "What it reconstructs", "What it generates"):
+    for title in (
+        "Model",
+        "Scores",
+        "Training",
+        "Reconstruction",
+        "Generation",
+        "Latent space",
+        "Classifiers of the codes",
+    ):
         assert title in words
     assert "VAE on mnist-mini" in words
     assert "recipe" in words
@@ -183,7 +191,7 @@ def written(folder: Path) -> set[str]:
 def test_images_without_labels(tmp_path: Path) -> None:
     words = Page(write_report(small(), images(labels=False), tmp_path / "a", num_samples=2)).words
     assert "The images have no labels, so nothing is said by class." in words
-    assert "Classifiers of codes need labels" in words
+    assert "Classifiers of codes are left out, since the data have no labels." in words
     assert "there is no history beside the model" in words
     assert "Left out: mig, since the data have no labels." in words
     assert not written(tmp_path / "a") & {"latent_space_per_digit.png", "by_class.csv", "classifiers.csv", "loss.png"}
@@ -201,7 +209,7 @@ def test_one_class_and_few_images(tmp_path: Path) -> None:
     data = images(9)
     one = data[data.labels == 1]  # type: ignore[index]
     words = Page(write_report(small(), one, tmp_path / "a", train=images(), num_samples=2)).words
-    assert "The images are of one class." in words
+    assert "Classifiers of codes are left out, since the data have one class." in words
     assert "fewer than five images" in words
 
 
