@@ -18,6 +18,7 @@ from mnistvae._version import __version__
 if TYPE_CHECKING:
     from mnistvae import (
         analysis,
+        commands,
         data,
         distributions,
         errors,
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
         priors,
         recipes,
         report,
-        runs,
         schedules,
         training,
     )
@@ -56,6 +56,7 @@ __all__ = [
     "Trainer",
     "__version__",
     "analysis",
+    "commands",
     "data",
     "distributions",
     "errors",
@@ -76,7 +77,6 @@ __all__ = [
     "priors",
     "recipes",
     "report",
-    "runs",
     "save",
     "schedules",
     "training",

@@ -1,0 +1,100 @@
+"""The command ``mnistvae evaluate``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from mnistvae.commands._face import command
+from mnistvae.commands._inputs import Say, first, open_model, silent
+from mnistvae.commands.folder import RunFolder
+from mnistvae.commands.provenance import Provenance
+
+if TYPE_CHECKING:
+    from mnistvae.data import ImageDataset
+    from mnistvae.metrics import Evaluation
+    from mnistvae.models import VAE
+
+__all__ = ["evaluate"]
+
+
+@command()
+def evaluate(
+    model: str | Path | VAE,
+    *,
+    dataset: str | ImageDataset | None = None,
+    train: ImageDataset | None = None,
+    data_root: Path | None = None,
+    num_samples: int = 500,
+    only: Sequence[Literal["reconstruction", "likelihood", "latent", "generation"]] = (),
+    inception: bool = False,
+    limit: int | None = None,
+    batch_size: int = 512,
+    out: Path | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    progress: bool = True,
+    about: Provenance | None = None,
+    say: Say = silent,
+) -> Evaluation:
+    """Measure MODEL on test images: reconstruction, likelihood, codes, samples.
+
+    Prints a table, and writes it as metrics.json and, by class, as by_class.csv.
+
+    Args:
+        model: File of a model, or a model.
+        dataset: Data set to measure on, of which the test images are taken; a data set as it is
+            (default: the one it was trained on).
+        train: Images that the model was trained on, from which classifiers of codes learn (default: those of a data set
+            that is given by name).
+        data_root: Folder of data sets, in torchvision's layout (default: $MNISTVAE_DATA, then a cache folder).
+        num_samples: Importance samples an image, for the likelihood.
+        only: A family of figures; may be given again (default: all).
+        inception: Also judge samples by torchvision's Inception-v3, which is slow.
+        limit: Only so many of the test images, and as many samples.
+        batch_size: Images at once; more take more memory.
+        out: Folder for the files (default: evaluated-TIME beside the model).
+        seed: Seed of every draw.
+        device: Device for a model from a file: auto, cpu, cuda or mps.
+        progress: Show a bar.
+        about: Record of a model that is not from a file; the images are binarized as it says.
+        say: Called with the table and the other lines that the command prints.
+
+    Returns:
+        The figures.
+
+    Raises:
+        OutputError: If the folder holds such files already, or cannot be written.
+        MnistvaeError: If the model cannot be loaded, or as :func:`mnistvae.metrics.evaluate` raises.
+    """
+    from mnistvae import metrics
+
+    opened = open_model(model, about, device)
+    data = first(opened.data(dataset, "test", data_root), limit)
+    if train is None and isinstance(dataset, str | None) and (not only or "latent" in only):
+        train = opened.data(dataset, "train", data_root)
+    with RunFolder.claim(out, RunFolder.EVALUATED, parent=opened.parent, name="evaluated") as folder:
+        found = metrics.evaluate(
+            opened.model,
+            data,
+            train=train,
+            num_samples=num_samples,
+            binarization=opened.about.binarization or "none",
+            include=tuple(only) or metrics.GROUPS,
+            inception=inception,
+            batch_size=batch_size,
+            seed=seed,
+            progress=progress,
+        )
+        made_by = {"recipe": opened.about.recipe or "", "model": opened.name}
+        found = replace(found, protocol={**found.protocol, **made_by})
+        files = [found.to_json(folder.path / "metrics.json")]
+        if found.by_class:
+            files.append(found.to_csv(folder.path / "by_class.csv"))
+    made = f"{found.protocol['tag']}, seed {seed}, mnistvae {found.protocol['version']}"
+    say(f"{opened.name} on {len(data):,} test images of {data.name}, {made}\n")
+    say(str(found))
+    say("\n" + "\n".join(f"wrote {file}" for file in files))
+    return found
