@@ -96,8 +96,9 @@ def closest(name: object, known: Iterable[str]) -> str:
     """
     from difflib import get_close_matches
 
-    found = get_close_matches(str(name).lower(), list(known), n=1)
-    return f"check the spelling; the closest is {found[0]!r}" if found else "check the spelling"
+    lower = {str(word).lower(): word for word in known}
+    found = get_close_matches(str(name).lower(), lower, n=1)
+    return f"check the spelling; the closest is {lower[found[0]]!r}" if found else "check the spelling"
 
 
 def _installed(kind: str) -> dict[str, list[EntryPoint]]:
