@@ -208,7 +208,7 @@ def option(parameter: Parameter, name: str | None = None) -> click.Parameter | N
     default = parameter.default
     if isinstance(default, tuple):
         default = ",".join(map(str, default)) or None
-    settings: dict[str, Any] = {"default": default, "show_default": default not in {None, False}}
+    settings: dict[str, Any] = {"default": default, "show_default": default is not None and default is not False}
     if kind is click.BOOL:
         settings["is_flag"] = True
         flag += "" if default is False else f"/--no-{flag[2:]}"
@@ -284,6 +284,9 @@ def _plain(text: str) -> str:
 
 def _help_text(text: str) -> str:
     """A line about an argument as options have it: a capital letter, and ``[default: ...]`` at its end."""
-    text = re.sub(r"; see \w+(?=\.$)", "", text)
-    text = re.sub(r"\s*\(default: (.*)\)\.?$", r".  [default: \1]", text)
+    text = re.sub(r"; see \w+(?=\.$)|; in Python [^(]*(?= \(default|\.$)", "", text)
+    default = re.search(r"\s*\(default: (.*)\)\.?$", text)
+    if default:
+        text = text[: default.start()]
+        text += f"{'' if text.endswith('.') else '.'}  [default: {default[1]}]"
     return text[:1].upper() + text[1:]

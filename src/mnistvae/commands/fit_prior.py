@@ -38,7 +38,8 @@ def fit_prior(
 
     Args:
         model: File of a model, or a model.
-        dataset: Data set of which the training images are encoded (default: the one it was trained on).
+        dataset: Data set of the training images: mnist-mini (built in), mnist, fashion-mnist, kmnist, qmnist or
+            emnist-...; in Python also images (default: the one it was trained on).
         data_root: Folder of data sets, in torchvision's layout (default: $MNISTVAE_DATA, then a cache folder).
         components: Number of normals in the mixture.
         covariance: Covariance of each normal: full, or diagonal.

@@ -35,7 +35,8 @@ def reconstruct(
 
     Args:
         model: File of a model, or a model.
-        dataset: Data set of the images (default: the one it was trained on).
+        dataset: Data set of the images: mnist-mini (built in), mnist, fashion-mnist, kmnist, qmnist or emnist-...; in
+            Python also images (default: the one it was trained on).
         data_root: Folder of data sets, in torchvision's layout (default: $MNISTVAE_DATA, then a cache folder).
         split: Part of the data set.
         n: Number of images, of all classes in turn.

@@ -42,8 +42,8 @@ def report(
 
     Args:
         model: File of a model, or a model.
-        dataset: Data set to measure on, of which the test images are taken; a data set as it is
-            (default: the one it was trained on).
+        dataset: Data set of the test images: mnist-mini (built in), mnist, fashion-mnist, kmnist, qmnist or
+            emnist-...; in Python also images (default: the one it was trained on).
         train: Images that the model was trained on, from which classifiers of codes learn (default: those of a data set
             that is given by name).
         data_root: Folder of data sets, in torchvision's layout (default: $MNISTVAE_DATA, then a cache folder).

@@ -45,7 +45,8 @@ def sweep(
     Args:
         recipe: Recipe, or its name.
         latent_dims: Sizes of the code, at least two.
-        dataset: Data set to train and measure on; a data set as it is.
+        dataset: Data set to train and measure on: mnist-mini (built in), mnist, fashion-mnist, kmnist, qmnist or
+            emnist-...; in Python also images to train on.
         test: Images to measure on, where ``dataset`` is not a name.
         data_root: Folder of data sets, in torchvision's layout (default: $MNISTVAE_DATA, then a cache folder).
         epochs: Passes over the data, of each model (default: the recipe's).

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mnistvae._checks import check_count
-from mnistvae.commands._face import command, option, parameters_of, parameters_of_source
+from mnistvae.commands._face import Parameter, annotation_text, command, option, parameters_of_source
 from mnistvae.commands._inputs import Say, load_part, recipe_names, resolve_recipe, settings_text, silent
 from mnistvae.commands.folder import RunFolder
 from mnistvae.commands.provenance import Provenance
 from mnistvae.errors import DataError, SettingError
-from mnistvae.recipes import RECIPES
+from mnistvae.recipes import RECIPES, Option, options
 
 if TYPE_CHECKING:
     from mnistvae.data import ImageDataset
@@ -27,6 +27,15 @@ if TYPE_CHECKING:
     from mnistvae.training import History, Trainer
 
 __all__ = ["Run", "train"]
+
+#: Help texts of settings of which the Trainer's documentation speaks to those who write Python.
+_HELPS = {
+    "compile": "Compile the step: worth its seconds in long runs only.",
+    "cuda_graph": "On an NVIDIA GPU: record the step and play it back.",
+    "schedule": "Course of the learning rate over the run.",
+    "binarization": "What is done to grey pixels first: dynamic draws them anew at each step.",
+    "precision": "Precision of products; auto: bf16 where the device has instructions for it.",
+}
 
 
 @dataclass(frozen=True)
@@ -40,19 +49,19 @@ class Run:
 
 def _setting_options() -> list[click.Parameter]:
     """Options for the settings of the recipes' models and of the Trainer; those that are not given are None."""
-    own = inspect.signature(train).parameters
-    seen = {
-        one.name: one._replace(default=None, positional=False)
-        for r in RECIPES.values()
-        for one in parameters_of(r.build)
-        if one.name in r.settings
-    }
-    found = list(seen.values())
-    names = set(seen)
-    found += [
-        one for one in parameters_of_source("training/trainer.py", "Trainer") if one.name not in own.keys() | names
+    settings = [
+        Parameter(one.name, annotation_text(one.annotation), None, _help_of(one)) for one in options(RECIPES.values())
     ]
-    return [made for made in map(option, found) if made is not None]
+    taken = {one.name for one in settings} | inspect.signature(train).parameters.keys()
+    settings += [one for one in parameters_of_source("training/trainer.py", "Trainer") if one.name not in taken]
+    texts = (one._replace(help=_HELPS.get(one.name, one.help)) for one in settings)
+    return [made for made in map(option, texts) if made is not None]
+
+
+def _help_of(setting: Option) -> str:
+    """A line about a setting, with the recipes that have it where they are few."""
+    few = f" ({', '.join(setting.recipes)})." if len(setting.recipes) <= 4 else "."
+    return setting.help.removesuffix(".") + few
 
 
 def _prepare(context: click.Context, values: dict[str, Any]) -> None:
@@ -93,7 +102,8 @@ def train(
 
     Args:
         recipe: Recipe, or its name; a conditional one takes its number of classes from the data.
-        dataset: Data set to train on and to validate with, by name; or images to train on.
+        dataset: Data set to train on and to validate with: mnist-mini (built in), mnist, fashion-mnist, kmnist, qmnist
+            or emnist-...; in Python also images to train on.
         validation: Images to validate with, where ``dataset`` is not a name.
         data_root: Folder of data sets, in torchvision's layout (default: $MNISTVAE_DATA, then a cache folder).
         out: Folder of the run (default: runs/RECIPE-TIME).
