@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         report,
         schedules,
         training,
+        view,
     )
     from mnistvae.data import ImageDataset, load_dataset
     from mnistvae.errors import MnistvaeError
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from mnistvae.io import load, save
     from mnistvae.models import VAE, BetaVAE, ConditionalVAE
     from mnistvae.training import History, Trainer
+    from mnistvae.view import View
 
 __all__ = [
     "VAE",
@@ -54,6 +56,7 @@ __all__ = [
     "ImageDataset",
     "MnistvaeError",
     "Trainer",
+    "View",
     "__version__",
     "analysis",
     "commands",
@@ -80,6 +83,7 @@ __all__ = [
     "save",
     "schedules",
     "training",
+    "view",
 ]
 
 _HOMES = {
@@ -90,6 +94,7 @@ _HOMES = {
     "MnistvaeError": "errors",
     "Trainer": "training",
     "VAE": "models",
+    "View": "view",
     "fit_prior": "fitting",
     "load": "io",
     "load_dataset": "data",
