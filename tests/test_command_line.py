@@ -263,7 +263,17 @@ def test_a_recipe_that_binarizes_can_be_told_not_to(
 
 
 def test_every_setting_of_every_recipe_is_an_option_and_every_option_a_setting() -> None:
-    common = {"recipe", "dataset", "data_root", "image_size", "out", "resume", "samples_every", "callbacks", "assignments"}
+    common = {
+        "recipe",
+        "dataset",
+        "data_root",
+        "image_size",
+        "out",
+        "resume",
+        "samples_every",
+        "callbacks",
+        "assignments",
+    }
     trainer = set(inspect.signature(Trainer).parameters) - {"optimizer", "callbacks"}
     options = {parameter.name for parameter in cli.commands["train"].params}
     settings = {name for recipe in recipes.RECIPES.values() for name in (*recipe.settings, *recipe.training)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -14,8 +13,7 @@ import torch
 from click.testing import CliRunner
 from readback import content, png
 
-import mnistvae
-from mnistvae import History, commands, io, load
+from mnistvae import commands, io, load
 from mnistvae.commands import RunFolder, cli
 from mnistvae.metrics import Evaluation
 
@@ -291,9 +289,7 @@ def test_recipes_and_data_of_an_installed_package(installed: Path, tmp_path: Pat
     assert listed.returncode == 0, listed.stderr
     assert "trunk: a trunk of my own\n" in listed.stdout
     assert "warning: expected the recipe 'broken' of theirs (theirs:NOTHING) to be importable" in listed.stderr
-    out = succeed(
-        tmp_path, "train", "--recipe", "trunk", "--dataset", "bars", *QUIET, "--out", "run", path=installed
-    )
+    out = succeed(tmp_path, "train", "--recipe", "trunk", "--dataset", "bars", *QUIET, "--out", "run", path=installed)
     assert "data bars: 48 images" in out
     record = RunFolder(tmp_path / "run").read_record()
     assert (record.recipe, record.dataset) == ("trunk", "bars")
@@ -327,7 +323,9 @@ def test_a_new_command_is_a_function_and_a_line_that_imports_it() -> None:
         assert result.output == "a 0.25 ('x', 'y')\n"
         text = CliRunner().invoke(cli, ["count-pixels", "--help"]).output
         assert "Count the pixels of MODEL." in text
-        assert "Least brightness of a pixel that counts.  [default: 0.5]" in " ".join(text.split()).replace(". [", ".  [")
+        assert "Least brightness of a pixel that counts.  [default: 0.5]" in " ".join(text.split()).replace(
+            ". [", ".  ["
+        )
         assert count_pixels("a", say=lambda line: None) == 3
     finally:
         del COMMANDS["count-pixels"]

@@ -493,5 +493,5 @@ def test_what_an_own_posterior_cannot_give_is_said() -> None:
         small(encoder=Correlated(), objective=BetaTC()).loss(x)
     for objective in (ELBO(), IWAE(2), ELBO(free_bits=0.1)):
         assert small(encoder=Correlated(), objective=objective).loss(x).loss.isfinite().all()
-    with pytest.raises(ComponentError, match=r"an encoder that returns DiagonalNormal, .*, got a Independent"):
+    with pytest.raises(ComponentError, match=r"an encoder that returns DiagonalNormal, .*, got an Independent"):
         small(encoder=PatchEncoder(2, num_classes=CLASSES), prior=VampPrior(2), num_classes=CLASSES)

@@ -354,7 +354,7 @@ def test_a_part_that_json_cannot_hold_is_refused(value: Any, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("wrong", [nn.Linear(1, 1), MLPEncoder(1, SMALL), {}, None])
 def test_only_models_are_saved(wrong: Any, tmp_path: Path) -> None:
-    with pytest.raises(ComponentError, match=r"expected a mnistvae model to save, got a .*: pass a VAE"):
+    with pytest.raises(ComponentError, match=r"expected a mnistvae model to save, got .*: pass a VAE"):
         save(wrong, tmp_path / "vae.safetensors")
 
 

@@ -121,7 +121,7 @@ class TwoArguments(Objective):
     ("parts", "message"),
     [
         ({"likelihood": Squashed()}, "the likelihood to return a distribution with a mean"),
-        ({"likelihood": Squashed(7)}, "the likelihood's tag as text, got a int"),
+        ({"likelihood": Squashed(7)}, "the likelihood's tag as text, got an int"),
         ({"objective": Scalar()}, r"one loss for each of 1 images, shape \(1,\), got shape \(\)"),
         ({"objective": TwoArguments()}, "the objective to take a model, images and labels or None, got TypeError"),
     ],

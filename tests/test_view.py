@@ -322,5 +322,5 @@ def test_reconstructions_that_are_not_finite() -> None:
     with torch.no_grad():
         for weight in model.decoder.parameters():
             weight.fill_(torch.nan)
-    with pytest.raises(DataError, match="reconstructions that are finite, got NaN or infinity in 7 of 7, the first"):
+    with pytest.raises(DataError, match="finite reconstructions, got NaN or infinity in 7 of 7, the first"):
         View(model, images(), batch_size=7).reconstructed(brightness)

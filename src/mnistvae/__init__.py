@@ -18,8 +18,10 @@ from mnistvae._version import __version__
 if TYPE_CHECKING:
     from mnistvae import (
         analysis,
+        arrays,
         commands,
         data,
+        devices,
         distributions,
         errors,
         fitting,
@@ -59,8 +61,10 @@ __all__ = [
     "View",
     "__version__",
     "analysis",
+    "arrays",
     "commands",
     "data",
+    "devices",
     "distributions",
     "errors",
     "fit_prior",

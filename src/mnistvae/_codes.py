@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from mnistvae._checks import check_instance
+from mnistvae.arrays import check_finite
 from mnistvae.errors import DataError
 
 __all__ = ["LatentCodes"]
@@ -44,13 +46,8 @@ class LatentCodes:
             )
         if self.labels is not None and self.labels.shape != self.means.shape[:1]:
             raise DataError(f"{len(self.means)} labels", str(tuple(self.labels.shape)), "one label a code")
-        bad = (~(self.means.isfinite() & self.deviations.isfinite()).all(1)).nonzero()[:, 0]
-        if len(bad):
-            raise DataError(
-                "codes that are finite",
-                f"NaN or infinity in {len(bad)} of {len(self.means)}, the first of them number {int(bad[0])}",
-                "look at the weights: the model may have diverged",
-            )
+        both = torch.cat([self.means, self.deviations], 1)
+        check_finite(both, "codes", "look at the weights: the model may have diverged")
 
     def __len__(self) -> int:
         return len(self.means)

@@ -11,7 +11,8 @@ from torch.distributions import Distribution
 
 from mnistvae._modes import evaluating
 from mnistvae._random import seeded
-from mnistvae.errors import ComponentError
+from mnistvae.arrays import shape_text
+from mnistvae.errors import ComponentError, type_name
 from mnistvae.likelihoods import Likelihood
 from mnistvae.networks import Decoder, Encoder
 from mnistvae.objectives import Objective, Terms
@@ -38,14 +39,12 @@ def check_contract(name: str, part: object) -> None:
         )
     if not isinstance(part, base):
         if isinstance(part, type):
-            raise ComponentError(
-                f"{name} as an instance", f"the class {part.__name__}", f"call it: {part.__name__}(...)"
-            )
+            raise ComponentError(f"{name} as an instance", type_name(part), f"call it: {part.__name__}(...)")
         fix = {
             "encoder": "wrap a plain module: GaussianEncoder(module, latent_dim)",
             "decoder": "wrap a plain module: TrunkDecoder(module, latent_dim, image_shape)",
         }.get(name, f"pass an instance of a subclass of {base.__name__}")
-        raise ComponentError(f"{name} as a mnistvae {base.__name__}", f"a {type(part).__name__}", fix)
+        raise ComponentError(f"{name} as a mnistvae {base.__name__}", type_name(part), fix)
 
 
 @torch.no_grad()
@@ -78,12 +77,11 @@ def check_parts(model: Any) -> None:
         _check_distribution("the encoder", posterior, (1,), (model.latent_dim,))
         params = _try(model, "decoder", torch.zeros(1, model.latent_dim, device=x.device, dtype=x.dtype), y)
         expected = (1, channels * model.likelihood.n_params, height, width)
-        got = tuple(params.shape) if isinstance(params, Tensor) else type(params).__name__
-        if got != expected:
+        if not isinstance(params, Tensor) or params.shape != expected:
             raise ComponentError(
                 f"the decoder to return parameters (B, {', '.join(map(str, expected[1:]))}), "
                 f"{model.likelihood.n_params} for each pixel as {type(model.likelihood).__name__} asks",
-                str(got),
+                shape_text(params),
                 f"make it with n_params={model.likelihood.n_params} and image_shape={model.image_shape}",
             )
         likelihood = _try(model, "likelihood", params)
@@ -99,7 +97,7 @@ def _check_uses(model: Any, posterior: Any, likelihood: Any, prior: Any) -> None
     if not posterior.has_rsample:
         raise ComponentError(
             "the encoder to return a distribution with rsample",
-            f"a {type(posterior).__name__} without it",
+            f"{type_name(posterior)} without it",
             "training needs a gradient through the code",
         )
     try:
@@ -107,7 +105,7 @@ def _check_uses(model: Any, posterior: Any, likelihood: Any, prior: Any) -> None
     except NotImplementedError:
         raise ComponentError(
             "the likelihood to return a distribution with a mean",
-            f"a {type(likelihood).__name__} without one",
+            f"{type_name(likelihood)} without one",
             "reconstructions and samples are means: define mean in a subclass",
         ) from None
     drawn = prior.sample()
@@ -119,7 +117,7 @@ def _check_uses(model: Any, posterior: Any, likelihood: Any, prior: Any) -> None
         )
     tag = model.likelihood.tag("none")
     if not isinstance(tag, str):
-        raise ComponentError("the likelihood's tag as text", f"a {type(tag).__name__}", "return a name for its figures")
+        raise ComponentError("the likelihood's tag as text", type_name(tag), "return a name for its figures")
 
 
 def check_terms(terms: object, n: int) -> None:
@@ -127,15 +125,14 @@ def check_terms(terms: object, n: int) -> None:
     if not isinstance(terms, Terms):
         raise ComponentError(
             "loss to return mnistvae.objectives.Terms",
-            f"a {type(terms).__name__}",
+            type_name(terms),
             "return Terms(loss, reconstruction, kl)",
         )
     for name, value in terms._asdict().items():
         if not isinstance(value, Tensor) or value.shape != (n,):
-            got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
             raise ComponentError(
                 f"one {name} for each of {n} images, shape ({n},)",
-                got,
+                shape_text(value),
                 "sum over pixels and latents, and leave the mean over images to the Trainer",
             )
 
@@ -165,7 +162,7 @@ def _try(model: Any, name: str, *inputs: object, **named: object) -> object:
 
 def _check_distribution(what: str, got: object, batch: Sequence[int] | None, event: Sequence[int]) -> None:
     if not isinstance(got, Distribution):
-        raise ComponentError(f"{what} to return a torch.distributions.Distribution", f"a {type(got).__name__}")
+        raise ComponentError(f"{what} to return a torch.distributions.Distribution", type_name(got))
     if got.event_shape != tuple(event) or (batch is not None and got.batch_shape != tuple(batch)):
         raise ComponentError(
             f"{what} to return a distribution with batch shape (B,) and event shape {tuple(event)}",

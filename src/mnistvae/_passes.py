@@ -14,9 +14,10 @@ from mnistvae._checks import check_instance
 from mnistvae._modes import evaluating
 from mnistvae._products import fast_products
 from mnistvae._random import seeded
+from mnistvae.arrays import check_finite
 from mnistvae.data import Batches, ImageDataset
 from mnistvae.distributions import DiagonalNormal
-from mnistvae.errors import ComponentError, DataError
+from mnistvae.errors import ComponentError, DataError, type_name
 from mnistvae.images import to_uint8
 from mnistvae.models import VAE
 
@@ -98,7 +99,7 @@ def mean_of(posterior: Distribution) -> Tensor:
     try:
         return posterior.mean
     except NotImplementedError:
-        got = f"a {type(posterior).__name__} without one"
+        got = f"{type_name(posterior)} without one"
         raise ComponentError("a posterior with a mean", got, "give the distribution a mean") from None
 
 
@@ -130,14 +131,7 @@ def check_finite_images(images: Tensor, first: int) -> Tensor:
     Raises:
         DataError: If some are not finite.
     """
-    bad = (~images.flatten(1).isfinite().all(1)).nonzero()[:, 0]
-    if len(bad):
-        raise DataError(
-            "reconstructions that are finite",
-            f"NaN or infinity in {len(bad)} of {len(images)}, the first of them number {first + int(bad[0])}",
-            "look at the weights: the model may have diverged",
-        )
-    return images
+    return check_finite(images, "reconstructions", "look at the weights: the model may have diverged", first=first)
 
 
 class Pass:

@@ -13,7 +13,7 @@ from torch.distributions import Distribution, Independent
 from mnistvae._checks import check_choice, check_count, check_number
 from mnistvae._component import Component
 from mnistvae.distributions import detached, kl_by_dimension
-from mnistvae.errors import ComponentError, SettingError
+from mnistvae.errors import ComponentError, SettingError, type_name
 from mnistvae.losses import (
     annealed_capacity,
     doubly_reparameterized,
@@ -251,7 +251,7 @@ class BetaTC(Objective):
         if not isinstance(posterior, Independent) or posterior.reinterpreted_batch_ndims != 1:
             raise ComponentError(
                 "a posterior whose dimensions are independent, for the total correlation",
-                f"a {type(posterior).__name__}",
+                type_name(posterior),
                 "return torch.distributions.Independent(..., 1) from the encoder, or use ELBO",
             )
         z = posterior.rsample()
@@ -277,6 +277,6 @@ def _check_schedule(schedule: Schedule | None) -> Schedule | None:
         return schedule
     raise ComponentError(
         "schedule as a mnistvae Schedule, or None",
-        schedule.__name__ if isinstance(schedule, type) else f"a {type(schedule).__name__}",
+        type_name(schedule),
         "for instance mnistvae.schedules.Linear(1000)",
     )

@@ -16,8 +16,9 @@ from mnistvae._checks import check_choice, check_count, check_seed
 from mnistvae._codes import LatentCodes
 from mnistvae._passes import Done, OfBatch, Pass, measuring
 from mnistvae._products import fast_products
+from mnistvae.arrays import ArrayLike
 from mnistvae.data import Binarization, ImageDataset, as_dataset, as_trained
-from mnistvae.images import ArrayLike, to_uint8
+from mnistvae.images import to_uint8
 from mnistvae.models import VAE
 
 __all__ = ["View"]

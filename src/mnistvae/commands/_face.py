@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import inspect
-import pkgutil
 import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
@@ -90,7 +89,7 @@ class Command(click.Command):
     Args:
         name: Name of the command.
         function: The function.
-        helps: Help texts in place of the docstring's, by parameter.
+        helps: Functions that return a help text in place of the docstring's, by parameter.
         options: Names of options that are not the parameter's own, by parameter.
         more: Returns options beyond the function's parameters; their values go to its ``**kwargs``.
         prepare: Called with the context and the values, which it may change, before the function.
@@ -101,7 +100,7 @@ class Command(click.Command):
         name: str,
         function: Callable[..., Any],
         *,
-        helps: Mapping[str, str] | None = None,
+        helps: Mapping[str, Callable[[], str]] | None = None,
         options: Mapping[str, str] | None = None,
         more: Callable[[], list[click.Parameter]] | None = None,
         prepare: Callable[[click.Context, dict[str, Any]], None] | None = None,
@@ -117,8 +116,9 @@ class Command(click.Command):
     def params(self) -> list[click.Parameter]:  # type: ignore[override]  # click's own is a list made at once
         found: list[click.Parameter] = []
         for parameter in parameters_of(self._function):
-            text = self._helps.get(parameter.name, parameter.help)
-            made = option(parameter._replace(help=text), self._options.get(parameter.name))
+            text = self._helps.get(parameter.name)
+            given = parameter if text is None else parameter._replace(help=text())
+            made = option(given, self._options.get(parameter.name))
             found += [made] if made else []
         return found + (self._more() if self._more else [])
 
@@ -172,6 +172,8 @@ def parameters_of_source(path: str, name: str) -> list[Parameter]:
         path: Path of the module in the package, such as ``"training/trainer.py"``.
         name: Name of the class.
     """
+    import pkgutil
+
     tree = ast.parse(pkgutil.get_data("mnistvae", path) or b"")
     found = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
     init = next(node for node in found.body if isinstance(node, ast.FunctionDef) and node.name == "__init__")

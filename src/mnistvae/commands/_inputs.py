@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from mnistvae.commands.provenance import Provenance
-from mnistvae.errors import SettingError
-from mnistvae.recipes import RECIPES, Recipe, get
+from mnistvae.errors import DatasetNotFoundError, FileFormatError, SettingError
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from mnistvae.data import ImageDataset
     from mnistvae.models import VAE
+    from mnistvae.recipes import Recipe
 
 __all__ = [
     "Opened",
     "Say",
+    "dataset_name",
     "first",
     "load_part",
     "open_model",
+    "own_classes",
     "recipe_names",
     "resolve_recipe",
     "setting_text",
@@ -44,55 +48,106 @@ class Opened:
     name: str
 
     def data(
-        self, dataset: str | ImageDataset | None, split: Literal["train", "test"], data_root: Path | None
+        self,
+        dataset: str | ImageDataset | None,
+        split: Literal["train", "test"],
+        data_root: str | Path | None = None,
+        image_size: Sequence[int] | None = None,
     ) -> ImageDataset:
         """A data set: the one that is given, or the one of that name, or the one that the model was trained on.
 
         Raises:
-            SettingError: If none is given and the model was trained on data that have no name here.
+            SettingError: If none is given and the model was trained on data that cannot be found by name.
             DatasetNotFoundError: If there is no such data set.
         """
-        from mnistvae.data import dataset_names
-
         known = self.about.dataset
-        if dataset is None and known is not None and known not in dataset_names():
-            raise SettingError(
-                "`dataset` for a model trained on data of its own", f"{known!r}", "choose one, such as mnist-mini"
+        try:
+            return load_part(
+                dataset or known or "mnist-mini", split, data_root, image_size or self.about.image_size or None
             )
-        return load_part(dataset or known or "mnist-mini", split, data_root)
+        except DatasetNotFoundError:
+            from mnistvae.data import dataset_names
+
+            if dataset is not None or known is None or known in dataset_names():
+                raise
+            own = "`dataset` for a model trained on data of its own"
+            raise SettingError(own, f"{known!r}", "choose one, such as mnist-mini") from None
 
 
-def load_part(dataset: str | ImageDataset, split: Literal["train", "test"], data_root: Path | None) -> ImageDataset:
+def load_part(
+    dataset: str | ImageDataset,
+    split: Literal["train", "test"],
+    data_root: str | Path | None = None,
+    image_size: Sequence[int] | None = None,
+) -> ImageDataset:
     """A part of the data set of that name; a data set that is one already stays as it is."""
     if not isinstance(dataset, str):
         return dataset
     from mnistvae import data
 
-    return data.load_dataset(dataset, split, data_root)
+    more: dict[str, Any] = {}
+    if image_size is not None:
+        more["image_size"] = image_size[0] if len(image_size) == 1 else tuple(image_size)
+    return data.load_dataset(dataset, split, data_root, **more)
 
 
-def open_model(model: str | Path | VAE, about: Provenance | None, device: str) -> Opened:
+def dataset_name(dataset: str | ImageDataset) -> str:
+    """The name by which a record holds a data set: of files, it is valid in any folder."""
+    if not isinstance(dataset, str):
+        return dataset.name
+    from mnistvae.data import dataset_names
+
+    path = Path(dataset)
+    return str(path.absolute()) if dataset not in dataset_names() and path.exists() else dataset
+
+
+def open_model(
+    model: str | Path | VAE, about: Provenance | None, device: str, classes: Sequence[str | type[nn.Module]] = ()
+) -> Opened:
     """A model from its file, or one that is there already, which stays where it is.
 
     Args:
         model: File, or model.
         about: Record of a model that is there already; a file has its own.
-        device: Device for a model from a file, see :func:`mnistvae.training.resolve_device`.
+        device: Device for a model from a file.
+        classes: Classes beyond mnistvae's and torch's that the file may name, or their names ``module:NAME``.
 
     Raises:
-        FileFormatError: If the file is not a model of mnistvae's, or is damaged.
-        SettingError: If this machine has no such device.
+        FileFormatError: If the file is not a model of mnistvae's, is damaged, or names a class that is not allowed.
+        SettingError: If this machine has no such device, or a class cannot be imported.
     """
+    from mnistvae.devices import resolve_device
     from mnistvae.io import build, read
     from mnistvae.models import VAE
-    from mnistvae.training import resolve_device
+    from mnistvae.plugins import resolve
 
     if isinstance(model, VAE):
         return Opened(model, about or Provenance(), Path("runs"), type(model).__name__)
     path = Path(model)
     file = read(path)
-    built = build(file, device=resolve_device(device), source=str(path))
+    allowed = [resolve("class", one, of=type) if isinstance(one, str) else one for one in classes]
+    known = {getattr(one, "__qualname__", "") for one in allowed}
+    for name in own_classes(file.spec):
+        module, _, short = name.partition(":")
+        if short not in known:
+            raise FileFormatError(
+                f"the class {short!r} (defined in {module}) to be allowed",
+                ", ".join(sorted(known)) or "none beyond mnistvae's and torch's",
+                f"if you trust {module}, add `classes` {name}",
+            )
+    built = build(file, allowed, device=resolve_device(device), source=str(path))
     return Opened(built, about or Provenance.from_metadata(file.metadata), path.parent, str(path))
+
+
+def own_classes(spec: Any) -> list[str]:
+    """The classes beyond mnistvae's and torch's in the description of a model, as ``module:NAME``, each once."""
+    if isinstance(spec, list):
+        return list(dict.fromkeys(name for part in spec for name in own_classes(part)))
+    if not isinstance(spec, dict):
+        return []
+    name = spec.get("class")
+    own = [name] if isinstance(name, str) and ":" in name else []
+    return list(dict.fromkeys([*own, *own_classes(list(spec.values()))]))
 
 
 def first(data: ImageDataset, limit: int | None) -> ImageDataset:
@@ -104,12 +159,16 @@ def first(data: ImageDataset, limit: int | None) -> ImageDataset:
 
 def resolve_recipe(recipe: str | Recipe) -> Recipe:
     """The recipe of that name; a recipe that is one already stays as it is."""
+    from mnistvae.recipes import Recipe, get
+
     return recipe if isinstance(recipe, Recipe) else get(recipe)
 
 
 def recipe_names() -> str:
     """The names of the recipes, as a help text."""
-    return f"One of {', '.join(RECIPES)}."
+    from mnistvae.recipes import RECIPES
+
+    return f"One of {', '.join(RECIPES)}; that of an installed package; or my.module:NAME."
 
 
 def silent(_: str) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnistvae._checks import check_number
-from mnistvae._files import write_atomically
 from mnistvae.commands._face import command
 from mnistvae.commands._inputs import Say, silent
 from mnistvae.commands.folder import RunFolder
@@ -22,7 +21,9 @@ _FASTEST = 50  # pictures a second in a GIF
 
 
 @command()
-def animate(run: str | Path, *, per_second: float = 4.0, out: Path | None = None, say: Say = silent) -> list[Path]:
+def animate(
+    run: str | Path, *, per_second: float = 4.0, out: str | Path | None = None, say: Say = silent
+) -> list[Path]:
     """Make films of what the model in the folder RUN drew after each epoch.
 
     Writes samples.gif and, for a model with two latent dimensions, plane.gif.
@@ -41,6 +42,8 @@ def animate(run: str | Path, *, per_second: float = 4.0, out: Path | None = None
         OutputError: If there are such films already, or the folder cannot be written.
         SettingError: If the speed is not from 0.01 to 50.
     """
+    from mnistvae._files import write_atomically
+
     expected = "per_second as a number from 0.01 to 50"
     speed = check_number(expected, per_second, low=0.01)
     if speed > _FASTEST:

@@ -13,6 +13,8 @@ from mnistvae.commands.folder import RunFolder
 from mnistvae.commands.provenance import Provenance
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from mnistvae.data import ImageDataset
     from mnistvae.metrics import Evaluation
     from mnistvae.models import VAE
@@ -26,15 +28,17 @@ def evaluate(
     *,
     dataset: str | ImageDataset | None = None,
     train: ImageDataset | None = None,
-    data_root: Path | None = None,
+    data_root: str | Path | None = None,
+    image_size: Sequence[int] | None = None,
     num_samples: int = 500,
     only: Sequence[Literal["reconstruction", "likelihood", "latent", "generation"]] = (),
     inception: bool = False,
     limit: int | None = None,
     batch_size: int = 512,
-    out: Path | None = None,
+    out: str | Path | None = None,
     seed: int = 0,
     device: str = "auto",
+    classes: Sequence[str | type[nn.Module]] = (),
     progress: bool = True,
     about: Provenance | None = None,
     say: Say = silent,
@@ -45,11 +49,13 @@ def evaluate(
 
     Args:
         model: File of a model, or a model.
-        dataset: Data set of the test images: mnist-mini (built in), mnist, fashion-mnist, kmnist, qmnist or
-            emnist-...; in Python also images (default: the one it was trained on).
+        dataset: Data set of the test images: mnist-mini (built in), mnist, fashion-mnist, kmnist, qmnist, emnist-..., a
+            folder of pictures, an .npz, IDX files, or my.module:load; in Python also images (default: the one it was
+            trained on).
         train: Images that the model was trained on, from which classifiers of codes learn (default: those of a data set
             that is given by name).
         data_root: Folder of data sets, in torchvision's layout (default: $MNISTVAE_DATA, then a cache folder).
+        image_size: Height and width of the images, or one number for both (default: those of its training).
         num_samples: Importance samples an image, for the likelihood.
         only: A family of figures; may be given again (default: all).
         inception: Also judge samples by torchvision's Inception-v3, which is slow.
@@ -58,6 +64,7 @@ def evaluate(
         out: Folder for the files (default: evaluated-TIME beside the model).
         seed: Seed of every draw.
         device: Device for a model from a file: auto, cpu, cuda or mps.
+        classes: A class of your own that the model is made of, as my.module:NAME; may be given again.
         progress: Show a bar.
         about: Record of a model that is not from a file; the images are binarized as it says.
         say: Called with the table and the other lines that the command prints.
@@ -71,10 +78,10 @@ def evaluate(
     """
     from mnistvae import metrics
 
-    opened = open_model(model, about, device)
-    data = first(opened.data(dataset, "test", data_root), limit)
+    opened = open_model(model, about, device, classes)
+    data = first(opened.data(dataset, "test", data_root, image_size), limit)
     if train is None and isinstance(dataset, str | None) and (not only or "latent" in only):
-        train = opened.data(dataset, "train", data_root)
+        train = opened.data(dataset, "train", data_root, image_size)
     with RunFolder.claim(out, RunFolder.EVALUATED, parent=opened.parent, name="evaluated") as folder:
         found = metrics.evaluate(
             opened.model,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -12,6 +13,8 @@ from mnistvae.commands.folder import RunFolder
 from mnistvae.commands.provenance import Provenance
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from mnistvae.data import ImageDataset
     from mnistvae.models import VAE
 
@@ -23,12 +26,14 @@ def fit_prior(
     model: str | Path | VAE,
     *,
     dataset: str | ImageDataset | None = None,
-    data_root: Path | None = None,
+    data_root: str | Path | None = None,
+    image_size: Sequence[int] | None = None,
     components: int = 10,
     covariance: Literal["full", "diag"] = "full",
     seed: int = 0,
-    out: Path | None = None,
+    out: str | Path | None = None,
     device: str = "auto",
+    classes: Sequence[str | type[nn.Module]] = (),
     about: Provenance | None = None,
     say: Say = silent,
 ) -> Path:
@@ -38,14 +43,17 @@ def fit_prior(
 
     Args:
         model: File of a model, or a model.
-        dataset: Data set of the training images: mnist-mini (built in), mnist, fashion-mnist, kmnist, qmnist or
-            emnist-...; in Python also images (default: the one it was trained on).
+        dataset: Data set of the training images: mnist-mini (built in), mnist, fashion-mnist, kmnist, qmnist,
+            emnist-..., a folder of pictures, an .npz, IDX files, or my.module:load; in Python also images (default: the
+            one it was trained on).
         data_root: Folder of data sets, in torchvision's layout (default: $MNISTVAE_DATA, then a cache folder).
+        image_size: Height and width of the images, or one number for both (default: those of its training).
         components: Number of normals in the mixture.
         covariance: Covariance of each normal: full, or diagonal.
         seed: Seed of the fit and of the samples.
         out: Folder of the new model (default: fitted-TIME beside the model).
         device: Device for a model from a file: auto, cpu, cuda or mps.
+        classes: A class of your own that the model is made of, as my.module:NAME; may be given again.
         about: Record of a model that is not from a file; the images are binarized as it says.
         say: Called with each line that the command prints.
 
@@ -60,8 +68,8 @@ def fit_prior(
     from mnistvae.commands._pictures import draw_samples
     from mnistvae.io import save
 
-    opened = open_model(model, about, device)
-    data = opened.data(dataset, "train", data_root)
+    opened = open_model(model, about, device, classes)
+    data = opened.data(dataset, "train", data_root, image_size)
     binarization = opened.about.binarization or "none"
     if binarization != "none" and data.binarization == "none":
         data = data.binarized(binarization, seed=opened.about.seed or 0)

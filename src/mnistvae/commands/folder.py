@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from mnistvae._files import make_folder, output_folder, write_atomically
 from mnistvae.commands.provenance import Provenance
 from mnistvae.errors import FileFormatError, OutputError
 
@@ -94,6 +92,7 @@ class RunFolder:
         Raises:
             OutputError: If one of the files is there already, or the folder cannot be made or written.
         """
+        from mnistvae._files import output_folder
         from mnistvae.training.interrupts import termination_as_interrupt
 
         with output_folder(chosen, parent, name) as path, termination_as_interrupt():
@@ -126,6 +125,8 @@ class RunFolder:
         """
         if self.state == "finished":
             raise OutputError(f"a run that was stopped, in {self.path}", "a finished one", "start a new run")
+        from mnistvae._files import make_folder
+
         make_folder(self.path)
         yield self
 
@@ -146,6 +147,10 @@ class RunFolder:
             ComponentError: If a setting is something that JSON cannot hold, such as a function.
             OutputError: If it cannot be written.
         """
+        import json
+
+        from mnistvae._files import write_atomically
+
         return write_atomically(self.record, (json.dumps(record.to_metadata(), indent=2) + "\n").encode())
 
     def read_record(self) -> Provenance:
@@ -154,6 +159,8 @@ class RunFolder:
         Raises:
             FileFormatError: If there is no such run.
         """
+        import json
+
         try:
             record = Provenance.from_metadata(json.loads(self.record.read_text(encoding="utf-8")))
             if record.recipe is None or record.dataset is None:
@@ -181,6 +188,7 @@ class RunFolder:
 
     def draw(self, name: str, figure: Figure) -> Path:
         """Write a figure as PNG, atomically, and return its path."""
+        from mnistvae._files import write_atomically
         from mnistvae.plotting import png_bytes
 
         return write_atomically(self.path / name, png_bytes(figure))

@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mnistvae._files import write_atomically
 from mnistvae.commands._face import command
 from mnistvae.commands._inputs import Say, open_model, silent
 from mnistvae.commands.folder import RunFolder
 from mnistvae.errors import DataError, SettingError
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from mnistvae.models import VAE
 
@@ -31,8 +30,9 @@ def generate(
     at: Sequence[Sequence[float]] = (),
     temperature: float | None = None,
     seed: int = 0,
-    out: Path | None = None,
+    out: str | Path | None = None,
     device: str = "auto",
+    classes: Sequence[str | type[nn.Module]] = (),
     say: Say = silent,
 ) -> Tensor:
     """Draw new images from MODEL.
@@ -48,6 +48,7 @@ def generate(
         seed: Seed of every draw.
         out: Folder for the images (default: generated-TIME beside the model).
         device: Device for a model from a file: auto, cpu, cuda or mps.
+        classes: A class of your own that the model is made of, as my.module:NAME; may be given again.
         say: Called with each line that the command prints.
 
     Returns:
@@ -66,11 +67,12 @@ def generate(
     import torch
     from PIL import Image
 
+    from mnistvae._files import write_atomically
     from mnistvae.commands._pictures import sample_columns
     from mnistvae.images import to_uint8
     from mnistvae.plotting import sample_grid
 
-    opened = open_model(model, None, device)
+    opened = open_model(model, None, device, classes)
     vae, columns = opened.model, None
     if len(at):
         images = _decode_at(vae, at, label)

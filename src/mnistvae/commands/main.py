@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import re
 import signal
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO, Any
 
 import click
@@ -36,7 +38,7 @@ class _Group(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            with _plain_warnings():
+            with _plain_warnings(), _importable_folder():
                 return super().invoke(ctx)
         except MnistvaeError as error:
             raise _Failure(_with_options(str(error), ctx)) from error
@@ -59,6 +61,20 @@ def _with_options(message: str, context: click.Context) -> str:
     commands = sorted(COMMANDS.values(), key=lambda one: one.name != context.invoked_subcommand)
     options = {one.name: one.opts[0] for command in reversed(commands) for one in command.params}
     return re.sub(r"`(\w+)`", lambda found: options.get(found[1], found[1]), message)
+
+
+@contextmanager
+def _importable_folder() -> Iterator[None]:
+    """A block in which modules of the current folder can be imported, as under ``python -m``."""
+    here = str(Path.cwd())
+    if here in sys.path or "" in sys.path:
+        yield
+        return
+    sys.path.insert(0, here)
+    try:
+        yield
+    finally:
+        sys.path.remove(here)
 
 
 @contextmanager

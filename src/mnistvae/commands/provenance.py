@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -23,6 +22,7 @@ _KINDS: Mapping[str, tuple[type, ...]] = {
     "float": (int, float),
     "int": (int,),
     "str": (str,),
+    "tuple": (list, tuple),
 }
 
 
@@ -38,6 +38,8 @@ class Provenance:
     recipe: str | None = None
     #: Name of the data set.
     dataset: str | None = None
+    #: Height and width that images were brought to; one number for both.
+    image_size: tuple[int, ...] = ()
     #: Changes to the recipe's model.
     settings: Mapping[str, Any] = field(default_factory=dict)
     #: Changes to the recipe's Trainer.
@@ -46,6 +48,8 @@ class Provenance:
     seed: int | None = None
     #: Epochs between two pictures of samples; 0 for none.
     samples_every: int | None = None
+    #: Names of callbacks of the user's own.
+    callbacks: tuple[str, ...] = ()
     #: Number of images that were trained on.
     images: int | None = None
     #: Fingerprint of those images and their labels.
@@ -97,6 +101,8 @@ class Provenance:
             (known if fits else notes)[name] = value
         for name in known.keys() & {"settings", "training"}:
             known[name] = {key: _decoded(value) for key, value in known[name].items()}
+        for name in known.keys() & {"image_size", "callbacks"}:
+            known[name] = tuple(known[name])
         return cls(**known, notes=notes)
 
     def to_metadata(self) -> dict[str, Any]:
@@ -110,6 +116,8 @@ class Provenance:
         found = self.known()
         for name in found.keys() & {"settings", "training"}:
             found[name] = {key: to_spec(value) for key, value in found[name].items()}
+        for name in found.keys() & {"image_size", "callbacks"}:
+            found[name] = list(found[name])
         return found
 
     def known(self) -> dict[str, Any]:
@@ -120,7 +128,7 @@ class Provenance:
             {'recipe': 'conv', 'seed': 0, 'by': 'me'}
         """
         found = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "notes"}
-        known = {name: value for name, value in found.items() if value is not None and value != {}}
+        known = {name: value for name, value in found.items() if value not in (None, {}, ())}
         return {**known, **{name: value for name, value in self.notes.items() if name not in known}}
 
     def on(self, data: ImageDataset, device: str) -> Provenance:
@@ -133,10 +141,12 @@ class Provenance:
         Raises:
             SettingError: If this machine has no such device.
         """
+        import platform
+
         import torch
 
         from mnistvae.data import Batches
-        from mnistvae.training import resolve_device
+        from mnistvae.devices import resolve_device
 
         place = resolve_device(device)
         named = f"{place} ({torch.cuda.get_device_name(place)})" if place.type == "cuda" else str(place)

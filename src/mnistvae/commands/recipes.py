@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
 from typing import TYPE_CHECKING
 
 from mnistvae.commands._face import command
 from mnistvae.commands._inputs import Say, settings_text, silent
+from mnistvae.errors import SettingError
 
 if TYPE_CHECKING:
     from mnistvae.recipes import Recipe
@@ -15,8 +16,8 @@ __all__ = ["recipes"]
 
 
 @command()
-def recipes(*, say: Say = silent) -> Mapping[str, Recipe]:
-    """List the recipes with their settings and where they come from.
+def recipes(*, say: Say = silent) -> dict[str, Recipe]:
+    """List the recipes with their settings and where they come from, those of installed packages too.
 
     Args:
         say: Called with each line that the command prints.
@@ -24,10 +25,17 @@ def recipes(*, say: Say = silent) -> Mapping[str, Recipe]:
     Returns:
         The recipes by name.
     """
-    from mnistvae.recipes import RECIPES
+    from mnistvae.plugins import names
+    from mnistvae.recipes import RECIPES, get
 
-    for recipe in RECIPES.values():
-        say(f"{recipe.name}: {recipe.summary}")
+    found: dict[str, Recipe] = {}
+    for name in names("recipe", RECIPES):
+        try:
+            found[name] = get(name)
+        except SettingError as error:  # a package that cannot be imported is no reason not to list the others
+            warnings.warn(str(error), stacklevel=2)
+    for name, recipe in found.items():
+        say(f"{name}: {recipe.summary}")
         say(f"    {settings_text({**recipe.settings, **recipe.training})}")
         say(f"    source: {recipe.source}")
-    return RECIPES
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,8 @@ from mnistvae.commands.folder import RunFolder
 from mnistvae.commands.provenance import Provenance
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from mnistvae.data import ImageDataset
     from mnistvae.models import VAE
     from mnistvae.training import History
@@ -24,13 +27,15 @@ def report(
     *,
     dataset: str | ImageDataset | None = None,
     train: ImageDataset | None = None,
-    data_root: Path | None = None,
+    data_root: str | Path | None = None,
+    image_size: Sequence[int] | None = None,
     num_samples: int = 50,
     umap: bool = False,
     limit: int | None = None,
-    out: Path | None = None,
+    out: str | Path | None = None,
     seed: int = 0,
     device: str = "auto",
+    classes: Sequence[str | type[nn.Module]] = (),
     progress: bool = True,
     history: History | None = None,
     about: Provenance | None = None,
@@ -42,17 +47,20 @@ def report(
 
     Args:
         model: File of a model, or a model.
-        dataset: Data set of the test images: mnist-mini (built in), mnist, fashion-mnist, kmnist, qmnist or
-            emnist-...; in Python also images (default: the one it was trained on).
+        dataset: Data set of the test images: mnist-mini (built in), mnist, fashion-mnist, kmnist, qmnist, emnist-..., a
+            folder of pictures, an .npz, IDX files, or my.module:load; in Python also images (default: the one it was
+            trained on).
         train: Images that the model was trained on, from which classifiers of codes learn (default: those of a data set
             that is given by name).
         data_root: Folder of data sets, in torchvision's layout (default: $MNISTVAE_DATA, then a cache folder).
+        image_size: Height and width of the images, or one number for both (default: those of its training).
         num_samples: Importance samples an image, for the likelihood.
         umap: Also embed the codes by UMAP, if it is installed (extra [umap]).
         limit: Only so many of the test images.
         out: Folder for the files (default: report-TIME beside the model).
         seed: Seed of every draw.
         device: Device for a model from a file: auto, cpu, cuda or mps.
+        classes: A class of your own that the model is made of, as my.module:NAME; may be given again.
         progress: Show a bar for each stage.
         history: History of the training of a model that is not from a file.
         about: Record of a model that is not from a file; the images are binarized as it says.
@@ -68,10 +76,10 @@ def report(
     from mnistvae.models import VAE
     from mnistvae.report import write_report
 
-    opened = open_model(model, about, device)
-    data = first(opened.data(dataset, "test", data_root), limit)
+    opened = open_model(model, about, device, classes)
+    data = first(opened.data(dataset, "test", data_root, image_size), limit)
     if train is None and isinstance(dataset, str | None):
-        train = opened.data(dataset, "train", data_root)
+        train = opened.data(dataset, "train", data_root, image_size)
     if not isinstance(model, VAE):
         history = RunFolder(opened.parent).read_history(opened.about.tag)
     with RunFolder.claim(out, RunFolder.REPORTED, parent=opened.parent, name="report") as folder:

@@ -7,9 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mnistvae._files import write_atomically
 from mnistvae.commands._face import command
-from mnistvae.commands._inputs import Say, load_part, recipe_names, resolve_recipe, silent
+from mnistvae.commands._inputs import Say, dataset_name, load_part, recipe_names, resolve_recipe, silent
 from mnistvae.commands.folder import RunFolder
 from mnistvae.commands.provenance import Provenance
 
@@ -21,16 +20,17 @@ if TYPE_CHECKING:
 __all__ = ["sweep"]
 
 
-@command(helps={"recipe": recipe_names()})
+@command(helps={"recipe": recipe_names})
 def sweep(
     *,
     recipe: str | Recipe = "beta-conv",
     latent_dims: Sequence[int] = (5, 10, 15, 20),
     dataset: str | ImageDataset = "mnist-mini",
     test: ImageDataset | None = None,
-    data_root: Path | None = None,
+    data_root: str | Path | None = None,
+    image_size: Sequence[int] | None = None,
     epochs: int | None = None,
-    out: Path | None = None,
+    out: str | Path | None = None,
     seed: int = 0,
     device: str = "auto",
     progress: bool = True,
@@ -45,10 +45,11 @@ def sweep(
     Args:
         recipe: Recipe, or its name.
         latent_dims: Sizes of the code, at least two.
-        dataset: Data set to train and measure on: mnist-mini (built in), mnist, fashion-mnist, kmnist, qmnist or
-            emnist-...; in Python also images to train on.
+        dataset: Data set to train and measure on: mnist-mini (built in), mnist, fashion-mnist, kmnist, qmnist,
+            emnist-..., a folder of pictures, an .npz, IDX files, or my.module:load; in Python also images to train on.
         test: Images to measure on, where ``dataset`` is not a name.
         data_root: Folder of data sets, in torchvision's layout (default: $MNISTVAE_DATA, then a cache folder).
+        image_size: Height and width that images are brought to, or one number for both (default: as they are).
         epochs: Passes over the data, of each model (default: the recipe's).
         out: Folder for the files (default: runs/sweep-TIME).
         seed: Seed of weights, order and noise.
@@ -67,12 +68,13 @@ def sweep(
     chosen = resolve_recipe(recipe)  # before torch is imported
     from mnistvae import analysis
 
-    data = load_part(dataset, "train", data_root)
-    measured = load_part(dataset, "test", data_root) if test is None else test
+    data = load_part(dataset, "train", data_root, image_size)
+    measured = load_part(dataset, "test", data_root, image_size) if test is None else test
     training |= {} if epochs is None else {"epochs": epochs}
     record = Provenance(
         recipe=recipe if isinstance(recipe, str) else chosen.name,
-        dataset=dataset if isinstance(dataset, str) else data.name,
+        dataset=dataset_name(dataset),
+        image_size=tuple(image_size or ()),
         training=dict(training),
         seed=seed,
         binarization={**chosen.training, **training}.get("binarization", data.binarization),
@@ -91,6 +93,7 @@ def sweep(
 
 def _write(found: Sweep, folder: RunFolder, record: Provenance) -> None:
     """Write tables, models and, where there are labels, figures by class."""
+    from mnistvae._files import write_atomically
     from mnistvae.io import save
     from mnistvae.plotting import class_bars
 

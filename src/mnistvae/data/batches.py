@@ -17,9 +17,10 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from mnistvae._checks import check_count
 from mnistvae._random import Stream, derive_seed
+from mnistvae.arrays import ArrayLike
 from mnistvae.data.dataset import Binarization, ImageDataset
-from mnistvae.errors import DataError
-from mnistvae.images import ArrayLike, ImageShape, as_images, as_labels, check_range
+from mnistvae.errors import DataError, type_name
+from mnistvae.images import ImageShape, as_images, as_labels, check_range
 
 __all__ = ["BatchSource", "Batches", "LoaderBatches", "as_dataset", "batch_source"]
 
@@ -209,7 +210,7 @@ def as_dataset(data: ImageDataset | ArrayLike | Dataset[Any], image_shape: Image
         try:
             n = len(data)  # type: ignore[arg-type]
         except TypeError:
-            raise DataError("a data set with a length", type(data).__name__, "wrap it in a DataLoader") from None
+            raise DataError("a data set with a length", type_name(data), "wrap it in a DataLoader") from None
         if n == 0:
             raise DataError("at least one image", "an empty data set")
         pairs = list(_read(DataLoader(data, batch_size=min(n, 256))))
@@ -217,7 +218,7 @@ def as_dataset(data: ImageDataset | ArrayLike | Dataset[Any], image_shape: Image
         labels = [y for _, y in pairs if y is not None]
         return ImageDataset(images, torch.cat(labels) if labels else None, name=type(data).__name__)
     if isinstance(data, tuple | list) and len(data) == 2 and all(isinstance(x, Tensor | np.ndarray) for x in data):
-        raise DataError("images, or an ImageDataset", f"a {type(data).__name__} of two", "ImageDataset(images, labels)")
+        raise DataError("images, or an ImageDataset", f"{type_name(data)} of two", "ImageDataset(images, labels)")
     if image_shape is not None and getattr(data, "ndim", 0) == 2 and data.shape[1] == math.prod(image_shape):
         data = data.reshape(-1, *image_shape)
     return ImageDataset(data)
@@ -246,9 +247,9 @@ def _read(loader: DataLoader[Any]) -> Iterator[tuple[Tensor, Tensor | None]]:
         for item in loader:
             parts = [item] if isinstance(item, Tensor) else item
             if isinstance(item, dict) or item is None:
-                raise DataError(expected, type(item).__name__, "return (item[...], ...) from the data set")
+                raise DataError(expected, type_name(item), "return (item[...], ...) from the data set")
             if not isinstance(parts, list | tuple) or not all(isinstance(part, Tensor) for part in parts):
-                raise DataError(expected, type(item).__name__, fix)
+                raise DataError(expected, type_name(item), fix)
             if len(parts) not in {1, 2}:
                 raise DataError(expected, f"{len(parts)} parts", "drop the others")
             yield parts[0], parts[1] if len(parts) == 2 else None

@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from mnistvae._random import Stream, derive_seed
+from mnistvae.arrays import ArrayLike
 from mnistvae.errors import DataError, SettingError
-from mnistvae.images import ArrayLike, ImageShape, as_labels, to_uint8
+from mnistvae.images import ImageShape, as_labels, to_uint8
 
 __all__ = ["Binarization", "ImageDataset"]
 

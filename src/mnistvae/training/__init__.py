@@ -2,7 +2,6 @@
 
 from mnistvae.training.callbacks import Callback, State
 from mnistvae.training.checkpoints import Checkpoint, Snapshot, read_checkpoint, write_checkpoint
-from mnistvae.training.devices import resolve_device
 from mnistvae.training.distributed import rank_here, restarted
 from mnistvae.training.doctor import Doctor
 from mnistvae.training.history import History, Record
@@ -35,7 +34,6 @@ __all__ = [
     "one_cycle",
     "rank_here",
     "read_checkpoint",
-    "resolve_device",
     "restarted",
     "write_checkpoint",
 ]

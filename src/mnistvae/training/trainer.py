@@ -15,14 +15,14 @@ from torch.utils.data import DataLoader, Dataset
 from mnistvae._checks import check_choice, check_count, check_number, check_seed, listed
 from mnistvae._products import fast_products
 from mnistvae._random import seeded
+from mnistvae.arrays import ArrayLike
 from mnistvae.data import Binarization, ImageDataset, as_dataset, batch_source
-from mnistvae.errors import ComponentError, SettingError
-from mnistvae.images import ArrayLike
+from mnistvae.devices import resolve_device
+from mnistvae.errors import ComponentError, SettingError, type_name
 from mnistvae.models import VAE
 from mnistvae.training.callbacks import Callback, State
 from mnistvae.training.checkpoints import read_checkpoint
 from mnistvae.training.checks import check_data, check_record, check_weights
-from mnistvae.training.devices import resolve_device
 from mnistvae.training.distributed import World, joined
 from mnistvae.training.graphs import recorded_step, recorder_for
 from mnistvae.training.history import History, Record
@@ -153,7 +153,7 @@ class Trainer:
         self.callbacks = tuple(given)
         for callback in self.callbacks:
             if not isinstance(callback, Callback):
-                got = callback.__name__ if isinstance(callback, type) else f"a {type(callback).__name__}"
+                got = type_name(callback)
                 raise SettingError(
                     "callbacks as instances of mnistvae.training.Callback", got, "pass Class(), not Class"
                 )
@@ -230,7 +230,7 @@ class Trainer:
 
     def _prepare(self, model: VAE, data: Data, validation: Data | None, device: torch.device, world: World) -> Run:
         if not isinstance(model, VAE):
-            got = model.__name__ if isinstance(model, type) else f"a {type(model).__name__}"
+            got = type_name(model)
             raise ComponentError("a mnistvae model to train", got, "pass an instance of VAE or of a subclass")
         batch_size = self.batch_size * world.size
         shape = model.image_shape
