@@ -57,7 +57,6 @@ ORDER = [
     "plot_classify_codes.py",
     "plot_errors.py",
     "plot_latent_sizes.py",
-    "plot_commands.py",
     "plot_custom_encoder.py",
     "plot_custom_likelihood.py",
     "plot_custom_prior.py",

@@ -60,17 +60,18 @@ class Opened:
             SettingError: If none is given and the model was trained on data that cannot be found by name.
             DatasetNotFoundError: If there is no such data set.
         """
-        known = self.about.dataset
-        try:
-            return load_part(
-                dataset or known or "mnist-mini", split, data_root, image_size or self.about.image_size or None
-            )
-        except DatasetNotFoundError:
-            from mnistvae.data import dataset_names
+        from mnistvae.data import dataset_names
+        from mnistvae.plugins import is_reference
 
-            if dataset is not None or known is None or known in dataset_names():
+        known = self.about.dataset or "mnist-mini"
+        own = "`dataset` for a model trained on data of its own"
+        if dataset is None and is_reference(known):  # no code is called because a file says so
+            raise SettingError(own, f"{known!r}", f"if you trust it, add `dataset` {known}")
+        try:
+            return load_part(dataset or known, split, data_root, image_size or self.about.image_size or None)
+        except DatasetNotFoundError:
+            if dataset is not None or known in dataset_names():
                 raise
-            own = "`dataset` for a model trained on data of its own"
             raise SettingError(own, f"{known!r}", "choose one, such as mnist-mini") from None
 
 

@@ -19,7 +19,7 @@ from mnistvae.errors import DataError, SettingError
 from mnistvae.io import save
 from mnistvae.models import VAE
 from mnistvae.plotting import loss_curves
-from mnistvae.plugins import resolve
+from mnistvae.plugins import is_reference, resolve
 from mnistvae.recipes import Recipe
 from mnistvae.training import Callback, Checkpoint, CSVLog, Doctor, History, Interrupted, SampleGrid, Trainer
 from mnistvae.training.checkpoints import checkpoints_in
@@ -107,8 +107,9 @@ class Plan:
             say(f"  {folder.path / file}")
         own = "".join(f" --classes {name}" for name in own_classes(to_spec(model)))
         label = " --label 3" if self.recipe.conditional else ""
+        data = f" --dataset {self.record.dataset}" if is_reference(self.record.dataset or "") else ""
         say(f"next:\n  mnistvae generate {folder.model}{label}{own}")
-        say(f"  mnistvae reconstruct {folder.model}{own}\n  mnistvae info {folder.model}")
+        say(f"  mnistvae reconstruct {folder.model}{data}{own}\n  mnistvae info {folder.model}")
 
 
 @contextmanager

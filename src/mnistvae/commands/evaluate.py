@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from torch import nn
 
     from mnistvae.data import ImageDataset
-    from mnistvae.metrics import Evaluation
+    from mnistvae.metrics import Evaluation, Metric
     from mnistvae.models import VAE
 
 __all__ = ["evaluate"]
 
 
-@command()
+@command(options={"metrics": "--metric"})
 def evaluate(
     model: str | Path | VAE,
     *,
@@ -32,6 +32,7 @@ def evaluate(
     image_size: Sequence[int] | None = None,
     num_samples: int = 500,
     only: Sequence[Literal["reconstruction", "likelihood", "latent", "generation"]] = (),
+    metrics: Sequence[str | Metric] = (),
     inception: bool = False,
     limit: int | None = None,
     batch_size: int = 512,
@@ -58,6 +59,7 @@ def evaluate(
         image_size: Height and width of the images, or one number for both (default: those of its training).
         num_samples: Importance samples an image, for the likelihood.
         only: A family of figures; may be given again (default: all).
+        metrics: A metric of your own, as my.module:NAME, or that of an installed package; may be given again.
         inception: Also judge samples by torchvision's Inception-v3, which is slow.
         limit: Only so many of the test images, and as many samples.
         batch_size: Images at once; more take more memory.
@@ -76,20 +78,22 @@ def evaluate(
         OutputError: If the folder holds such files already, or cannot be written.
         MnistvaeError: If the model cannot be loaded, or as :func:`mnistvae.metrics.evaluate` raises.
     """
-    from mnistvae import metrics
+    from mnistvae.metrics import GROUPS
+    from mnistvae.metrics import evaluate as measure
 
     opened = open_model(model, about, device, classes)
     data = first(opened.data(dataset, "test", data_root, image_size), limit)
     if train is None and isinstance(dataset, str | None) and (not only or "latent" in only):
         train = opened.data(dataset, "train", data_root, image_size)
     with RunFolder.claim(out, RunFolder.EVALUATED, parent=opened.parent, name="evaluated") as folder:
-        found = metrics.evaluate(
+        found = measure(
             opened.model,
             data,
             train=train,
             num_samples=num_samples,
             binarization=opened.about.binarization or "none",
-            include=tuple(only) or metrics.GROUPS,
+            include=tuple(only) or GROUPS,
+            metrics=metrics,
             inception=inception,
             batch_size=batch_size,
             seed=seed,

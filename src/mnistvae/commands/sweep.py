@@ -85,7 +85,7 @@ def sweep(
         _write(found, folder, record.on(data, device))
     say(f"{'latent_dim':>10s}  {'mse':>20s}  {'psnr':>16s}")
     for value, one in zip(found.values, found.evaluations, strict=True):
-        say(f"{value:>10d}  {one.figure('mse').text():>20s}  {one.figure('psnr').text():>16s}")
+        say(f"{value:>10d}  {one.score('mse').text():>20s}  {one.score('psnr').text():>16s}")
     say(f"best: latent_dim {found.best('mse')}, the smallest within one standard error of the lowest MSE")
     say(f"wrote {folder.path}")
     return found
