@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import platform
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -293,7 +292,7 @@ def test_generate_in_colour(tmp_path: Path) -> None:
 
 
 def test_many_images_keep_their_order_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mnistvae._files.write_atomically", Path.write_bytes)  # a thousand flushes to the disk take long
+    monkeypatch.setattr("mnistvae._files.write_atomically", Path.write_bytes)
     generate(VAE(1, (1, 1, 1)), tmp_path, 1001)
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names[0] == "0000.png"

@@ -545,7 +545,7 @@ def test_any_part_can_be_replaced(parts: Callable[[], dict[str, Any]]) -> None:
     x = torch.rand(4, *SMALL)
     terms = model.loss(x)
     terms.loss.mean().backward()
-    assert all(term.shape == (4,) and term.isfinite().all() for term in terms)
+    assert all(term.shape == (4,) and term.isfinite().all() for term in terms.by_name().values())
     assert any(parameter.grad is not None for parameter in model.parameters())
     assert model.reconstruct(x).shape == (4, *SMALL)
     assert model.sample(2).shape == (2, *SMALL)

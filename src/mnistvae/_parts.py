@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from mnistvae._checks import check_mapping
 from mnistvae._modes import evaluating
 from mnistvae._random import seeded
 from mnistvae.arrays import shape_text
@@ -28,6 +29,8 @@ PARTS: dict[str, type[nn.Module]] = {
     "prior": Prior,
     "objective": Objective,
 }
+#: Names of a history's other columns.
+_TAKEN = {"loss", "reconstruction", "kl", "epoch", "step", "seconds", "images_per_second", "learning_rate"}
 
 
 def check_contract(name: str, part: object) -> None:
@@ -120,21 +123,34 @@ def _check_uses(model: Any, posterior: Any, likelihood: Any, prior: Any) -> None
         raise ComponentError("the likelihood's tag as text", type_name(tag), "return a name for its figures")
 
 
-def check_terms(terms: object, n: int) -> None:
-    """Raise ComponentError unless ``terms`` are one loss, reconstruction and KL for each of ``n`` images."""
+def check_terms(terms: object, n: int) -> Terms:
+    """``terms`` themselves, which must be :class:`Terms` with one value of each term for each of ``n`` images.
+
+    Raises:
+        ComponentError: If they are anything else, or an extra term has a name that is taken.
+    """
     if not isinstance(terms, Terms):
         raise ComponentError(
             "loss to return mnistvae.objectives.Terms",
             type_name(terms),
             "return Terms(loss, reconstruction, kl)",
         )
-    for name, value in terms._asdict().items():
+    extra = check_mapping("extra terms by name", terms.extra, "extra={'name': term}", ComponentError)
+    for name in extra:
+        if not (isinstance(name, str) and name.isidentifier()) or name in _TAKEN or name.startswith("validation_"):
+            raise ComponentError(
+                "extra terms whose names are words that a history has no other use for",
+                repr(name),
+                "choose another name, such as 'classification'",
+            )
+    for name, value in terms.by_name().items():
         if not isinstance(value, Tensor) or value.shape != (n,):
             raise ComponentError(
                 f"one {name} for each of {n} images, shape ({n},)",
                 shape_text(value),
                 "sum over pixels and latents, and leave the mean over images to the Trainer",
             )
+    return terms
 
 
 def _try(model: Any, name: str, *inputs: object, **named: object) -> object:

@@ -24,6 +24,7 @@ class Stream(IntEnum):
     TRAINING = 2
     VALIDATION = 3
     FITTING = 4
+    SPLIT = 5
 
 
 def derive_seed(seed: int, *path: int) -> int:

@@ -60,6 +60,7 @@ def _with_options(message: str, context: click.Context) -> str:
     """A message in which the options stand for the arguments that it names between backquotes."""
     commands = sorted(COMMANDS.values(), key=lambda one: one.name != context.invoked_subcommand)
     options = {one.name: one.opts[0] for command in reversed(commands) for one in command.params}
+    options["root"] = options["data_root"]  # as load_dataset calls it
     return re.sub(r"`(\w+)`", lambda found: options.get(found[1], found[1]), message)
 
 
