@@ -49,6 +49,7 @@ class CompiledStep(Step):
             self._give_up("a hook was registered since, which the compiled step would not call")
         failure = ""
         if self._whole is not None and not first and len(batches[0][0]) == self.batch_size:
+            self.zero_grad()
             try:
                 sums = self._whole(*batches[0])
             except Exception as error:  # noqa: BLE001 (a compiler may raise anything; compiling in parts asks less of it)

@@ -74,12 +74,11 @@ class Step:
 
     def gradients(self, batches: StepBatches) -> Tensor:
         """Compute the gradient of the mean loss over all images of some batches; the sums of its terms."""
-        for weight in self.weights:  # what zero_grad does, in a fifth of its time
-            weight.grad = None
+        self.zero_grad()
         images = sum(len(x) for x, _ in batches)
-        first = not self.terms
         sums: list[Tensor] = []
         for x, y in batches:
+            first = not self.terms
             rows = self.world.rows(len(x))
             n = rows.stop - rows.start
             forward = functools.partial(self.forward, check=True) if first else self.forward_for(n)
@@ -91,6 +90,11 @@ class Step:
             torch.autograd.backward(loss if n == images else loss * (n / images))
             sums.append(row)
         return sums[0] if len(sums) == 1 else torch.stack(sums).sum(0)
+
+    def zero_grad(self) -> None:
+        """Drop the gradients of the last step, in a fifth of the time of the optimizer's ``zero_grad``."""
+        for weight in self.weights:
+            weight.grad = None
 
     def update(self, sums: Tensor) -> None:
         """Exchange gradients and sums with other processes, clip, and update the weights and their average."""
