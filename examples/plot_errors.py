@@ -31,11 +31,11 @@ Trainer(epochs=10, batch_size=64, seed=0, progress=False).fit(model, train)
 # Each image is encoded, and its mean code decoded. Structural similarity sees shapes; the signal-to-noise ratio only
 # counts squares.
 errors = analysis.reconstruction_errors(model, test)
-figure = plotting.figure_histogram(errors.ssim, "SSIM")
+figure = plotting.histogram(errors.ssim, "SSIM")
 figure.savefig(folder / "ssim.png")
 
 # %%
-figure = plotting.figure_histogram(errors.psnr, "PSNR, dB")
+figure = plotting.histogram(errors.psnr, "PSNR, dB")
 figure.savefig(folder / "psnr.png")
 
 # %%

@@ -296,7 +296,7 @@ def test_as_many_samples_as_codes_will_do() -> None:
 @pytest.mark.parametrize(
     ("members", "centroids", "message"),
     [
-        ([0, 1], np.zeros((2, 2)), r"members as a numpy array of integers \(N,\), got list"),
+        ([0, 1], np.zeros((2, 2)), r"members as a numpy array of integers \(N,\), got a list"),
         (np.zeros(3), np.zeros((1, 2)), r"members as a numpy array of integers .* dtype float64"),
         (np.zeros(0, dtype=int), np.zeros((1, 2)), "members of at least one code"),
         (np.array([0, 2]), np.zeros((2, 2)), "members from -1, noise, to 1, .* got 2: pass a centroid"),
@@ -316,7 +316,7 @@ def test_what_is_no_clusters() -> None:
         lambda: outliers(codes, np.zeros(190)),  # type: ignore[arg-type]
         lambda: decode_centroids(vae(2), codes, {}),  # type: ignore[arg-type]
     ):
-        with pytest.raises(DataError, match="clusters, as find_clusters gives them, got a "):
+        with pytest.raises(DataError, match=r"clusters, as find_clusters gives them, got (None|an? )"):
             call()
 
 
@@ -661,15 +661,15 @@ def test_what_is_no_model(call: Callable[[Any], object], model: Any) -> None:
 @pytest.mark.parametrize("call", [encode_dataset, reconstruction_errors, metrics.elbo, metrics.importance_sampled_nll])
 @pytest.mark.parametrize("data", [None, 3, [], torch.rand(5, 1, 8, 8)])
 def test_what_is_no_data_set(call: Callable[..., object], data: Any) -> None:
-    with pytest.raises(DataError, match=r"expected an ImageDataset, got a .*: wrap them"):
+    with pytest.raises(DataError, match=r"expected an ImageDataset, got (None|an int|a .*): wrap them"):
         call(vae(), data)
 
 
 def test_codes_are_tensors() -> None:
     for bad in (None, 3, np.zeros((4, 3)), [[0.0]]):
-        with pytest.raises(DataError, match="means as a torch tensor, got a"):
+        with pytest.raises(DataError, match=r"means as a torch tensor, got (None|an? )"):
             LatentCodes(bad, torch.ones(4, 3))  # type: ignore[arg-type]
-        with pytest.raises(DataError, match="standard deviations as a torch tensor, got a"):
+        with pytest.raises(DataError, match="standard deviations as a torch tensor, got "):
             LatentCodes(torch.ones(4, 3), bad)  # type: ignore[arg-type]
     with pytest.raises(DataError, match="labels as a torch tensor, got a list"):
         LatentCodes(torch.ones(2, 3), torch.ones(2, 3), [0, 1])  # type: ignore[arg-type]

@@ -235,16 +235,16 @@ def test_items_may_be_numpy_arrays() -> None:
     ("data", "message"),
     [
         (Items(torch.zeros(1, 4, 4), 0), "at least one image, got an empty data set"),
-        (Items({"image": torch.zeros(1, 4, 4)}), r"images or \(images, labels\) as tensors, got dict"),
+        (Items({"image": torch.zeros(1, 4, 4)}), r"images or \(images, labels\) as tensors, got a dict"),
         (Items((torch.zeros(1, 4, 4), "seven")), r"as tensors, got .*ToTensor"),
         (Items((torch.zeros(1, 4, 4), 1, 2)), r"images or \(images, labels\) as tensors"),
         (Items((Image.new("L", (4, 4)), 7)), r"as tensors, got .*ToTensor"),
         (Items(torch.full((1, 4, 4), -1.0)), r"images in \[0, 1\], got a minimum of -1"),
         (Items((torch.zeros(1, 4, 4), 0.5)), "labels as integers, got dtype torch.float64"),
         (Items(torch.zeros(16)), r"shape \(N, C, H, W\)"),
-        (Stream(), "a data set with a length, got Stream"),
+        (Stream(), "a data set with a length, got a Stream"),
         ([torch.zeros(1, 4, 4)], "a torch tensor or a numpy array, got a list"),
-        (None, "a torch tensor or a numpy array, got a NoneType"),
+        (None, "a torch tensor or a numpy array, got None"),
     ],
     ids=["empty", "dict", "text", "three", "pil", "range", "float-label", "flat", "stream", "list", "none"],
 )
@@ -322,7 +322,7 @@ def test_a_sampler_is_told_the_epoch() -> None:
     [
         (DataLoader(numbered(3), batch_size=8, drop_last=True), "at least one batch, got an empty DataLoader"),
         (DataLoader(TensorDataset(torch.zeros(4, 8, 8))), r"\(B, C, H, W\), got shape \(1, 8, 8\): add the channel"),
-        (DataLoader(Items({"image": torch.zeros(1, 4, 4)})), r"images or \(images, labels\) as tensors, got dict"),
+        (DataLoader(Items({"image": torch.zeros(1, 4, 4)})), r"images or \(images, labels\) as tensors, got a dict"),
         (DataLoader(Items((torch.zeros(1, 4, 4), "seven"))), "as tensors, got .*ToTensor"),
         (DataLoader(Items((Image.new("L", (4, 4)), 7))), "as tensors, got .*ToTensor"),
     ],

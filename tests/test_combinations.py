@@ -151,7 +151,7 @@ def check_loss(choice: Choice, shape: ImageShape = SHAPE) -> None:
     """The loss has one finite value an image, and its gradient reaches every number that there is to learn."""
     model = choice.model(shape)
     terms = model.loss(pictures(shape), choice.labels())
-    for name, value in terms._asdict().items():
+    for name, value in terms.by_name().items():
         assert value.shape == (BATCH,), name
         assert value.dtype is choice.dtype, name
         assert value.isfinite().all(), name
@@ -348,9 +348,9 @@ def test_what_was_trained_is_saved_and_read_to_the_bit(choice: Choice, tmp_path:
     assert repr(same) == repr(model)
     assert all(parameter.dtype is choice.dtype for parameter in same.parameters())
     first, second = terms_of(model, choice), terms_of(same, choice)
-    for name, value in first._asdict().items():
+    for name, value in first.by_name().items():
         assert value.dtype is choice.dtype, name
-        assert torch.equal(value, getattr(second, name)), name
+        assert torch.equal(value, second.by_name()[name]), name
     drawn = [each.sample(3, generator=generator(5)) for each in (model, same)]
     assert torch.equal(*drawn)
 

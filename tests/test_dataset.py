@@ -239,8 +239,8 @@ def _pixel(value: float) -> Tensor:
         (torch.zeros(0, 1, 4, 4), "at least one image, got an empty"),
         (np.zeros((0, 4, 4), bool), "at least one image, got an empty"),
         (_pixel(float("nan")), "finite images, got NaN"),
-        (_pixel(float("inf")), r"finite images, got an infinity"),
-        (_pixel(-float("inf")), r"finite images, got an infinity"),
+        (_pixel(float("inf")), r"finite images, got NaN or infinity in"),
+        (_pixel(-float("inf")), r"finite images, got NaN or infinity in"),
         (_pixel(255.0), r"\[0, 1\], got a maximum of 255.0: divide by 255"),
         (_pixel(-1.0), r"\[0, 1\], got a minimum of -1.0: undo the normalisation"),
         (torch.zeros(784), r"\(N, C, H, W\) or \(N, H, W\), got shape \(784,\)"),
@@ -253,7 +253,7 @@ def _pixel(value: float) -> Tensor:
         (np.zeros((3, 4, 4), "U1"), "images as numbers, got .* of dtype <U1"),
         ([[[0.0]]], "a torch tensor or a numpy array, got a list"),
         ("images.npy", "a torch tensor or a numpy array, got a str"),
-        (None, "a torch tensor or a numpy array, got a NoneType"),
+        (None, "a torch tensor or a numpy array, got None"),
     ],
     ids=[
         "empty-uint8",
@@ -308,3 +308,48 @@ def test_an_empty_selection_is_refused() -> None:
         data[torch.zeros(12, dtype=torch.bool)]
     with pytest.raises(DataError, match="at least one image"):
         data[20:]
+
+
+def test_channels_that_come_last_are_refused() -> None:
+    for channels in (1, 3, 4):
+        with pytest.raises(DataError, match=r"channels first, \(N, C, H, W\), got shape .*: move them: x.transpose"):
+            ImageDataset(np.zeros((2, 32, 32, channels), np.uint8))
+    assert ImageDataset(np.zeros((2, 3, 3, 3), np.uint8)).image_shape == (3, 3, 3)
+
+
+# --- names of classes -----------------------------------------------------------------------------------------------
+
+
+def test_names_of_classes_are_kept() -> None:
+    data = ImageDataset(grey(), torch.arange(12) % 2, class_names=["cat", "dog", "owl"], name="n")
+    assert data.class_names == ("cat", "dog", "owl")
+    assert data.num_classes == 3  # two of which are there
+    for same in (data[:3], data.binarized("static"), data.replace(split="test"), data[[0]]):
+        assert (same.class_names, same.name, same.num_classes) == (data.class_names, "n", 3)
+    assert repr(data).startswith("ImageDataset(12 images of shape (1, 5, 4), 3 classes (cat, dog, owl), name='n'")
+    many = ImageDataset(grey(), torch.arange(12), class_names=tuple("abcdefghijkl"))
+    assert "12 classes (a, b, c, d, ...)" in repr(many)
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "message"),
+    [
+        (True, "ab", "class_names as different texts, got 'ab'"),
+        (True, [], r"class_names as different texts, got \[\]"),
+        (True, ["a", "a"], "class_names as different texts"),
+        (True, ["a", 2], "class_names as different texts"),
+        (True, 5, "class_names as different texts, got 5"),
+        (True, ["a"], r"labels from 0 to 0, as there are 1 class_names, got a label 1"),
+        (False, ["a", "b"], "labels from 0 to 1, as there are 2 class_names, got no labels"),
+    ],
+)
+def test_names_of_classes_that_are_refused(labels: bool, names: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        ImageDataset(grey(), torch.arange(12) % 2 if labels else None, class_names=names)
+
+
+def test_replace_changes_what_it_is_told() -> None:
+    data = ImageDataset(grey(), torch.arange(12), name="n").binarized("threshold")
+    other = data.replace(labels=None, name="m")
+    assert (other.labels, other.name, other.binarization) == (None, "m", "threshold")
+    assert torch.equal(other.images, data.images)

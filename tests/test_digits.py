@@ -270,7 +270,7 @@ def test_one_digit_is_enough() -> None:
         (torch.zeros(3, 1, 28, 28, dtype=torch.bool), "dtype torch.bool"),
         (np.full((3, 28, 28), "a"), "convert it to numbers"),
         ([[0.0] * 784], "a torch tensor or a numpy array, got a list"),
-        (None, "got a NoneType"),
+        (None, "got None"),
         (torch.full((3, 1, 28, 28), 255.0), r"in \[0, 1\], got a maximum of 255.0: divide by 255"),
         (torch.full((3, 1, 28, 28), -0.5), r"in \[0, 1\], got a minimum of -0.5"),
     ],
@@ -289,7 +289,7 @@ def test_other_images_are_refused(images: Any, match: str) -> None:
 def test_pixels_that_are_not_finite_are_counted(bad: set[int], value: float, pixel: int, batch_size: int) -> None:
     x = torch.zeros(10, 784)
     x[list(bad), pixel] = value
-    words = f"NaN or infinity in {len(bad)} of 10 images, the first at index {min(bad)}:"
+    words = f"NaN or infinity in {len(bad)} of 10, the first of them number {min(bad)}:"
     for images in (x, x.double().numpy()):
         with pytest.raises(DataError, match=words):
             classify(images, batch_size=batch_size)

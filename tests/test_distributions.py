@@ -26,7 +26,7 @@ from mnistvae.distributions import (
     kl_by_dimension,
     tempered,
 )
-from mnistvae.errors import ComponentError
+from mnistvae.errors import ComponentError, type_name
 
 #: (mu, logvar), each (latent_dim,), in float64.
 parameters = st.lists(st.tuples(st.floats(-3, 3), st.floats(-4, 2)), min_size=1, max_size=4).map(
@@ -862,7 +862,7 @@ def test_detached_has_the_same_density_and_stops_the_gradient(
 )
 def test_detached_refuses_what_keeps_its_parameters_elsewhere(make: Callable[[], td.Distribution]) -> None:
     q = make()
-    message = rf"expected a posterior whose parameters can be detached, got a {type(q).__name__}: use gradient='plain'"
+    message = rf"expected a posterior whose parameters can be detached, got {type_name(q)}: use gradient='plain'"
     with pytest.raises(ComponentError, match=message):
         detached(q)
 

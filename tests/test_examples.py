@@ -120,7 +120,7 @@ def test_every_weight_of_a_model_with_own_parts_learns(
     names = ran(script, capsys).names
     model = names["same"]
     terms = model.loss(names["test"].images[:20])
-    assert all(term.shape == (20,) and bool(term.isfinite().all()) for term in terms)
+    assert all(term.shape == (20,) and bool(term.isfinite().all()) for term in terms.by_name().values())
     gradients = torch.autograd.grad(terms.loss.mean(), list(model.parameters()))
     assert all(bool(gradient.isfinite().all()) and bool(gradient.any()) for gradient in gradients)
 
@@ -182,7 +182,7 @@ def test_the_objective_works_with_any_prior(labels: bool, ran: Any, capsys: pyte
     model = mv.VAE(latent_dim=2, prior=prior, objective=objective, num_classes=4 if labels else None)
     terms = model.loss(torch.rand(6, 1, 28, 28), torch.arange(6) % 4 if labels else None)
     assert isinstance(terms, Terms)
-    assert [term.shape for term in terms] == [(6,)] * 3
+    assert [term.shape for term in terms.by_name().values()] == [(6,)] * 3
 
 
 def test_a_fitted_prior_changes_nothing_but_the_prior(ran: Any, capsys: pytest.CaptureFixture[str]) -> None:

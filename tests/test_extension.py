@@ -13,6 +13,7 @@ import torch.distributions as td
 from torch import Tensor, nn
 
 from mnistvae import VAE, ConditionalVAE, History, ImageDataset, Trainer, io, load, save
+from mnistvae._parts import check_terms
 from mnistvae.errors import ComponentError, FileFormatError
 from mnistvae.images import ImageShape
 from mnistvae.likelihoods import Bernoulli, Likelihood
@@ -165,7 +166,7 @@ class Supervised(VAE):
         if y is None:
             return terms
         error = nn.functional.cross_entropy(self.head(self.encode(x).mean), y, reduction="none")
-        return terms._replace(loss=terms.loss + self.weight * error)
+        return terms._replace(loss=terms.loss + self.weight * error, extra={**terms.extra, "classification": error})
 
 
 class Features(nn.Module):
@@ -432,6 +433,15 @@ def test_a_models_own_loss_is_the_one_that_is_trained() -> None:
     assert errors[0] > 0.3
 
 
+def test_a_models_own_loss_tells_a_term_of_its_own() -> None:
+    model, images, y = Supervised(2, 2.5, image_shape=SHAPE), digits().images, torch.arange(32) % 2
+    terms = model.loss(images, y)
+    error = terms.extra["classification"]
+    torch.testing.assert_close(terms.loss, terms.reconstruction + terms.kl + 2.5 * error)
+    assert check_terms(terms, 32) is terms
+    assert not model.loss(images).extra
+
+
 # ----------------------------------------------------------------------------------------- with every other part
 
 OBJECTIVES: dict[str, Callable[[], Objective]] = {
@@ -469,7 +479,7 @@ def test_parts_of_ones_own_go_with_the_others(objective: str, prior: str, likeli
     )
     model.objective.advance(1)
     terms = model.loss(torch.rand(5, *SHAPE))
-    for value in terms:
+    for value in terms.by_name().values():
         assert value.shape == (5,)
         assert value.isfinite().all()
     terms.loss.mean().backward()
@@ -493,5 +503,5 @@ def test_what_an_own_posterior_cannot_give_is_said() -> None:
         small(encoder=Correlated(), objective=BetaTC()).loss(x)
     for objective in (ELBO(), IWAE(2), ELBO(free_bits=0.1)):
         assert small(encoder=Correlated(), objective=objective).loss(x).loss.isfinite().all()
-    with pytest.raises(ComponentError, match=r"an encoder that returns DiagonalNormal, .*, got a Independent"):
+    with pytest.raises(ComponentError, match=r"an encoder that returns DiagonalNormal, .*, got an Independent"):
         small(encoder=PatchEncoder(2, num_classes=CLASSES), prior=VampPrior(2), num_classes=CLASSES)

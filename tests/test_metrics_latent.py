@@ -18,7 +18,7 @@ from torch import Tensor
 import mnistvae as mv
 from mnistvae._random import derive_seed, seeded
 from mnistvae.distributions import DiagonalNormal, PushForward, UnitNormal
-from mnistvae.errors import ComponentError, DataError, SettingError
+from mnistvae.errors import ComponentError, DataError, SettingError, type_name
 from mnistvae.losses import gaussian_kl, kl_decomposition
 from mnistvae.metrics import latent
 from mnistvae.metrics.disentanglement import mig, sap
@@ -161,7 +161,7 @@ def test_means_that_are_none(means: Any, message: str) -> None:
 def test_codes_that_are_not_finite_are_counted_and_found(figure: Callable[[Tensor], Any], value: float) -> None:
     codes = torch.randn(6, 3)
     codes[2, 1] = codes[5, 0] = codes[5, 2] = value
-    with pytest.raises(DataError, match="NaN or infinity in 2 of 6 rows, the first of them row 2"):
+    with pytest.raises(DataError, match="NaN or infinity in 2 of 6, the first of them number 2"):
         figure(codes)
 
 
@@ -325,10 +325,10 @@ def test_one_image_is_too_few(n: int) -> None:
 def test_posteriors_that_are_not_finite_are_counted_and_found() -> None:
     mu, logvar = torch.zeros(5, 2), torch.zeros(5, 2)
     mu[1, 0] = mu[3, 1] = math.nan
-    with pytest.raises(DataError, match=r"finite codes drawn from the posterior, got .* 2 of 5 rows.* row 1"):
+    with pytest.raises(DataError, match=r"finite codes drawn from the posterior, got .* 2 of 5, .* number 1"):
         mutual_information(DiagonalNormal(mu, logvar))
     logvar[4] = -math.inf
-    with pytest.raises(DataError, match=r"finite log-densities of the posterior, got .* 1 of 5 rows.* row 4"):
+    with pytest.raises(DataError, match=r"finite log-densities of the posterior, got .* 1 of 5, .* number 4"):
         mutual_information(DiagonalNormal(torch.zeros(5, 2), logvar))
 
 
@@ -392,7 +392,7 @@ def test_a_posterior_without_a_density_for_each_dimension_is_refused() -> None:
     assert mutual_information(inner) == mutual_information(multivariate(q))
     for posterior in (pushed(q), inner):
         for figure in (total_correlation, lambda p: kl_parts(p, standard(3))):
-            with pytest.raises(ComponentError, match=f"each dimension, got a {type(posterior).__name__}: .*mutual_inf"):
+            with pytest.raises(ComponentError, match=f"each dimension, got {type_name(posterior)}: .*mutual_inf"):
                 figure(posterior)
 
 
@@ -506,9 +506,9 @@ def test_the_parts_of_a_model() -> None:
         (standard(3).expand((20,)), r"one prior for all images, batch shape \(\).* batch shape \(20,\)"),
         (td.Normal(torch.zeros(3), 1.0), r"batch shape \(3,\) and event shape \(\)"),
         (td.MultivariateNormal(torch.zeros(3), torch.eye(3)), "independent, got a MultivariateNormal: mutual_inf"),
-        (td.Independent(td.MultivariateNormal(torch.zeros(3), torch.eye(3)), 0), "independent, got a Independent"),
+        (td.Independent(td.MultivariateNormal(torch.zeros(3), torch.eye(3)), 0), "independent, got an Independent"),
         (mv.priors.GaussianMixture(3)(), "independent, got a MixtureSameFamily: mutual_information and total_corr"),
-        (None, "got a NoneType"),
+        (None, "got None"),
     ],
     ids=["other size", "per image", "not independent", "full", "full in disguise", "mixture", "none"],
 )

@@ -274,7 +274,7 @@ def test_a_broken_model_is_named_and_not_averaged_away(work: Any) -> None:
     vae = VAE(2, (1, 8, 8), encoder=GaussianEncoder(Broken(), 2))
     data = images(40, (1, 8, 8))
     bad = (data.images[:, 0, 0, 0] > 127).nonzero()[:, 0]
-    message = f"got nan for {len(bad)} of 40 images, the first of them number {int(bad[0])}"
+    message = f"got NaN or infinity in {len(bad)} of 40, the first of them number {int(bad[0])}"
     with pytest.raises(DataError, match=message):
         work(vae, data)
 

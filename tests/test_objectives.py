@@ -5,8 +5,10 @@ The bounds' values and gradients are proven in test_linear_gaussian.py, on a mod
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
+import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ import pytest
 import torch
 import torch.distributions as td
 from torch import Tensor, nn
+from torch.func import functional_call, grad_and_value
 from torch.utils.data import DataLoader, IterableDataset
 
 import mnistvae as mv
@@ -125,8 +128,8 @@ def test_contract_one_finite_value_an_image_and_gradients_for_every_parameter(
     for n in (1, 50):
         terms = vae.loss(torch.rand(n, *SHAPE), None if num_classes is None else torch.arange(n) % num_classes)
         assert isinstance(terms, Terms)
-        assert [value.shape for value in terms] == [(n,)] * 3
-        assert all(value.isfinite().all() for value in terms)
+        assert {value.shape for value in terms.by_name().values()} == {(n,)}
+        assert all(value.isfinite().all() for value in terms.by_name().values())
     terms.loss.mean().backward()
     for name, parameter in vae.named_parameters():
         assert parameter.grad is not None, name
@@ -620,3 +623,59 @@ def test_a_capacity_is_reached_by_each_image() -> None:
     kl = trained_kl(ELBO(beta=200.0, capacity=3.0, schedule=Linear(50)), epochs=12)
     assert float(kl.mean()) == pytest.approx(3, abs=0.3)
     assert float((kl - 3).abs().mean()) < 0.5
+
+
+# --- terms of its own -----------------------------------------------------------------------------------------------
+
+
+def test_the_total_correlation_objective_tells_its_three_parts() -> None:
+    vae = small_vae(BetaTC(alpha=0.5, beta=2.0, gamma=1.5, num_images=40))
+    terms = vae.loss(torch.rand(6, *SHAPE))
+    assert list(terms.extra) == ["mutual_information", "total_correlation", "dimension_wise_kl"]
+    information, correlation, dimensions = terms.extra.values()
+    weighted = 0.5 * information + 2.0 * correlation + 1.5 * dimensions
+    torch.testing.assert_close(terms.loss, terms.reconstruction + weighted)
+    assert not torch.allclose(information, correlation)
+
+
+def test_terms_without_further_ones_share_nothing() -> None:
+    first, second = (Terms(*torch.zeros(3, 2)) for _ in range(2))
+    assert first.extra == {}
+    assert first.extra is not second.extra
+    more = first._replace(extra={"mine": torch.ones(2)})
+    assert list(more.by_name()) == ["loss", "reconstruction", "kl", "mine"]
+    assert more._replace(loss=torch.ones(2)).extra is more.extra
+    assert pickle.loads(pickle.dumps(first)) is not first  # noqa: S301 (our own)
+    assert isinstance(copy.deepcopy(more), Terms)
+
+
+class Loss(nn.Module):
+    def __init__(self, vae: VAE) -> None:
+        super().__init__()
+        self.vae = vae
+
+    def forward(self, x: Tensor) -> Terms:
+        return self.vae.loss(x)
+
+
+@pytest.mark.parametrize("objective", ["ELBO", "BetaTC"])
+def test_terms_pass_through_transformed_and_compiled_functions(objective: str) -> None:
+    vae = small_vae(OBJECTIVES[objective]())
+    x = torch.rand(6, *SHAPE)
+    weights: dict[str, Tensor] = {f"vae.{name}": weight for name, weight in vae.named_parameters()}
+
+    def loss(given: dict[str, Tensor]) -> tuple[Tensor, Terms]:
+        terms: Terms = functional_call(Loss(vae), given, (x,))
+        return terms.loss.mean(), terms
+
+    torch.manual_seed(0)
+    expected = vae.loss(x)
+    torch.manual_seed(0)
+    _, (_, terms) = grad_and_value(loss, has_aux=True)(weights)
+    torch.manual_seed(0)
+    compiled = torch.compile(vae.loss, backend="eager")(x)
+    for got in (terms, compiled):
+        assert isinstance(got, Terms)
+        assert got.by_name().keys() == expected.by_name().keys()
+        for name, value in got.by_name().items():
+            torch.testing.assert_close(value, expected.by_name()[name])

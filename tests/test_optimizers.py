@@ -146,7 +146,7 @@ def test_the_default_is_fused_adam() -> None:
         (functools.partial(torch.optim.Adam, betas=(0.8, 0.9)), True),
         (functools.partial(torch.optim.Adam, fused=False), False),
         (functools.partial(torch.optim.Adam, foreach=True), None),
-        (lambda parameters, lr: torch.optim.Adam(parameters, lr), True),
+        (lambda parameters, lr: torch.optim.Adam(parameters, lr, (0.9, 0.98)), True),
         (lambda parameters, lr: torch.optim.Adam(parameters, lr, fused=False), False),
         (torch.optim.Adagrad, True),
     ],

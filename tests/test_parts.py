@@ -13,7 +13,7 @@ from mnistvae import VAE, ConditionalVAE
 from mnistvae.errors import ComponentError
 from mnistvae.likelihoods import Bernoulli, DiscretizedLogistic, Gaussian, Likelihood
 from mnistvae.networks import Encoder, MLPDecoder, MLPEncoder
-from mnistvae.objectives import IWAE, Objective, Terms
+from mnistvae.objectives import ELBO, IWAE, Objective, Terms
 from mnistvae.priors import Encode, GaussianMixture, Prior, VampPrior
 
 SHAPE = (2, 4, 4)
@@ -112,6 +112,17 @@ class Scalar(Objective):
         return Terms(*(model.encode(x, y).rsample().sum() for _ in range(3)))
 
 
+class Extra(Objective):
+    """Gives one more term, of a name and a value that a test chooses."""
+
+    def __init__(self, extra: Any) -> None:
+        super().__init__()
+        self.extra = extra
+
+    def forward(self, model: Any, x: Tensor, y: Tensor | None = None) -> Terms:
+        return ELBO()(model, x, y)._replace(extra=self.extra)
+
+
 class TwoArguments(Objective):
     def forward(self, model: Any, x: Tensor) -> Terms:  # type: ignore[override]
         raise AssertionError("it is called with labels too")
@@ -121,8 +132,18 @@ class TwoArguments(Objective):
     ("parts", "message"),
     [
         ({"likelihood": Squashed()}, "the likelihood to return a distribution with a mean"),
-        ({"likelihood": Squashed(7)}, "the likelihood's tag as text, got a int"),
+        ({"likelihood": Squashed(7)}, "the likelihood's tag as text, got an int"),
         ({"objective": Scalar()}, r"one loss for each of 1 images, shape \(1,\), got shape \(\)"),
+        ({"objective": Extra([])}, "extra terms by name, got a list: extra={'name': term}"),
+        ({"objective": Extra({"kl": torch.zeros(1)})}, "words that a history has no other use for, got 'kl': choose"),
+        ({"objective": Extra({"validation_x": torch.zeros(1)})}, "no other use for, got 'validation_x'"),
+        ({"objective": Extra({"a,b": torch.zeros(1)})}, "no other use for, got 'a,b'"),
+        ({"objective": Extra({3: torch.zeros(1)})}, "no other use for, got 3"),
+        (
+            {"objective": Extra({"mine": torch.zeros(())})},
+            r"one mine for each of 1 images, shape \(1,\), got shape \(\)",
+        ),
+        ({"objective": Extra({"mine": 0.0})}, "one mine for each of 1 images, .* got a float: sum over"),
         ({"objective": TwoArguments()}, "the objective to take a model, images and labels or None, got TypeError"),
     ],
 )

@@ -21,7 +21,7 @@ from mnistvae.plotting import (
     cluster_map,
     confusion_matrix,
     error_examples,
-    figure_histogram,
+    histogram,
     latent_density,
     latent_grid,
     latent_map,
@@ -252,13 +252,13 @@ def test_examples_of_errors() -> None:
 
 def test_a_histogram() -> None:
     values = np.array([*np.linspace(10, 20, 200), math.inf, math.inf])
-    figure = figure_histogram(values, "PSNR, dB", title="a")
+    figure = histogram(values, "PSNR, dB", title="a")
     ax = figure.axes[0]
     assert sum(bar.get_height() for bar in ax.patches) == 200  # type: ignore[attr-defined]
     assert ax.get_title() == "a; 2 of 202 infinite"
     assert legend(figure) == ["mean 15"]
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("PSNR, dB", "images")
-    assert "3 of 3 infinite" in figure_histogram([math.inf] * 3, "dB").axes[0].get_title()  # type: ignore[arg-type]
+    assert "3 of 3 infinite" in histogram([math.inf] * 3, "dB").axes[0].get_title()  # type: ignore[arg-type]
 
 
 ALL: dict[str, Callable[..., Figure]] = {
@@ -271,7 +271,7 @@ ALL: dict[str, Callable[..., Figure]] = {
     "roc_curves": lambda **how: roc_curves([0, 1, 0], np.eye(2)[[0, 1, 1]], [0, 1], **how),
     "class_bars": lambda **how: class_bars({"a": {1: 2.0}}, "MSE", **how),
     "error_examples": lambda **how: error_examples(IMAGES, IMAGES, np.arange(12), {"a": [1, 2]}, **how),
-    "figure_histogram": lambda **how: figure_histogram(np.arange(9.0), "SSIM", **how),
+    "histogram": lambda **how: histogram(np.arange(9.0), "SSIM", **how),
 }
 
 
@@ -315,11 +315,11 @@ def test_every_figure_draws_where_it_is_told_and_leaves_matplotlib_alone(name: s
         lambda: error_examples(IMAGES, IMAGES[:3], np.arange(12), {"a": [1]}),
         lambda: error_examples(IMAGES, IMAGES, np.arange(12), {}),
         lambda: error_examples(IMAGES, IMAGES, np.arange(12), {"a": []}),
-        lambda: figure_histogram(np.array([1.0, np.nan]), "SSIM"),
-        lambda: figure_histogram(np.array([]), "SSIM"),
-        lambda: figure_histogram("abc", "SSIM"),
-        lambda: figure_histogram([[1.0], [1.0, 2.0]], "SSIM"),
-        lambda: figure_histogram(None, "SSIM"),
+        lambda: histogram(np.array([1.0, np.nan]), "SSIM"),
+        lambda: histogram(np.array([]), "SSIM"),
+        lambda: histogram("abc", "SSIM"),
+        lambda: histogram([[1.0], [1.0, 2.0]], "SSIM"),
+        lambda: histogram(None, "SSIM"),
         *(lambda bad=bad: latent_map(bad) for bad in (None, 3, "abc", ["a"], {}, [[1.0, 2.0], [3.0]], POINTS * 1j)),
         lambda: latent_map(np.where(POINTS > 5, np.nan, POINTS), LABELS),
         lambda: latent_map(POINTS, [*LABELS.tolist(), 1]),
@@ -399,7 +399,7 @@ def test_what_cannot_be_drawn(bad: Callable[[], Figure]) -> None:
         (lambda: latent_traversals(TRAVERSED, range(4), ["a", "b"]), "expected 3 names of rows, got 2: pass a list"),
         (lambda: latent_traversals(TRAVERSED, range(4), list("abcd")), "expected 3 names of rows, got 4"),
         (lambda: latent_traversals(TRAVERSED, range(4), "abc"), "expected 3 names of rows, got a str"),
-        (lambda: latent_traversals(TRAVERSED, range(4), 3), "expected 3 names of rows, got a int"),
+        (lambda: latent_traversals(TRAVERSED, range(4), 3), "expected 3 names of rows, got an int"),
         *(
             (lambda draw=draw: draw(names=["x"]), "names of axes, at least 2, got 1")
             for draw in (
@@ -409,22 +409,22 @@ def test_what_cannot_be_drawn(bad: Callable[[], Figure]) -> None:
                 lambda **how: cluster_map(POINTS, MEMBERS, **how),
             )
         ),
-        (lambda: latent_map(POINTS, names=None), "names of axes, at least 2, got a NoneType"),
-        (lambda: confusion_matrix(np.eye(2), None), "names of classes, at least 1, got a NoneType"),
+        (lambda: latent_map(POINTS, names=None), "names of axes, at least 2, got None"),
+        (lambda: confusion_matrix(np.eye(2), None), "names of classes, at least 1, got None"),
         (lambda: confusion_matrix(np.zeros((0, 0)), []), "names of classes, at least 1, got 0"),
         (lambda: confusion_matrix(np.eye(2), "ab"), "names of classes, at least 1, got a str"),
-        (lambda: latent_map(POINTS, title=POINTS), "title as a text, got a ndarray"),
-        (lambda: latent_grid(IMAGES, range(4), range(3), title=POINTS), "title as a text, got a ndarray"),
-        (lambda: sample_grid(IMAGES, title=POINTS), "title as a text, got a ndarray"),
-        (lambda: figure_histogram(np.arange(9.0), "SSIM", title=POINTS), "title as a text, got a ndarray"),
-        (lambda: latent_map(POINTS, figure=3), "figure as a matplotlib Figure or SubFigure, got a int: leave it out"),
+        (lambda: latent_map(POINTS, title=POINTS), "title as a text, got an ndarray"),
+        (lambda: latent_grid(IMAGES, range(4), range(3), title=POINTS), "title as a text, got an ndarray"),
+        (lambda: sample_grid(IMAGES, title=POINTS), "title as a text, got an ndarray"),
+        (lambda: histogram(np.arange(9.0), "SSIM", title=POINTS), "title as a text, got an ndarray"),
+        (lambda: latent_map(POINTS, figure=3), "figure as a matplotlib Figure or SubFigure, got an int: leave it out"),
         (lambda: png_bytes("figure"), "a matplotlib Figure, got a str"),
         *((lambda bad=bad: sample_grid(IMAGES, columns=bad), "columns of at least 1") for bad in ("3", 2.5, 0, [3])),
         *((lambda bad=bad: loss_curves(bad), "a history of at least one epoch") for bad in (None, 3, "abc", {}, [])),
-        (lambda: loss_curves([3]), "records with a number as 'epoch', got a int"),
+        (lambda: loss_curves([3]), "records with a number as 'epoch', got an int"),
         (lambda: loss_curves([{"loss": 1.0}]), "records with a number as 'epoch', got None"),
         (lambda: loss_curves([{"epoch": 1, "loss": "low"}]), "records with a number as 'loss', got 'low'"),
-        (lambda: summary_figure(IMAGES, IMAGES, history=3), "a history of at least one epoch, got a int"),
+        (lambda: summary_figure(IMAGES, IMAGES, history=3), "a history of at least one epoch, got an int"),
     ],
 )
 def test_settings_of_figures_that_make_no_sense(bad: Callable[[], object], message: str) -> None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import copy
+import inspect
 import math
+import pickle
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from mnistvae import VAE, ImageDataset, load, recipes, save
-from mnistvae.errors import SettingError
+from mnistvae import VAE, ImageDataset, load, plugins, recipes, save
+from mnistvae.errors import ComponentError, SettingError
 from mnistvae.likelihoods import Bernoulli, Gaussian, Likelihood
 from mnistvae.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder, ResNetDecoder, ResNetEncoder
 from mnistvae.objectives import ELBO, IWAE, Objective
@@ -292,8 +296,9 @@ def test_the_fast_recipe_is_the_network_of_the_slow_one_in_fewer_larger_steps() 
     slow, fast = recipes.get("mlp-20"), recipes.get("mlp-20-fast")
     assert fast.settings == slow.settings
     assert torch.equal(weights(fast.model(seed=4)), weights(slow.model(seed=4)))
-    (group,) = recipes.quick_adam([nn.Parameter(torch.ones(1))], 0.5).param_groups
-    assert (group["lr"], group["betas"], group["fused"], group["capturable"]) == (0.5, (0.9, 0.98), None, False)
+    optimizer = fast.trainer().optimizer
+    assert isinstance(optimizer, partial)
+    assert (optimizer.func, optimizer.keywords) == (torch.optim.Adam, {"betas": (0.9, 0.98)})
     factors = [recipes.warm_cosine(step, 700) for step in range(700)]
     assert max(range(700), key=factors.__getitem__) == 175
     assert factors[0] == 1 / 176
@@ -402,8 +407,17 @@ def test_a_change_does_not_stay() -> None:
     recipe.trainer(epochs=1)
     assert recipe.model().latent_dim == 20
     assert recipe.trainer().epochs == 10
-    with pytest.raises(TypeError, match="does not support item assignment"):
-        recipes.RECIPES["mine"] = recipe  # type: ignore[index]
+    for table in (recipes.RECIPES, recipe.settings, recipe.training):
+        with pytest.raises(TypeError, match="does not support item assignment"):
+            table["mine"] = recipe  # type: ignore[index]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_can_be_sent_to_another_process(name: str) -> None:
+    recipe = recipes.get(name)
+    for same in (pickle.loads(pickle.dumps(recipe)), copy.deepcopy(recipe)):  # noqa: S301
+        assert same == recipe
+        assert repr(same) == repr(recipe)
 
 
 def test_the_trainer_can_be_changed() -> None:
@@ -478,7 +492,153 @@ def test_reading_the_table_imports_neither_torch_nor_numpy() -> None:
         "import sys\n"
         "from mnistvae import recipes\n"
         "recipes.get('conv').check({'beta': 2.0})\n"
+        "recipes.options(recipes.RECIPES.values())\n"
         "print(len(recipes.names()), *sorted({'torch', 'numpy', 'matplotlib'} & sys.modules.keys()))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
     assert done.stdout.split() == [str(len(NAMES))]
+
+
+# --- options of the command line ------------------------------------------------------------------------------------
+
+
+def test_every_setting_is_an_option_with_a_type_and_a_help() -> None:
+    found = {option.name: option for option in recipes.options(recipes.RECIPES.values())}
+    assert set(found) == {name for recipe in recipes.RECIPES.values() for name in recipe.settings}
+    for option in found.values():
+        assert option.help.endswith("."), option
+        assert option.recipes == tuple(name for name in NAMES if option.name in recipes.get(name).settings)
+    assert {name: found[name].annotation for name in ("latent_dim", "beta", "hidden", "sigma", "activation")} == {
+        "latent_dim": int,
+        "beta": float,
+        "hidden": tuple[int, ...],
+        "sigma": float | str,
+        "activation": Literal["relu", "tanh"],
+    }
+
+
+def test_options_are_read_from_any_function() -> None:
+    def build(
+        image_shape: Any,
+        num_classes: Any,
+        rate: Missing,  # type: ignore[name-defined]  # noqa: F821
+        depth=3,  # type: ignore[no-untyped-def]
+        **others: Any,
+    ) -> VAE:
+        """Make it.
+
+        Args:
+            image_shape: Shape.
+            depth (int): Number of layers,
+                at least one.
+
+        Returns:
+            width: Not an argument.
+        """
+        raise NotImplementedError
+
+    recipe = recipes.Recipe("own", "", build, {"rate": 0.5, "depth": 3, "width": 8}, {})
+    assert recipes.options([recipe]) == [
+        recipes.Option("rate", float, "", ("own",)),
+        recipes.Option("depth", int, "Number of layers, at least one.", ("own",)),
+        recipes.Option("width", int, "", ("own",)),
+    ]
+
+
+def test_the_factories_have_the_settings_of_their_rows() -> None:
+    for recipe in recipes.RECIPES.values():
+        parameters = inspect.signature(recipe.build).parameters
+        needed = {name for name, value in parameters.items() if value.default is value.empty}
+        assert needed <= {"image_shape", "num_classes", *recipe.settings} <= set(parameters)
+
+
+# --- recipes from outside -------------------------------------------------------------------------------------------
+
+MODULE = '''
+from mnistvae import Trainer
+from mnistvae.recipes import Recipe
+
+def build(image_shape, num_classes, latent_dim, width):
+    """A small model.
+
+    Args:
+        image_shape: Shape of an image.
+        num_classes: Number of classes.
+        latent_dim: Number of latent dimensions.
+        width: Width of the hidden layer.
+    """
+    from mnistvae import VAE
+    from mnistvae.networks import MLPDecoder, MLPEncoder
+
+    encoder, decoder = MLPEncoder(latent_dim, image_shape, (width,)), MLPDecoder(latent_dim, image_shape, (width,))
+    return VAE(latent_dim, image_shape, encoder=encoder, decoder=decoder)
+
+SMALL = Recipe("small", "one narrow layer", build, {"latent_dim": 3, "width": 8}, {"epochs": 1, "batch_size": 16})
+TRAINER = Trainer
+'''
+
+
+@pytest.fixture
+def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder on the path with the one file that a new recipe takes."""
+    (tmp_path / "outside_recipes.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "outside_recipes", raising=False)
+    return tmp_path
+
+
+def test_a_recipe_of_ones_own_is_one_object_in_any_module(outside: Path) -> None:
+    recipe = recipes.get("outside_recipes:SMALL")
+    model = recipe.model(width=5, seed=2)
+    assert linear(model.encoder) == [(784, 5), (5, 6)]
+    assert torch.equal(weights(model), weights(recipe.model(width=5, seed=2)))
+    history = recipe.trainer(progress=False, device="cpu").fit(model, data())
+    assert math.isfinite(history[0]["loss"])
+    assert [(o.name, o.annotation, o.help) for o in recipes.options([recipe])] == [
+        ("latent_dim", int, "Number of latent dimensions."),
+        ("width", int, "Width of the hidden layer."),
+    ]
+    with pytest.raises(SettingError, match="settings of the recipe 'small': latent_dim, width, got beta"):
+        recipe.model(beta=2.0)
+    assert pickle.loads(pickle.dumps(recipe)) == recipe  # noqa: S301
+    assert recipes.names() == NAMES  # nothing was registered
+
+
+def test_a_recipe_of_an_installed_package_has_a_name(outside: Path) -> None:
+    info = outside / "others-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: others\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[mnistvae.recipes]\nsmall = outside_recipes:SMALL\n")
+    assert plugins.names("recipe", recipes.names()) == [*NAMES, "small"]
+    assert recipes.get("small").summary == "one narrow layer"
+    with pytest.raises(SettingError, match=r"resnet-flow, small, module:NAME, got 'smal': .*closest is 'small'"):
+        recipes.get("smal")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("outside_recipes:TRAINER", "as a recipe: an object of the class Recipe, got the class Trainer"),
+        ("outside_recipes:build", "an object of the class Recipe, got a function"),
+        ("outside_recipes:SMAL", "'SMAL' in outside_recipes, got no attribute 'SMAL': .*closest is 'SMALL'"),
+        ("outside_recipe:SMALL", "module 'outside_recipe', got no module named 'outside_recipe'"),
+    ],
+)
+def test_a_name_of_no_recipe_is_one_clear_error(outside: Path, name: str, message: str) -> None:
+    with pytest.raises(SettingError, match=message):
+        recipes.get(name)
+
+
+def test_a_recipe_that_does_not_fit_its_function_is_refused_when_it_is_made() -> None:
+    def build(image_shape: Any, latent_dim: int) -> VAE:
+        return VAE(latent_dim, image_shape)
+
+    with pytest.raises(ComponentError, match=r"'own' to have a function build\(image_shape, .*got .*'num_classes'"):
+        recipes.Recipe("own", "", build, {"latent_dim": 2}, {})
+    with pytest.raises(ComponentError, match=r"got .*'width'"):
+        recipes.Recipe("own", "", recipes.get("conv").build, {**recipes.get("conv").settings, "width": 2}, {})
+    wrong = recipes.Recipe("own", "", lambda image_shape, num_classes: "no model", {}, {"epoch": 2})
+    with pytest.raises(ComponentError, match=r"the recipe 'own' to build a VAE, got a str: return the model"):
+        wrong.model()
+    with pytest.raises(SettingError, match=r"settings of the Trainer: .*, got epoch"):
+        wrong.trainer()

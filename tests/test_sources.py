@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import importlib.util
 import struct
+import subprocess
+import sys
 from importlib.resources import files
 from pathlib import Path
 from types import ModuleType
@@ -17,7 +20,7 @@ import torchvision
 from torch import Tensor
 
 from mnistvae.data import dataset_names, default_root, load_dataset
-from mnistvae.errors import DatasetNotFoundError, SettingError
+from mnistvae.errors import DataError, DatasetNotFoundError, SettingError
 
 ROOT = Path(__file__).parents[1]
 
@@ -202,6 +205,138 @@ def test_qmnist_keeps_the_digit_of_its_targets(
     assert data.labels is not None
     assert data.labels.tolist() == [5, 3]
     assert fake.calls == [{"root": str(tmp_path), "train": True, "download": False}]
+
+
+def test_sets_have_the_names_of_their_classes(tmp_path: Path) -> None:
+    for name, folder, first in (("fashion-mnist", "FashionMNIST", "T-shirt/top"), ("kmnist", "KMNIST", "o")):
+        write_set(tmp_path, folder)
+        for split in ("train", "test"):
+            data = load_dataset(name, split, tmp_path, download=False)  # type: ignore[arg-type]
+            assert data.class_names is not None
+            assert (data.num_classes, data.class_names[0]) == (10, first)
+
+
+@pytest.mark.parametrize("form", [".gz", "dot"])
+def test_compressed_files_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+    images, labels = write_set(tmp_path, "MNIST")["test"]
+    monkeypatch.setattr(torchvision.datasets.mnist, "download_and_extract_archive", _no_network)
+    for file in list((tmp_path / "MNIST" / "raw").iterdir()):
+        if form == ".gz":
+            file.with_name(file.name + ".gz").write_bytes(gzip.compress(file.read_bytes()))
+            file.unlink()
+        else:
+            file.rename(file.with_name(file.name.replace("-idx", ".idx")))
+    data = load_dataset("mnist", "test", tmp_path)
+    assert torch.equal(data.images, torch.from_numpy(images)[:, None])
+    assert data.labels is not None
+    assert data.labels.tolist() == labels.tolist()
+
+
+def test_files_are_read_without_torchvision(tmp_path: Path) -> None:
+    write_set(tmp_path, "MNIST")
+    code = (
+        "import sys, mnistvae as mv\n"
+        f"print(len(mv.load_dataset('mnist', 'test', {str(tmp_path)!r})), 'torchvision' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
+    assert done.stdout.split() == ["3", "False"]
+
+
+def test_a_split_without_its_files_is_not_made_of_the_other(tmp_path: Path) -> None:
+    write_set(tmp_path, "MNIST")
+    for file in (tmp_path / "MNIST" / "raw").glob("train*"):
+        file.unlink()
+    assert len(load_dataset("mnist", "test", tmp_path, download=False)) == 3
+    with pytest.raises(
+        DatasetNotFoundError, match=r"no readable copy.*put the files .* into MNIST.raw under --data-root"
+    ):
+        load_dataset("mnist", "train", tmp_path, download=False)
+
+
+@pytest.mark.parametrize(("size", "shape"), [(32, (1, 32, 32)), ((14, 20), (1, 14, 20))])
+def test_any_set_can_be_resized(size: Any, shape: tuple[int, int, int]) -> None:
+    data = load_dataset("mnist-mini", "test", image_size=size)
+    assert data.image_shape == shape
+    assert data.labels is not None
+    assert (len(data), data.name, len(data.labels)) == (2000, "mnist-mini", 2000)
+
+
+# --- functions of other modules -------------------------------------------------------------------------------------
+
+MODULE = """
+import numpy as np
+from mnistvae import ImageDataset
+
+def digits(split):
+    return np.full((5, 4, 4), 7, np.uint8)
+
+def named(split):
+    images, labels = np.zeros((5, 4, 4), np.uint8), np.arange(5)
+    return ImageDataset(images, labels, name="mine", split=split, class_names=list("abcde"))
+
+def nothing():
+    return None
+
+def pair(split):
+    return np.zeros((5, 4, 4), np.uint8), np.arange(5)
+
+def fails(split):
+    raise OSError("no such disk")
+
+NUMBER = 3
+"""
+
+
+@pytest.fixture
+def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder on the path with the one file that a new data set takes."""
+    (tmp_path / "outside_data.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "outside_data", raising=False)
+    return tmp_path
+
+
+def test_a_function_of_another_module_is_a_data_set(outside: Path) -> None:
+    data = load_dataset("outside_data:digits", "test")
+    assert (len(data), data.image_shape, data.name, data.split) == (5, (1, 4, 4), "digits", "test")
+    named = load_dataset("outside_data:named", "train", image_size=8, channels=3)
+    assert (named.name, named.split, named.image_shape) == ("mine", "train", (3, 8, 8))
+    assert named.class_names == tuple("abcde")
+
+
+def test_a_function_of_an_installed_package_has_a_name(outside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    info = outside / "others-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: others\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[mnistvae.datasets]\nsevens = outside_data:digits\n")
+    assert load_dataset("sevens").name == "sevens"
+    with pytest.raises(
+        DatasetNotFoundError, match=r"emnist-mnist, sevens, the path .*got 'seven': .*closest is 'sevens'"
+    ):
+        load_dataset("seven")
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "message"),
+    [
+        (
+            "outside_data:nothing",
+            SettingError,
+            "outside_data:nothing as a function of the split, 'train' or 'test', got",
+        ),
+        ("outside_data:NUMBER", SettingError, "as a data set: an object of the class Callable, got a"),
+        ("outside_data:digit", SettingError, "got no attribute 'digit': check the spelling; the closest is 'digits'"),
+        ("outside_dat:digits", SettingError, "got no module named 'outside_dat'"),
+        ("outside_data:pair", DataError, r"an ImageDataset, got a tuple of two"),
+        ("outside_data:fails", OSError, "^no such disk$"),
+        (None, DatasetNotFoundError, "a data set: mnist-mini, .*got None"),
+        (3, DatasetNotFoundError, "got 3"),
+        ("", DatasetNotFoundError, "got ''"),
+    ],
+)
+def test_what_is_no_data_set_is_one_clear_error(outside: Path, name: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        load_dataset(name)
 
 
 # --- what is not there ----------------------------------------------------------------------------------------------

@@ -22,11 +22,12 @@ from torch.utils.data import DataLoader, IterableDataset, SubsetRandomSampler, T
 
 from mnistvae import VAE, ConditionalVAE, History, ImageDataset, Trainer, load_dataset, recipes
 from mnistvae.data import Batches
+from mnistvae.devices import resolve_device
 from mnistvae.errors import ComponentError, DataError, FileFormatError, OutputError, SettingError, TrainingError
 from mnistvae.networks import ConvEncoder, GaussianEncoder, MLPDecoder, MLPEncoder
 from mnistvae.objectives import ELBO, BetaTC, Terms
 from mnistvae.schedules import Linear
-from mnistvae.training import Callback, CSVLog, Progress, State, resolve_device
+from mnistvae.training import Callback, CSVLog, Progress, State
 from mnistvae.training.history import COLUMNS
 
 LOSSES = ("epoch", "loss", "reconstruction", "kl")
@@ -663,7 +664,7 @@ def test_a_loss_that_was_averaged_is_refused(replaced: str) -> None:
     ("returned", "message"),
     [
         (torch.zeros(16), r"return mnistvae.objectives.Terms, got a Tensor: return Terms\(loss, reconstruction, kl\)"),
-        (None, "got a NoneType"),
+        (None, "got None"),
         ((torch.zeros(16),) * 3, "got a tuple"),
         (Terms(torch.zeros(16, 1), torch.zeros(16), torch.zeros(16)), r"one loss .* got shape \(16, 1\)"),
         (Terms(torch.zeros(16), torch.zeros(16), 0.0), "one kl .* got a float"),  # type: ignore[arg-type]

@@ -18,7 +18,9 @@ from mnistvae._version import __version__
 if TYPE_CHECKING:
     from mnistvae import (
         analysis,
+        arrays,
         data,
+        devices,
         distributions,
         errors,
         fitting,
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
         runs,
         schedules,
         training,
+        view,
     )
     from mnistvae.data import ImageDataset, load_dataset
     from mnistvae.errors import MnistvaeError
@@ -45,6 +48,7 @@ if TYPE_CHECKING:
     from mnistvae.io import load, save
     from mnistvae.models import VAE, BetaVAE, ConditionalVAE
     from mnistvae.training import History, Trainer
+    from mnistvae.view import View
 
 __all__ = [
     "VAE",
@@ -54,9 +58,12 @@ __all__ = [
     "ImageDataset",
     "MnistvaeError",
     "Trainer",
+    "View",
     "__version__",
     "analysis",
+    "arrays",
     "data",
+    "devices",
     "distributions",
     "errors",
     "fit_prior",
@@ -80,6 +87,7 @@ __all__ = [
     "save",
     "schedules",
     "training",
+    "view",
 ]
 
 _HOMES = {
@@ -90,6 +98,7 @@ _HOMES = {
     "MnistvaeError": "errors",
     "Trainer": "training",
     "VAE": "models",
+    "View": "view",
     "fit_prior": "fitting",
     "load": "io",
     "load_dataset": "data",

@@ -7,7 +7,7 @@ import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any, SupportsFloat, TypeVar
 
-from mnistvae.errors import MnistvaeError, SettingError
+from mnistvae.errors import MnistvaeError, SettingError, type_name
 
 __all__ = [
     "MAX_SEED",
@@ -166,9 +166,7 @@ def check_instance(
     """
     if isinstance(value, kind):
         return value
-    raise error(
-        expected, f"the class {value.__name__}" if isinstance(value, type) else f"a {type(value).__name__}", fix
-    )
+    raise error(expected, type_name(value), fix)
 
 
 def check_mapping(
@@ -181,7 +179,7 @@ def check_mapping(
     """
     if isinstance(value, Mapping):
         return value
-    raise error(expected, f"a {type(value).__name__}", fix)
+    raise error(expected, type_name(value), fix)
 
 
 def listed(values: Any) -> list[Any] | None:
@@ -214,7 +212,7 @@ def check_widths(name: str, widths: Sequence[int], least: int = 0) -> tuple[int,
 def _shortly(values: Any, items: list[Any] | None) -> str:
     """What came, in a few words."""
     if items is None:
-        return reprlib.repr(values) if isinstance(values, str | int | float | None) else f"a {type(values).__name__}"
+        return reprlib.repr(values) if isinstance(values, str | int | float | None) else type_name(values)
     return f"{len(items)}: {reprlib.repr(items)}" if items else "none"
 
 

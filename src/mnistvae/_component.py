@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from mnistvae.errors import ComponentError, FileFormatError
+from mnistvae.errors import ComponentError, FileFormatError, type_name
 
 __all__ = ["Component", "arguments", "class_finder", "clone", "from_spec", "spec_text", "to_spec"]
 
@@ -107,7 +107,7 @@ def to_spec(value: Any) -> Any:
         return {"dict": {key: to_spec(item) for key, item in value.items()}}
     raise ComponentError(
         "constructor arguments made of numbers, strings, tuples, lists, modules and dicts with strings as keys",
-        f"a {type(value).__name__}",
+        type_name(value),
         "keep a tensor under another name than the argument's, and name a function by a string",
     )
 
@@ -142,7 +142,7 @@ def class_finder(classes: Iterable[type[nn.Module]] = ()) -> ClassFinder:
     """A lookup over mnistvae's parts, ``torch.nn`` and an allow-list of the caller's own classes."""
     own: dict[str, type[nn.Module]] = {}
     if isinstance(classes, type):
-        raise ComponentError("classes as a list", f"the class {classes.__name__}", f"classes=[{classes.__name__}]")
+        raise ComponentError("classes as a list", type_name(classes), f"classes=[{classes.__name__}]")
     for cls in classes:
         if not inspect.isclass(cls) or not issubclass(cls, nn.Module):
             raise ComponentError(

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from mnistvae._checks import check_mapping
 from mnistvae._modes import evaluating
 from mnistvae._random import seeded
-from mnistvae.errors import ComponentError
+from mnistvae.arrays import shape_text
+from mnistvae.errors import ComponentError, type_name
 from mnistvae.likelihoods import Likelihood
 from mnistvae.networks import Decoder, Encoder
 from mnistvae.objectives import Objective, Terms
@@ -27,6 +29,8 @@ PARTS: dict[str, type[nn.Module]] = {
     "prior": Prior,
     "objective": Objective,
 }
+#: Names of a history's other columns.
+_TAKEN = {"loss", "reconstruction", "kl", "epoch", "step", "seconds", "images_per_second", "learning_rate"}
 
 
 def check_contract(name: str, part: object) -> None:
@@ -38,14 +42,12 @@ def check_contract(name: str, part: object) -> None:
         )
     if not isinstance(part, base):
         if isinstance(part, type):
-            raise ComponentError(
-                f"{name} as an instance", f"the class {part.__name__}", f"call it: {part.__name__}(...)"
-            )
+            raise ComponentError(f"{name} as an instance", type_name(part), f"call it: {part.__name__}(...)")
         fix = {
             "encoder": "wrap a plain module: GaussianEncoder(module, latent_dim)",
             "decoder": "wrap a plain module: TrunkDecoder(module, latent_dim, image_shape)",
         }.get(name, f"pass an instance of a subclass of {base.__name__}")
-        raise ComponentError(f"{name} as a mnistvae {base.__name__}", f"a {type(part).__name__}", fix)
+        raise ComponentError(f"{name} as a mnistvae {base.__name__}", type_name(part), fix)
 
 
 @torch.no_grad()
@@ -78,12 +80,11 @@ def check_parts(model: Any) -> None:
         _check_distribution("the encoder", posterior, (1,), (model.latent_dim,))
         params = _try(model, "decoder", torch.zeros(1, model.latent_dim, device=x.device, dtype=x.dtype), y)
         expected = (1, channels * model.likelihood.n_params, height, width)
-        got = tuple(params.shape) if isinstance(params, Tensor) else type(params).__name__
-        if got != expected:
+        if not isinstance(params, Tensor) or params.shape != expected:
             raise ComponentError(
                 f"the decoder to return parameters (B, {', '.join(map(str, expected[1:]))}), "
                 f"{model.likelihood.n_params} for each pixel as {type(model.likelihood).__name__} asks",
-                str(got),
+                shape_text(params),
                 f"make it with n_params={model.likelihood.n_params} and image_shape={model.image_shape}",
             )
         likelihood = _try(model, "likelihood", params)
@@ -99,7 +100,7 @@ def _check_uses(model: Any, posterior: Any, likelihood: Any, prior: Any) -> None
     if not posterior.has_rsample:
         raise ComponentError(
             "the encoder to return a distribution with rsample",
-            f"a {type(posterior).__name__} without it",
+            f"{type_name(posterior)} without it",
             "training needs a gradient through the code",
         )
     try:
@@ -107,7 +108,7 @@ def _check_uses(model: Any, posterior: Any, likelihood: Any, prior: Any) -> None
     except NotImplementedError:
         raise ComponentError(
             "the likelihood to return a distribution with a mean",
-            f"a {type(likelihood).__name__} without one",
+            f"{type_name(likelihood)} without one",
             "reconstructions and samples are means: define mean in a subclass",
         ) from None
     drawn = prior.sample()
@@ -119,25 +120,37 @@ def _check_uses(model: Any, posterior: Any, likelihood: Any, prior: Any) -> None
         )
     tag = model.likelihood.tag("none")
     if not isinstance(tag, str):
-        raise ComponentError("the likelihood's tag as text", f"a {type(tag).__name__}", "return a name for its figures")
+        raise ComponentError("the likelihood's tag as text", type_name(tag), "return a name for its figures")
 
 
-def check_terms(terms: object, n: int) -> None:
-    """Raise ComponentError unless ``terms`` are one loss, reconstruction and KL for each of ``n`` images."""
+def check_terms(terms: object, n: int) -> Terms:
+    """``terms`` themselves, which must be :class:`Terms` with one value of each term for each of ``n`` images.
+
+    Raises:
+        ComponentError: If they are anything else, or an extra term has a name that is taken.
+    """
     if not isinstance(terms, Terms):
         raise ComponentError(
             "loss to return mnistvae.objectives.Terms",
-            f"a {type(terms).__name__}",
+            type_name(terms),
             "return Terms(loss, reconstruction, kl)",
         )
-    for name, value in terms._asdict().items():
+    extra = check_mapping("extra terms by name", terms.extra, "extra={'name': term}", ComponentError)
+    for name in extra:
+        if not (isinstance(name, str) and name.isidentifier()) or name in _TAKEN or name.startswith("validation_"):
+            raise ComponentError(
+                "extra terms whose names are words that a history has no other use for",
+                repr(name),
+                "choose another name, such as 'classification'",
+            )
+    for name, value in terms.by_name().items():
         if not isinstance(value, Tensor) or value.shape != (n,):
-            got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
             raise ComponentError(
                 f"one {name} for each of {n} images, shape ({n},)",
-                got,
+                shape_text(value),
                 "sum over pixels and latents, and leave the mean over images to the Trainer",
             )
+    return terms
 
 
 def _try(model: Any, name: str, *inputs: object, **named: object) -> object:
@@ -165,7 +178,7 @@ def _try(model: Any, name: str, *inputs: object, **named: object) -> object:
 
 def _check_distribution(what: str, got: object, batch: Sequence[int] | None, event: Sequence[int]) -> None:
     if not isinstance(got, Distribution):
-        raise ComponentError(f"{what} to return a torch.distributions.Distribution", f"a {type(got).__name__}")
+        raise ComponentError(f"{what} to return a torch.distributions.Distribution", type_name(got))
     if got.event_shape != tuple(event) or (batch is not None and got.batch_shape != tuple(batch)):
         raise ComponentError(
             f"{what} to return a distribution with batch shape (B,) and event shape {tuple(event)}",

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mnistvae.errors import SettingError
+from mnistvae.errors import SettingError, type_name
 
 __all__ = ["Stream", "batch_noise", "derive_seed", "noise_for_rows", "seeded"]
 
@@ -24,6 +24,7 @@ class Stream(IntEnum):
     TRAINING = 2
     VALIDATION = 3
     FITTING = 4
+    SPLIT = 5
 
 
 def derive_seed(seed: int, *path: int) -> int:
@@ -47,7 +48,7 @@ def seeded(seed: int | torch.Generator | None, device: torch.device | str = "cpu
         yield
         return
     if not isinstance(seed, int | torch.Generator) or isinstance(seed, bool):
-        raise SettingError("a torch.Generator", f"a {type(seed).__name__}", "torch.Generator().manual_seed(0)")
+        raise SettingError("a torch.Generator", type_name(seed), "torch.Generator().manual_seed(0)")
     if isinstance(seed, torch.Generator):
         seed = int(torch.randint(2**62, (), generator=seed, device=seed.device))
     device = torch.device(device)

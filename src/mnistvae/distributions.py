@@ -19,7 +19,7 @@ from torch.distributions import Distribution, constraints, kl_divergence
 from torch.distributions.kl import register_kl
 
 from mnistvae._random import batch_noise
-from mnistvae.errors import ComponentError
+from mnistvae.errors import ComponentError, type_name
 from mnistvae.losses import (
     bernoulli_cross_entropy,
     continuous_bernoulli_nll,
@@ -351,7 +351,7 @@ def tempered(distribution: Distribution, temperature: float) -> Distribution:
     if bool(middle.isnan().any()):
         raise ComponentError(
             "a distribution with a mean, to scale about",
-            f"a {type(distribution).__name__} without one",
+            f"{type_name(distribution)} without one",
             "use temperature=1, or register a function with mnistvae.distributions.tempered",
         )
     # The scale is a number: of a tensor without dimensions, torch counts the volume once and not in each dimension.
@@ -397,7 +397,7 @@ def detached(distribution: Distribution) -> Distribution:
         if not parameters or not isinstance(getattr(distribution, name), Size | int | float | None):
             raise ComponentError(
                 "a posterior whose parameters can be detached",
-                f"a {type(distribution).__name__}",
+                type_name(distribution),
                 "use gradient='plain'",
             )
     return copied

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 __all__ = [
     "ComponentError",
     "DataError",
@@ -11,7 +13,11 @@ __all__ = [
     "OutputError",
     "SettingError",
     "TrainingError",
+    "type_name",
 ]
+
+#: Letters whose names begin with a vowel, in names that are spelt out: an MLP.
+_SPELT = "FHLMNRSX"
 
 
 class MnistvaeError(Exception):
@@ -67,3 +73,19 @@ class OutputError(MnistvaeError, RuntimeError):
 
 class TrainingError(MnistvaeError, RuntimeError):
     """Training cannot go on, for instance because the loss is no longer finite."""
+
+
+def type_name(value: Any) -> str:
+    """The kind of a value in the words of a message: its class with an article, a class by its name, or "None".
+
+    Example:
+        >>> type_name(3), type_name("3"), type_name(int), type_name(None)
+        ('an int', 'a str', 'the class int', 'None')
+    """
+    if value is None:
+        return "None"
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    name = type(value).__name__
+    vowel = name[0] in "aeioAEIO" or name == "ndarray" or (name[:2].isupper() and name[0] in _SPELT)
+    return f"{'an' if vowel else 'a'} {name}"

@@ -13,9 +13,9 @@ from torch.utils.data import DataLoader, Dataset
 from mnistvae._checks import check_choice, check_count, check_seed
 from mnistvae._modes import evaluating
 from mnistvae._random import Stream, derive_seed, seeded
+from mnistvae.arrays import ArrayLike, check_finite
 from mnistvae.data import ImageDataset, batch_source
-from mnistvae.errors import ComponentError, DataError, SettingError
-from mnistvae.images import ArrayLike
+from mnistvae.errors import ComponentError, DataError, SettingError, type_name
 from mnistvae.models import VAE
 from mnistvae.priors import GaussianMixture
 
@@ -67,7 +67,7 @@ def fit_prior(
         torch.Size([4, 1, 28, 28])
     """
     if not isinstance(model, VAE):
-        raise ComponentError("a mnistvae model", f"a {type(model).__name__}", "pass an instance of VAE")
+        raise ComponentError("a mnistvae model", type_name(model), "pass an instance of VAE")
     components = check_count("components as an integer of at least 1", components)
     check_choice("covariance", covariance, ("diag", "full"))
     seed = check_seed(seed)
@@ -80,8 +80,7 @@ def fit_prior(
             str(len(codes)),
             "pass more images, or fewer components",
         )
-    if not bool(torch.isfinite(codes).all()):
-        raise DataError("finite codes", "NaN or infinity", "train the model before its prior is fitted")
+    check_finite(codes, "codes", "train the model before its prior is fitted")
     from sklearn.mixture import GaussianMixture as Fit  # takes a second: only those who want it pay
 
     fit = Fit(components, covariance_type=covariance, random_state=seed % 2**32, max_iter=500)

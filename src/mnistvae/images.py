@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mnistvae._checks import check_count, check_number, listed
-from mnistvae.errors import DataError, SettingError
+from mnistvae.arrays import ArrayLike, as_tensor, check_array, check_finite
+from mnistvae.errors import DataError, SettingError, type_name
 
 __all__ = [
-    "ArrayLike",
     "ImageShape",
     "Labels",
     "as_images",
@@ -33,8 +33,6 @@ __all__ = [
 
 #: (channels, height, width)
 ImageShape: TypeAlias = tuple[int, int, int]
-#: Pixels or labels: a torch tensor or a numpy array.
-ArrayLike: TypeAlias = Tensor | NDArray[Any]
 #: Class numbers: one for each image, or one integer for all.
 Labels: TypeAlias = ArrayLike | Sequence[int] | int
 
@@ -104,10 +102,8 @@ def check_range(x: Tensor) -> Tensor:
     if x.numel() == 0:
         raise DataError("at least one image", "an empty batch", "check how the batch was selected")
     low, high = (float(value) for value in torch.aminmax(x.detach()))
-    if math.isnan(low) or math.isnan(high):
-        raise DataError("finite images", "NaN", "find the images with torch.isnan(x).flatten(1).any(1)")
-    if math.isinf(low) or math.isinf(high):
-        raise DataError("finite images", "an infinity", "find the images with torch.isinf(x).flatten(1).any(1)")
+    if not (math.isfinite(low) and math.isfinite(high)):
+        check_finite(x, "images")
     if low < 0 or high > 1:
         value = f"a minimum of {float(f'{low:.6g}')}" if low < 0 else f"a maximum of {float(f'{high:.6g}')}"
         fix = (
@@ -135,8 +131,8 @@ def as_labels(y: Any, n: int, num_classes: int | None = None) -> Tensor:
         tensor([3, 3])
     """
     if isinstance(y, bool) or not isinstance(y, int | np.integer | Tensor | np.ndarray | list | tuple | range):
-        raise DataError("labels as integers", f"a {type(y).__name__}", "pass an int, or one integer per image")
-    labels = _as_tensor(y, "labels as integers")
+        raise DataError("labels as integers", type_name(y), "pass an int, or one integer per image")
+    labels = as_tensor(y, "labels")
     if labels.is_floating_point() or labels.is_complex() or labels.dtype is torch.bool:
         raise DataError("labels as integers", f"dtype {labels.dtype}", "convert: y.long()")
     if labels.ndim == 0:
@@ -166,40 +162,6 @@ def count_labels(y: Labels) -> int:
     )
 
 
-def as_numbers(
-    x: Any, name: str, shape: Sequence[int | None] | None, *, fix: str | None = None, finite: bool = True
-) -> NDArray[np.float64]:
-    """What holds numbers as a float64 array of a shape.
-
-    Args:
-        x: a tensor, an array, or nested sequences of numbers.
-        name: what they are, for the message.
-        shape: that they have to have, None for a length of at least 1; or None for any.
-        fix: the likely remedy of another shape.
-        finite: refuse NaN and infinity.
-
-    Raises:
-        DataError: another shape or dtype, NaN or infinity.
-    """
-    numbers = _as_tensor(x, f"{name} as numbers").detach()
-    if numbers.is_complex() or numbers.dtype is torch.bool:
-        raise DataError(f"{name} as real numbers", f"dtype {numbers.dtype}", "convert them to floats")
-    got = tuple(numbers.shape)
-    if shape is not None and not (
-        len(got) == len(shape)
-        and all(n > 0 if wanted is None else n == wanted for n, wanted in zip(got, shape, strict=True))
-    ):
-        sizes = ", ".join("N" if wanted is None else str(wanted) for wanted in shape)
-        raise DataError(f"{name} of shape ({sizes}{',' * (len(shape) == 1)})", f"shape {got}", fix)
-    if finite:
-        bad = (~numbers.isfinite()).reshape(len(numbers), math.prod(got[1:])).any(1).nonzero().flatten()
-        if len(bad):
-            where = f"NaN or infinity in {len(bad)} of {len(numbers)}, the first of them number {int(bad[0])}"
-            raise DataError(f"finite {name}", where, "find what made them, or leave them out")
-    # On the CPU first: Apple's GPUs have no double precision.
-    return numbers.cpu().double().numpy()
-
-
 def match_classes(labels: Any, classes: Any, n: int, columns: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The labels of n images, each of which is one of the classes that some columns stand for, and these classes.
 
@@ -209,7 +171,7 @@ def match_classes(labels: Any, classes: Any, n: int, columns: int) -> tuple[NDAr
     found = listed(classes)
     wanted = f"two or more different classes, one for each of {columns} columns"
     if found is None or len(found) != columns or columns < 2:
-        got = f"a {type(classes).__name__}" if found is None else str(found)
+        got = type_name(classes) if found is None else str(found)
         raise DataError(wanted, got, "take classes and probabilities of one classification")
     known = as_labels(found, columns).cpu().numpy()
     if len(np.unique(known)) < columns:
@@ -307,29 +269,8 @@ def grid_columns(n: int, columns: int | None) -> int:
     return check_count("columns of at least 1", columns)
 
 
-def _as_tensor(x: Any, expected: str) -> Tensor:
-    """Whatever holds numbers as a tensor; ``expected`` is what the error says was wanted."""
-    if isinstance(x, Tensor):
-        return x
-    try:
-        array = np.asarray(x)
-    except ValueError:  # lists of several lengths
-        raise DataError(expected, f"a {type(x).__name__} of uneven length", "give every row the same length") from None
-    except (TypeError, RuntimeError) as error:  # a list of tensors that numpy cannot read, for instance
-        raise DataError(expected, f"a {type(x).__name__}: {error}", "pass a torch tensor or a numpy array") from None
-    if array.dtype.kind not in "biuf":
-        raise DataError(expected, f"a numpy array of dtype {array.dtype}", "convert it to numbers")
-    if not array.dtype.isnative:
-        array = array.astype(array.dtype.newbyteorder("="))
-    if not array.flags.writeable or any(stride < 0 for stride in array.strides):
-        array = array.copy()  # torch warns of the one and refuses the other
-    return torch.from_numpy(array) if array.ndim else torch.as_tensor(array.item())
-
-
 def _images(x: Any) -> Tensor:
-    if not isinstance(x, Tensor | np.ndarray):
-        raise DataError("images as a torch tensor or a numpy array", f"a {type(x).__name__}", "convert: np.asarray(x)")
-    return _as_tensor(x, "images as numbers")
+    return as_tensor(check_array(x, "images"), "images")
 
 
 def _with_image_shape(x: Tensor, image_shape: ImageShape) -> Tensor:

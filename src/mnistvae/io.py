@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from mnistvae._component import class_finder, clone, from_spec, to_spec
 from mnistvae._random import seeded
 from mnistvae._tensorfile import Kind, read_tensors, write_tensors
-from mnistvae.errors import ComponentError, FileFormatError, SettingError
+from mnistvae.devices import resolve_device
+from mnistvae.errors import ComponentError, FileFormatError, type_name
 from mnistvae.models import VAE
 
 __all__ = ["FORMAT_VERSION", "ModelFile", "load", "read", "save"]
@@ -61,11 +62,9 @@ def save(model: VAE, path: str | os.PathLike[str], metadata: Mapping[str, Any] |
         True
     """
     if not isinstance(model, VAE):
-        raise ComponentError(
-            "a mnistvae model to save", f"a {type(model).__name__}", "pass a VAE, not one of its parts"
-        )
+        raise ComponentError("a mnistvae model to save", type_name(model), "pass a VAE, not one of its parts")
     if not isinstance(metadata, Mapping | None):
-        raise ComponentError("metadata as a dict", f"a {type(metadata).__name__}", "metadata={'note': ...}")
+        raise ComponentError("metadata as a dict", type_name(metadata), "metadata={'note': ...}")
     text = {
         "spec": to_json(to_spec(model), "constructor arguments"),
         "metadata": to_json(dict(metadata or {}), "metadata"),
@@ -117,7 +116,7 @@ def build(
     source: str = "the file",
 ) -> VAE:
     """The model of a file that was read; see :func:`load`."""
-    find = class_finder(classes)
+    find, place = class_finder(classes), resolve_device(device)
     try:
         with seeded(0):  # the weights that constructors draw are about to be replaced
             model = from_spec(file.spec, find)
@@ -134,13 +133,7 @@ def build(
             " ".join(str(error).split()) or type(error).__name__,
             "did a class change since the model was saved?",
         ) from error
-    try:
-        vae: VAE = model.eval().to(device)
-    except (RuntimeError, TypeError, AssertionError) as error:
-        reason = (str(error).splitlines() or [""])[0]
-        raise SettingError(
-            "a device of this machine", f"{device!r} ({reason})", "leave device out, or use cpu"
-        ) from error
+    vae: VAE = model.eval().to(place)
     return vae
 
 
@@ -186,7 +179,7 @@ def _shapes(model: nn.Module) -> dict[str, str]:
 
 def _check_model(model: object, source: str) -> None:
     if not isinstance(model, VAE):
-        raise FileFormatError(f"{source} to hold a VAE", f"a {type(model).__name__}", "pass a file written by save")
+        raise FileFormatError(f"{source} to hold a VAE", type_name(model), "pass a file written by save")
 
 
 def _match_dtypes(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:

@@ -14,10 +14,10 @@ from mnistvae._component import Component
 from mnistvae._modes import evaluating
 from mnistvae._parts import PARTS, check_contract, check_parts
 from mnistvae._random import seeded
+from mnistvae.arrays import ArrayLike, check_array, shape_text
 from mnistvae.distributions import tempered
-from mnistvae.errors import ComponentError, DataError
+from mnistvae.errors import ComponentError, DataError, type_name
 from mnistvae.images import (
-    ArrayLike,
     ImageShape,
     Labels,
     as_images,
@@ -152,7 +152,7 @@ class VAE(Component):
             DataError: codes of another shape.
         """
         if not isinstance(z, Tensor) or z.ndim != 2 or z.shape[1] != self.latent_dim:
-            got = f"shape {tuple(z.shape)}" if isinstance(z, Tensor) else f"a {type(z).__name__}"
+            got = shape_text(z)
             fix = "add the batch dimension: z[None]" if got == f"shape ({self.latent_dim},)" else "one row is one code"
             raise DataError(f"codes as a tensor of shape (B, {self.latent_dim})", got, fix)
         if z.dtype != self._anchor.dtype and not torch.is_autocast_enabled(z.device.type):
@@ -274,8 +274,7 @@ class VAE(Component):
         """
         steps = check_count("at least 2 steps", steps, least=2, fix="the ends count as two")
         for x in (a, b):
-            if not hasattr(x, "shape"):
-                raise DataError("images as a torch tensor or a numpy array", f"a {type(x).__name__}")
+            check_array(x, "images")
         single = tuple(a.shape) == self.image_shape
         if tuple(a.shape) != tuple(b.shape):
             raise DataError(f"two images of one shape, {tuple(a.shape)}", f"shape {tuple(b.shape)}")
@@ -346,7 +345,7 @@ def _centre(posterior: Distribution) -> Tensor:
     except NotImplementedError:
         raise ComponentError(
             "a posterior with a mean",
-            f"a {type(posterior).__name__} without one",
+            f"{type_name(posterior)} without one",
             "reconstruct with sample=True, or give the distribution a mean",
         ) from None
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import Literal, NamedTuple, Protocol
+from collections.abc import Mapping
+from typing import Literal, NamedTuple, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from torch.distributions import Distribution, Independent
 from mnistvae._checks import check_choice, check_count, check_number
 from mnistvae._component import Component
 from mnistvae.distributions import detached, kl_by_dimension
-from mnistvae.errors import ComponentError, SettingError
+from mnistvae.errors import ComponentError, SettingError, type_name
 from mnistvae.losses import (
     annealed_capacity,
     doubly_reparameterized,
@@ -29,15 +30,38 @@ from mnistvae.schedules import Schedule
 __all__ = ["ELBO", "IWAE", "BetaTC", "LatentVariableModel", "Objective", "Terms"]
 
 
-class Terms(NamedTuple):
-    """A loss and what it is made of: each (B,), in nats, not reduced."""
-
-    #: What is minimised.
+class _Terms(NamedTuple):
     loss: Tensor
-    #: -log p(x | z) at the sampled code.
     reconstruction: Tensor
-    #: KL(q(z | x) || p(z)), without beta.
     kl: Tensor
+    extra: Mapping[str, Tensor]
+
+
+class Terms(_Terms):
+    """A loss and its parts for each image: each (B,), in nats, not reduced.
+
+    Args:
+        loss: The sum that is minimised.
+        reconstruction: -log p(x | z) at the sampled code.
+        kl: KL(q(z | x) || p(z)), without beta.
+        extra: Further terms by name, which a history records beside the three; the same names in each step.
+
+    Example:
+        >>> terms = Terms(torch.ones(2), torch.zeros(2), torch.ones(2), extra={"classification": torch.rand(2)})
+        >>> list(terms.by_name())
+        ['loss', 'reconstruction', 'kl', 'classification']
+    """
+
+    __slots__ = ()
+
+    def __new__(
+        cls, loss: Tensor, reconstruction: Tensor, kl: Tensor, extra: Mapping[str, Tensor] | None = None
+    ) -> Self:
+        return super().__new__(cls, loss, reconstruction, kl, {} if extra is None else extra)
+
+    def by_name(self) -> dict[str, Tensor]:
+        """All terms by their names: loss, reconstruction and kl, then the further ones."""
+        return {"loss": self.loss, "reconstruction": self.reconstruction, "kl": self.kl, **self.extra}
 
 
 class LatentVariableModel(Protocol):
@@ -206,7 +230,8 @@ class BetaTC(Objective):
     Chen et al. (2018), "Isolating sources of disentanglement in VAEs", equation 4. The aggregate posterior
     q(z) is estimated from the batch by stratified weights (appendix C.2), so a batch should hold some
     hundred images. With all weights 1 it is the ELBO with its KL estimated at one code. ``kl`` is in closed form
-    where there is one.
+    where there is one; the extra terms ``mutual_information``, ``total_correlation`` and ``dimension_wise_kl`` are
+    estimates, without their weights, and can be negative.
 
     Args:
         alpha: weight of the mutual information between code and image.
@@ -242,7 +267,7 @@ class BetaTC(Objective):
         if not isinstance(posterior, Independent) or posterior.reinterpreted_batch_ndims != 1:
             raise ComponentError(
                 "a posterior whose dimensions are independent, for the total correlation",
-                f"a {type(posterior).__name__}",
+                type_name(posterior),
                 "return torch.distributions.Independent(..., 1) from the encoder, or use ELBO",
             )
         z = posterior.rsample()
@@ -252,7 +277,8 @@ class BetaTC(Objective):
         log_weights = stratified_log_weights(len(x), self._num_images, like=z)
         information, correlation, dimensions = kl_decomposition(log_q, prior.log_prob(z), log_weights)
         loss = reconstruction + self.alpha * information + self.beta * correlation + self.gamma * dimensions
-        return Terms(loss, reconstruction, kl_or_estimate(posterior, prior, z))
+        parts = {"mutual_information": information, "total_correlation": correlation, "dimension_wise_kl": dimensions}
+        return Terms(loss, reconstruction, kl_or_estimate(posterior, prior, z), extra=parts)
 
 
 def _for_each_code(model: LatentVariableModel, z: Tensor, x: Tensor, y: Tensor | None) -> Tensor:
@@ -268,6 +294,6 @@ def _check_schedule(schedule: Schedule | None) -> Schedule | None:
         return schedule
     raise ComponentError(
         "schedule as a mnistvae Schedule, or None",
-        schedule.__name__ if isinstance(schedule, type) else f"a {type(schedule).__name__}",
+        type_name(schedule),
         "for instance mnistvae.schedules.Linear(1000)",
     )

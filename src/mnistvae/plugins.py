@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from mnistvae.errors import MnistvaeError, SettingError
+from mnistvae.errors import MnistvaeError, SettingError, type_name
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -96,8 +96,9 @@ def closest(name: object, known: Iterable[str]) -> str:
     """
     from difflib import get_close_matches
 
-    found = get_close_matches(str(name).lower(), list(known), n=1)
-    return f"check the spelling; the closest is {found[0]!r}" if found else "check the spelling"
+    lower = {str(word).lower(): word for word in known}
+    found = get_close_matches(str(name).lower(), lower, n=1)
+    return f"check the spelling; the closest is {lower[found[0]]!r}" if found else "check the spelling"
 
 
 def _installed(kind: str) -> dict[str, list[EntryPoint]]:
@@ -163,5 +164,5 @@ def _checked(kind: str, name: str, found: Any, of: Any) -> Any:
     if isinstance(found, of):
         return found
     wanted = of.__name__ if isinstance(of, type) else str(of)
-    got = f"the class {found.__name__}" if isinstance(found, type) else f"a {type(found).__name__}"
+    got = type_name(found)
     raise SettingError(f"{name!r} as a {kind}: an object of the class {wanted}", got, "give the name of one")

@@ -12,11 +12,12 @@ import torch.distributions as td
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from mnistvae._checks import check_choice, check_count, check_widths
+from mnistvae._checks import check_choice, check_count, check_instance, check_widths
 from mnistvae._component import Component
+from mnistvae.arrays import ArrayLike, check_finite, check_shape
 from mnistvae.distributions import DiagonalNormal, PushForward, UnitNormal
-from mnistvae.errors import ComponentError, DataError
-from mnistvae.images import ArrayLike, ImageShape, as_images, check_range
+from mnistvae.errors import ComponentError, DataError, type_name
+from mnistvae.images import ImageShape, as_images, check_range
 
 __all__ = ["Encode", "Flow", "GaussianMixture", "Prior", "StandardNormal", "VampPrior"]
 
@@ -64,7 +65,7 @@ class Prior(Component):
             self._sizes = sizes
         elif self._sizes != sizes:
             raise ComponentError(
-                f"a {type(self).__name__} for {told.format(*sizes)}",
+                f"{type_name(self)} for {told.format(*sizes)}",
                 f"one for {told.format(*self._sizes)}",
                 "give each model a prior of its own",
             )
@@ -155,9 +156,8 @@ class GaussianMixture(Prior):
             ("means", means, (k, d)),
             ("scale_tril", scale_tril, (k, d, d)),
         ):
-            if not isinstance(value, Tensor) or value.shape != shape or not bool(value.isfinite().all()):
-                got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
-                raise DataError(f"{name} as a finite tensor of shape {shape}", got, "give every component its own")
+            check_instance(f"{name} as a tensor", value, Tensor, "torch.as_tensor(...)", DataError)
+            check_finite(check_shape(value, name, shape, "give every component its own"), name)
         deviations = scale_tril.diagonal(dim1=-2, dim2=-1)
         if bool((weights <= 0).any()) or bool((deviations <= 0).any()):
             raise DataError("weights and standard deviations above 0", "others", "leave empty components out")
@@ -313,7 +313,7 @@ def _select(posteriors: Distribution, shape: tuple[int, int], y: Tensor) -> Diag
     if not isinstance(posteriors, DiagonalNormal):
         raise ComponentError(
             "an encoder that returns DiagonalNormal, for a VampPrior that sees labels",
-            f"a {type(posteriors).__name__}",
+            type_name(posteriors),
             "use GaussianEncoder, or a model without labels",
         )
     mu, logvar = (t.reshape(*shape, -1).index_select(0, y) for t in (posteriors.mu, posteriors.logvar))

@@ -236,7 +236,7 @@ class _Report:
             if values is None:
                 self.page.text("Images this small have no structural similarity.")
                 continue
-            figure = plotting.figure_histogram(values, unit)
+            figure = plotting.histogram(values, unit)
             self.picture(name, figure, f"{unit} of each image's reconstruction from its mean code.")
         if self.labels is None:
             self.page.text("The images have no labels, so nothing is said by class.")

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from mnistvae._checks import check_choice, check_count, check_instance
 from mnistvae.analysis.planes import decode_codes
-from mnistvae.errors import DataError, SettingError
-from mnistvae.images import ArrayLike, Labels, as_labels
+from mnistvae.arrays import ArrayLike
+from mnistvae.errors import DataError, SettingError, type_name
+from mnistvae.images import Labels, as_labels
 from mnistvae.metrics._passes import check_model
 from mnistvae.metrics.latent import as_codes
 from mnistvae.models import VAE
@@ -242,7 +243,7 @@ def _checked(clusters: Clusters) -> Clusters:
 def _check_members(members: NDArray[np.int64], centroids: NDArray[np.float64]) -> None:
     for name, array, kinds, ndim in (("members", members, "iu", 1), ("centroids", centroids, "iuf", 2)):
         if not isinstance(array, np.ndarray) or array.ndim != ndim or array.dtype.kind not in kinds:
-            got = f"shape {array.shape}, dtype {array.dtype}" if isinstance(array, np.ndarray) else type(array).__name__
+            got = f"shape {array.shape}, dtype {array.dtype}" if isinstance(array, np.ndarray) else type_name(array)
             form = "integers (N,)" if ndim == 1 else "numbers (K, D)"
             raise DataError(f"{name} as a numpy array of {form}", got, "find_clusters gives them")
     if not len(members):

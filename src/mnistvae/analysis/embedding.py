@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnistvae._checks import check_choice, check_count, check_seed
+from mnistvae.arrays import ArrayLike
 from mnistvae.errors import DataError, MnistvaeError, SettingError
-from mnistvae.images import ArrayLike
 from mnistvae.metrics.latent import as_codes
 
 __all__ = ["Embedding", "EmbeddingKind", "embed"]

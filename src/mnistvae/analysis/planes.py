@@ -13,8 +13,9 @@ from torch import Tensor
 
 from mnistvae._checks import check_choice, check_count, check_indices, check_numbers
 from mnistvae._modes import evaluating
+from mnistvae.arrays import ArrayLike, as_real, bad_rows, check_finite
 from mnistvae.errors import DataError, SettingError
-from mnistvae.images import ArrayLike, Labels, _as_tensor
+from mnistvae.images import Labels
 from mnistvae.metrics._passes import check_model
 from mnistvae.metrics.latent import as_codes
 from mnistvae.models import VAE
@@ -219,20 +220,17 @@ def traverse(
 
 def _real(code: ArrayLike) -> Tensor:
     """A code, or several, as a tensor of finite numbers with a floating dtype."""
-    numbers = _as_tensor(code, "codes as numbers")
-    if numbers.is_complex() or numbers.dtype is torch.bool:
-        raise DataError("codes as real numbers", f"dtype {numbers.dtype}", "convert them to floats")
-    if not bool(numbers.isfinite().all()):
-        raise DataError("finite codes", "NaN or infinity", "look at the images, or at the encoder")
+    numbers = check_finite(as_real(code, "codes"), "codes", "look at the images, or at the encoder")
     return numbers if numbers.is_floating_point() else numbers.to(torch.get_default_dtype())
 
 
 def _check_rows(rows: Tensor, codes: Tensor, expected: str) -> None:
     """Refuses rows that are not finite, which the codes they were made of were."""
-    bad = (~rows.flatten(1).isfinite().all(1)).nonzero()[:, 0].tolist()
-    if bad:
+    bad = bad_rows(rows)
+    if len(bad):
         largest = float(codes[bad[0]].abs().max())
-        got = f"NaN or infinity from {len(bad)} of {len(rows)}, the first of them row {bad[0]}, of up to {largest:.3g}"
+        first = f"the first of them row {int(bad[0])}, of up to {largest:.3g}"
+        got = f"NaN or infinity from {len(bad)} of {len(rows)}, {first}"
         raise DataError(expected, got, "the prior's codes are seldom beyond 4")
 
 

@@ -38,8 +38,8 @@ def generate(
         raise click.UsageError("--at decodes the points given: leave -n and --temperature out")
     from mnistvae import runs
     from mnistvae._files import output_folder
+    from mnistvae.devices import resolve_device
     from mnistvae.io import load
-    from mnistvae.training import resolve_device
 
     vae = load(model, device=resolve_device(device))
     with output_folder(out, model.parent, "generated") as folder:

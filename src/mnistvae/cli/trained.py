@@ -20,8 +20,8 @@ def model_and_data(
 ) -> tuple[ModelFile, VAE, ImageDataset]:
     """What the file says, the model, and a data set: the one named, or else the one of its training."""
     from mnistvae.data import dataset_names, load_dataset
+    from mnistvae.devices import resolve_device
     from mnistvae.io import build, read
-    from mnistvae.training import resolve_device
 
     file = read(path)
     model = build(file, device=resolve_device(device), source=str(path))

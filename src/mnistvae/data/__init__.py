@@ -1,15 +1,19 @@
-"""Images on their way to a model: data sets in uint8, bundled or from torchvision, and device-resident batches."""
+"""Images on their way to a model: data sets in uint8, by name or from files, and device-resident batches."""
 
 from mnistvae.data.batches import Batches, BatchSource, LoaderBatches, as_dataset, batch_source
 from mnistvae.data.dataset import Binarization, ImageDataset
+from mnistvae.data.files import read_idx, read_npz
+from mnistvae.data.folders import read_folder
+from mnistvae.data.pictures import ImageSize, pixels_of, resized
 from mnistvae.data.sources import dataset_names, default_root, load_dataset
-from mnistvae.data.views import as_trained, going_round, one_of_each
+from mnistvae.data.views import as_trained, going_round, one_of_each, split_rows
 
 __all__ = [
     "BatchSource",
     "Batches",
     "Binarization",
     "ImageDataset",
+    "ImageSize",
     "LoaderBatches",
     "as_dataset",
     "as_trained",
@@ -19,4 +23,10 @@ __all__ = [
     "going_round",
     "load_dataset",
     "one_of_each",
+    "pixels_of",
+    "read_folder",
+    "read_idx",
+    "read_npz",
+    "resized",
+    "split_rows",
 ]

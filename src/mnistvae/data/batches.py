@@ -17,9 +17,10 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from mnistvae._checks import check_count
 from mnistvae._random import Stream, derive_seed
+from mnistvae.arrays import ArrayLike
 from mnistvae.data.dataset import Binarization, ImageDataset
-from mnistvae.errors import DataError
-from mnistvae.images import ArrayLike, ImageShape, as_images, as_labels, check_range
+from mnistvae.errors import DataError, type_name
+from mnistvae.images import ImageShape, as_images, as_labels, check_range
 
 __all__ = ["BatchSource", "Batches", "LoaderBatches", "as_dataset", "batch_source"]
 
@@ -28,7 +29,7 @@ Batch: TypeAlias = tuple[Tensor, Tensor | None]
 
 
 class BatchSource(Protocol):
-    """What a training loop needs of its data."""
+    """The interface of the data that a training loop reads."""
 
     name: str
     image_shape: ImageShape
@@ -36,22 +37,22 @@ class BatchSource(Protocol):
     num_classes: int | None
     binarization: Binarization
 
-    # Each is None where only reading would tell.
+    # None where only reading would tell.
     @property
     def num_images(self) -> int | None:
-        """Images in an epoch."""
+        """Number of images in an epoch."""
 
     @property
     def fingerprint(self) -> int | None:
-        """A number that other data, or an other order of them, would hardly have."""
+        """A checksum of pixels, labels and their order."""
 
     @property
     def num_batches(self) -> int | None:
-        """Batches in an epoch."""
+        """Number of batches in an epoch."""
 
     @property
     def smallest_batch(self) -> int | None:
-        """Images in the smallest batch."""
+        """Number of images in the smallest batch."""
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """The batches of one epoch, the same each time for the same number."""
@@ -61,13 +62,13 @@ class Batches:
     """Shuffled batches of an :class:`ImageDataset`, made on the data's own device.
 
     Args:
-        dataset: the images; ``dataset.to(device)`` first, if the model is elsewhere.
-        batch_size: images in a batch; the last one may be smaller.
-        shuffle: a new order each epoch, a function of ``seed`` and the epoch's number.
-        seed: of the order, and of dynamic binarization.
+        dataset: Images; ``dataset.to(device)`` first, if the model is elsewhere.
+        batch_size: Number of images in a batch; the last one may be smaller.
+        shuffle: True for a new order each epoch, a function of ``seed`` and the epoch's number.
+        seed: Seed of the order, and of dynamic binarization.
 
     Raises:
-        SettingError: a batch size below 1.
+        SettingError: If the batch size is below 1.
 
     Example:
         >>> data = ImageDataset(torch.rand(100, 28, 28), torch.arange(100) % 10)
@@ -92,7 +93,7 @@ class Batches:
 
     @cached_property
     def fingerprint(self) -> int:
-        """A number that other pixels or labels, or other places of them, would hardly have."""
+        """A checksum of pixels, labels and their order."""
         images, labels = self.dataset.images, self.dataset.labels
         places = torch.arange(1, len(images) + 1, device=images.device)
         # A number of its own for each pixel of an image: multiples of one modulo a prime do not repeat before that.
@@ -121,13 +122,21 @@ class Batches:
         return derive_seed(self.seed, Stream.BINARIZATION, epoch)
 
     def noise(self, epoch: int) -> torch.Generator | None:
-        """What an epoch's dynamic binarization draws from, on the data's device; None where nothing is drawn."""
+        """The generator of an epoch's dynamic binarization, on the data's device; None where nothing is drawn."""
         if self.binarization != "dynamic":
             return None
         return torch.Generator(self.dataset.images.device).manual_seed(self.noise_seed(epoch))
 
     def batch(self, index: Tensor, noise: torch.Generator | None = None) -> Batch:
-        """The images (B, C, H, W), float in [0, 1], and labels (B,) or None, of the numbers ``index``, (B,)."""
+        """A batch of given images.
+
+        Args:
+            index: Numbers of the images, (B,) int64.
+            noise: Generator of dynamic binarization; None to draw nothing.
+
+        Returns:
+            Images (B, C, H, W), float in [0, 1], and labels (B,) or None.
+        """
         images, labels = self.dataset.images, self.dataset.labels
         x = images.index_select(0, index).to(torch.float32).div_(255)
         if noise is not None:
@@ -148,11 +157,11 @@ class LoaderBatches:
     augmented on the fly. Everything else is many times faster as an :class:`ImageDataset`.
 
     Args:
-        loader: yields images, or (images, labels).
-        device: where the batches go.
+        loader: Loader that yields images, or (images, labels).
+        device: Device that the batches are moved to.
 
     Raises:
-        DataError: the loader is empty or yields something else.
+        DataError: If the loader is empty or yields something else.
     """
 
     def __init__(self, loader: DataLoader[Any], device: torch.device | str = "cpu") -> None:
@@ -193,15 +202,15 @@ class LoaderBatches:
 
 
 def as_dataset(data: ImageDataset | ArrayLike | Dataset[Any], image_shape: ImageShape | None = None) -> ImageDataset:
-    """Whatever holds images, as an :class:`ImageDataset`.
+    """The :class:`ImageDataset` of images in another form.
 
     Args:
-        data: an ImageDataset, a tensor or array (N, C, H, W) or (N, H, W), or a torch ``Dataset`` whose
+        data: ImageDataset, tensor or array (N, C, H, W) or (N, H, W), or a torch ``Dataset`` whose
             items are ``image`` or ``(image, label)``; a torch ``Dataset`` is read once, item by item.
-        image_shape: (C, H, W), where it is known: then a tensor or array may be (N, C * H * W) too.
+        image_shape: Shape of an image, (C, H, W), where it is known: then a tensor or array may be (N, C * H * W) too.
 
     Raises:
-        DataError: something else.
+        DataError: If it is something else.
     """
     if isinstance(data, ImageDataset):
         return data
@@ -209,7 +218,7 @@ def as_dataset(data: ImageDataset | ArrayLike | Dataset[Any], image_shape: Image
         try:
             n = len(data)  # type: ignore[arg-type]
         except TypeError:
-            raise DataError("a data set with a length", type(data).__name__, "wrap it in a DataLoader") from None
+            raise DataError("a data set with a length", type_name(data), "wrap it in a DataLoader") from None
         if n == 0:
             raise DataError("at least one image", "an empty data set")
         pairs = list(_read(DataLoader(data, batch_size=min(n, 256))))
@@ -217,7 +226,7 @@ def as_dataset(data: ImageDataset | ArrayLike | Dataset[Any], image_shape: Image
         labels = [y for _, y in pairs if y is not None]
         return ImageDataset(images, torch.cat(labels) if labels else None, name=type(data).__name__)
     if isinstance(data, tuple | list) and len(data) == 2 and all(isinstance(x, Tensor | np.ndarray) for x in data):
-        raise DataError("images, or an ImageDataset", f"a {type(data).__name__} of two", "ImageDataset(images, labels)")
+        raise DataError("images, or an ImageDataset", f"{type_name(data)} of two", "ImageDataset(images, labels)")
     if image_shape is not None and getattr(data, "ndim", 0) == 2 and data.shape[1] == math.prod(image_shape):
         data = data.reshape(-1, *image_shape)
     return ImageDataset(data)
@@ -232,23 +241,36 @@ def batch_source(
     device: torch.device | str = "cpu",
     image_shape: ImageShape | None = None,
 ) -> BatchSource:
-    """The fastest source of batches for what the user has: resident, unless it is a ``DataLoader``."""
+    """The fastest source of batches of some data: resident, unless it is a ``DataLoader``.
+
+    Args:
+        data: Images, as :func:`as_dataset` takes them, or a ``DataLoader``.
+        batch_size: Number of images in a batch.
+        shuffle: True for a new order each epoch.
+        seed: Seed of the order, and of dynamic binarization.
+        device: Device that the batches are on.
+        image_shape: Shape of an image, (C, H, W), where it is known.
+    """
     if isinstance(data, DataLoader):
         return LoaderBatches(data, device)
     return Batches(as_dataset(data, image_shape).to(device), batch_size, shuffle=shuffle, seed=seed)
 
 
 def _read(loader: DataLoader[Any]) -> Iterator[tuple[Tensor, Tensor | None]]:
-    """The loader's batches as (images, labels), or one clear error."""
+    """The loader's batches as (images, labels).
+
+    Raises:
+        DataError: If a batch is something else.
+    """
     fix = "give the data set transform=torchvision.transforms.ToTensor()"
     expected = "items that are images or (images, labels) as tensors"
     try:
         for item in loader:
             parts = [item] if isinstance(item, Tensor) else item
             if isinstance(item, dict) or item is None:
-                raise DataError(expected, type(item).__name__, "return (item[...], ...) from the data set")
+                raise DataError(expected, type_name(item), "return (item[...], ...) from the data set")
             if not isinstance(parts, list | tuple) or not all(isinstance(part, Tensor) for part in parts):
-                raise DataError(expected, type(item).__name__, fix)
+                raise DataError(expected, type_name(item), fix)
             if len(parts) not in {1, 2}:
                 raise DataError(expected, f"{len(parts)} parts", "drop the others")
             yield parts[0], parts[1] if len(parts) == 2 else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias, overload
 
 import numpy as np
@@ -10,13 +11,15 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from mnistvae._checks import listed
 from mnistvae._random import Stream, derive_seed
+from mnistvae.arrays import ArrayLike
 from mnistvae.errors import DataError, SettingError
-from mnistvae.images import ArrayLike, ImageShape, as_labels, to_uint8
+from mnistvae.images import ImageShape, as_labels, to_uint8
 
 __all__ = ["Binarization", "ImageDataset"]
 
-#: How grey pixels become black and white: not at all, one draw for good, a new draw at each use, or at 1/2.
+#: Way in which grey pixels become black and white: not at all, by one draw, by a new draw at each use, or at 1/2.
 Binarization: TypeAlias = Literal["none", "static", "dynamic", "threshold"]
 _BINARIZATIONS = ("none", "static", "dynamic", "threshold")
 
@@ -24,22 +27,22 @@ _BINARIZATIONS = ("none", "static", "dynamic", "threshold")
 class ImageDataset(Dataset[Any]):
     """Images as one uint8 tensor, with labels if there are any.
 
-    It is also a map-style torch ``Dataset``: an integer index gives ``(image, label)`` with the image
-    as float in [0, 1] (the image alone where there are no labels; drawn anew where binarization is
-    "dynamic"), so a ``DataLoader`` takes it. A
-    slice, a list, a mask or an index tensor gives a smaller ImageDataset.
+    It is also a map-style torch ``Dataset``, so a ``DataLoader`` takes it: an integer index gives ``(image, label)``
+    with the image as float in [0, 1] (the image alone where there are no labels; drawn anew where binarization is
+    "dynamic"). A slice, a list, a mask or an index tensor gives a smaller ImageDataset.
 
     Args:
-        images: (N, C, H, W) or (N, H, W), uint8, bool or float in [0, 1]; floats are rounded to the nearest of
+        images: Images (N, C, H, W) or (N, H, W), uint8, bool or float in [0, 1]; floats are rounded to the nearest of
             256 levels.
-        labels: (N,) integers from 0, or None.
-        name: what the data set is called, for records and figures.
-        split: which part of it this is, for instance "train".
+        labels: Class numbers (N,), integers from 0, or None.
+        class_names: Names of the classes in the order of their numbers; there may be more than the labels show.
+        name: Name of the data set, for records and figures.
+        split: Name of the part of it that this is, for instance "train".
         binarization: "dynamic" makes :class:`~mnistvae.data.Batches` draw each pixel anew; see
             :meth:`binarized`, the usual way to set it.
 
     Raises:
-        DataError: no images, another shape or dtype, values out of range, NaN, or labels that do not match.
+        DataError: If there are no images, shape, dtype or values are wrong, or labels or names do not match.
 
     Example:
         >>> data = ImageDataset(torch.rand(100, 28, 28), torch.arange(100) % 10)
@@ -54,6 +57,7 @@ class ImageDataset(Dataset[Any]):
         images: ArrayLike,
         labels: ArrayLike | None = None,
         *,
+        class_names: Sequence[str] | None = None,
         name: str = "images",
         split: str = "all",
         binarization: Binarization = "none",
@@ -67,6 +71,9 @@ class ImageDataset(Dataset[Any]):
                 f"shape {tuple(pixels.shape)}",
                 "reshape them, for instance x.reshape(-1, 1, 28, 28)",
             )
+        if pixels.shape[3] in {1, 3, 4} and pixels.shape[1] > 4:
+            fix = "move them: x.transpose(0, 3, 1, 2) of an array, x.permute(0, 3, 1, 2) of a tensor"
+            raise DataError("images with their channels first, (N, C, H, W)", f"shape {tuple(pixels.shape)}", fix)
         if len(pixels) == 0:
             raise DataError("at least one image", "an empty set", "check the file, or how the subset was selected")
         if binarization not in _BINARIZATIONS:
@@ -75,6 +82,7 @@ class ImageDataset(Dataset[Any]):
         self.labels = None if labels is None else as_labels(labels, len(pixels)).to(pixels.device).contiguous()
         if self.labels is not None and int(self.labels.min()) < 0:
             raise DataError("labels from 0", str(int(self.labels.min())), "number the classes from 0")
+        self.class_names = None if class_names is None else self._check_names(class_names)
         self.name = name
         self.split = split
         self.binarization: Binarization = binarization
@@ -87,12 +95,14 @@ class ImageDataset(Dataset[Any]):
 
     @property
     def num_classes(self) -> int | None:
-        """The largest label plus one; None without labels."""
+        """The number of class names or, where there are none, the largest label plus one; None without labels."""
+        if self.class_names is not None:
+            return len(self.class_names)
         return None if self.labels is None else int(self.labels.max()) + 1
 
     @property
     def device(self) -> torch.device:
-        """Where the images are."""
+        """The device that holds the images."""
         return self.images.device
 
     def __len__(self) -> int:
@@ -106,7 +116,8 @@ class ImageDataset(Dataset[Any]):
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice | list | np.ndarray) or (isinstance(index, Tensor) and index.ndim > 0):
-            return self._with(self.images[index], None if self.labels is None else self.labels[index])
+            labels = None if self.labels is None else self.labels[index]
+            return self.replace(images=self.images[index], labels=labels)
         image = self.images[operator.index(index)].float() / 255
         if self.binarization == "dynamic":
             image = torch.bernoulli(image)
@@ -114,6 +125,8 @@ class ImageDataset(Dataset[Any]):
 
     def __repr__(self) -> str:
         classes = "no labels" if self.labels is None else f"{self.num_classes} classes"
+        if self.class_names is not None:
+            classes += f" ({', '.join(self.class_names[:4])}{', ...' * (len(self.class_names) > 4)})"
         binarization = "" if self.binarization == "none" else f", binarization={self.binarization!r}"
         return (
             f"ImageDataset({len(self)} images of shape {self.image_shape}, {classes}, "
@@ -124,7 +137,7 @@ class ImageDataset(Dataset[Any]):
         """The same data on another device (itself if it is there already)."""
         if self.images.device == torch.device(device):
             return self
-        return self._with(self.images.to(device), None if self.labels is None else self.labels.to(device))
+        return self.replace(images=self.images.to(device))
 
     def binarized(self, kind: Literal["static", "dynamic", "threshold"], *, seed: int = 0) -> ImageDataset:
         """The same images in black and white.
@@ -133,11 +146,11 @@ class ImageDataset(Dataset[Any]):
             kind: "static" draws every pixel once, white with a probability of its grey level; "dynamic"
                 leaves the images grey and has every batch draw anew (Salakhutdinov and Murray, 2008);
                 "threshold" makes a pixel white from 128 on.
-            seed: of the static draw.
+            seed: Seed of the static draw.
 
         Raises:
-            SettingError: another kind.
-            DataError: the images are binarized already.
+            SettingError: If ``kind`` is another word.
+            DataError: If the images are binarized already.
         """
         if self.binarization != "none":
             raise DataError("grey images", f"images with binarization {self.binarization!r}", "start from the original")
@@ -152,9 +165,22 @@ class ImageDataset(Dataset[Any]):
             images = (self.images >= 128).to(torch.uint8) * 255
         else:
             raise SettingError("binarized('static'), ('dynamic') or ('threshold')", repr(kind))
-        return self._with(images, self.labels, kind)
+        return self.replace(images=images, binarization=kind)
 
-    def _with(self, images: Tensor, labels: Tensor | None, binarization: Binarization | None = None) -> ImageDataset:
-        return ImageDataset(
-            images, labels, name=self.name, split=self.split, binarization=binarization or self.binarization
-        )
+    def replace(self, **changes: Any) -> ImageDataset:
+        """A data set with other values for some of the constructor's arguments.
+
+        Args:
+            **changes: Arguments by name, for instance ``name="digits"``.
+        """
+        kept = ("images", "labels", "class_names", "name", "split", "binarization")
+        return ImageDataset(**{**{name: getattr(self, name) for name in kept}, **changes})
+
+    def _check_names(self, names: Any) -> tuple[str, ...]:
+        found = tuple(listed(names) or ())
+        if not all(isinstance(name, str) for name in found) or len(set(found)) < max(1, len(found)):
+            raise DataError("class_names as different texts", repr(names), "for instance ('cat', 'dog')")
+        if self.labels is None or int(self.labels.max()) >= len(found):
+            got = "no labels" if self.labels is None else f"a label {int(self.labels.max())}"
+            raise DataError(f"labels from 0 to {len(found) - 1}, as there are {len(found)} class_names", got)
+        return found

@@ -1,9 +1,12 @@
-"""Data sets by name: one that ships with the package, the others through torchvision."""
+"""Data sets by name: one that ships with the package, those of torchvision, files, and those of other modules."""
 
 from __future__ import annotations
 
+import inspect
 import os
 import zlib
+from collections.abc import Callable
+from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
@@ -11,27 +14,39 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from mnistvae import plugins
+from mnistvae.data.batches import as_dataset
 from mnistvae.data.dataset import ImageDataset
+from mnistvae.data.files import is_idx, read_idx, read_npz
+from mnistvae.data.folders import read_folder
+from mnistvae.data.pictures import ImageSize, check_layout, resized
 from mnistvae.errors import DatasetNotFoundError, SettingError
 
 __all__ = ["dataset_names", "default_root", "load_dataset"]
 
 _EMNIST = ("balanced", "byclass", "bymerge", "digits", "letters", "mnist")
-_TORCHVISION = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "kmnist": "KMNIST", "qmnist": "QMNIST"}
+_FOLDERS = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "kmnist": "KMNIST", "qmnist": "QMNIST"}
+_CLASSES = {
+    "fashion-mnist": (
+        *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+        *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+    ),
+    "kmnist": ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
+}
 
 
 def dataset_names() -> list[str]:
-    """The names that :func:`load_dataset` knows.
+    """The names of mnistvae's own data sets and torchvision's that :func:`load_dataset` knows.
 
     Example:
         >>> dataset_names()[:3]
         ['mnist-mini', 'mnist', 'fashion-mnist']
     """
-    return ["mnist-mini", *_TORCHVISION, *(f"emnist-{kind}" for kind in _EMNIST)]
+    return ["mnist-mini", *_FOLDERS, *(f"emnist-{kind}" for kind in _EMNIST)]
 
 
 def default_root() -> Path:
-    """Where data sets are kept: the variable ``MNISTVAE_DATA``, else a cache folder of the user's."""
+    """The folder that data sets are kept in: the variable ``MNISTVAE_DATA``, else a cache folder of the user's."""
     chosen = os.environ.get("MNISTVAE_DATA")
     if chosen:
         return Path(chosen)
@@ -40,12 +55,15 @@ def default_root() -> Path:
 
 
 def load_dataset(
-    name: str,
+    name: str | os.PathLike[str],
     split: Literal["train", "test"] = "train",
     root: str | os.PathLike[str] | None = None,
     download: bool = True,
+    *,
+    image_size: ImageSize | None = None,
+    channels: int | None = None,
 ) -> ImageDataset:
-    """A data set by its name.
+    """A data set by its name, or from files.
 
     ``mnist-mini`` (10,000 training and 2,000 test digits of MNIST, equal classes) ships with the
     package and needs neither network nor folder. ``mnist``, ``fashion-mnist``, ``kmnist``, ``qmnist``
@@ -53,15 +71,25 @@ def load_dataset(
     and if need be downloaded, by torchvision. EMNIST's images are turned upright and its letters are
     numbered from 0.
 
+    A path is that of a folder of pictures (:func:`read_folder`), of an archive ``.npz`` (:func:`read_npz`) or of IDX
+    files (:func:`read_idx`). ``my.module:NAME``, or a name that an installed package has in its entry points
+    ``mnistvae.datasets``, is a function that is called with "train" or "test" and returns an :class:`ImageDataset`, or
+    whatever :func:`as_dataset` takes.
+
     Args:
-        name: one of :func:`dataset_names`.
+        name: One of :func:`dataset_names`, a path, or the name of a function. A name of ours is never a path: write
+            ``./mnist`` for a folder of that name.
         split: "train" or "test".
-        root: folder in torchvision's layout (default: :func:`default_root`).
-        download: fetch a set that is not there.
+        root: Folder in torchvision's layout (default: :func:`default_root`).
+        download: Fetch a set of torchvision's that is not there.
+        image_size: Height and width that images are brought to, or one integer for both; None to keep them.
+        channels: 1 for grey, 3 for colour; None to keep them.
 
     Raises:
-        SettingError: another split.
-        DatasetNotFoundError: an unknown name, or a set that is not on disk and cannot be fetched.
+        SettingError: If ``split``, ``image_size`` or ``channels`` makes no sense, or a function cannot be imported.
+        DatasetNotFoundError: If the name is unknown, or the set is not on disk and cannot be fetched.
+        DataError: If files hold no images that go together.
+        FileFormatError: If a file is damaged, or of another kind.
 
     Example:
         >>> load_dataset("mnist-mini", "test")
@@ -69,28 +97,87 @@ def load_dataset(
     """
     if split not in {"train", "test"}:
         raise SettingError("split as 'train' or 'test'", repr(split))
+    check_layout(image_size, channels)
     if name == "mnist-mini":
-        with files("mnistvae.data").joinpath("mnist_mini.npz").open("rb") as stream, np.load(stream) as arrays:
-            images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
-        return ImageDataset(images, labels.astype(np.int64), name=name, split=split)
-    if name not in dataset_names():
-        raise DatasetNotFoundError(
-            f"a data set named {', '.join(dataset_names())}", repr(name), "check the spelling; mnist-mini is built in"
-        )
+        data = _mnist_mini(split)
+    elif name in dataset_names():
+        data = _known(str(name), split, root, download)
+    elif _is_path(name):
+        return _read(Path(name), split, image_size, channels)
+    else:
+        data = _made(name, split)
+    return resized(data, image_size, channels)
+
+
+def _mnist_mini(split: str) -> ImageDataset:
+    with files("mnistvae.data").joinpath("mnist_mini.npz").open("rb") as stream, np.load(stream) as arrays:
+        images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
+    return ImageDataset(images, labels.astype(np.int64), name="mnist-mini", split=split)
+
+
+def _is_path(name: str | os.PathLike[str]) -> bool:
+    """Tell whether a name is meant as a path: it is there, or is written like one."""
+    if not isinstance(name, str):
+        return isinstance(name, os.PathLike)
+    separators = {os.sep, os.altsep or os.sep, "/"}
+    if any(mark in name for mark in separators) or name.endswith((".npz", ".npy")):
+        return True
+    with suppress(OSError):  # of a text that is too long for a name
+        return name != "" and Path(name).exists()
+    return False
+
+
+def _read(path: Path, split: str, image_size: ImageSize | None, channels: int | None) -> ImageDataset:
+    """A data set from a folder or a file."""
+    try:
+        path = path.expanduser()
+        read = read_npz if path.suffix in {".npz", ".npy"} else read_idx if is_idx(path) else read_folder
+        other = read is read_folder and path.is_file()
+    except (OSError, RuntimeError) as error:  # RuntimeError: ~ of a user that there is not
+        raise DatasetNotFoundError(f"a path that can be read, {path}", str(error), "check it") from None
+    if other:
+        raise DatasetNotFoundError("a folder, an archive .npz or an IDX file", str(path), "unpack it, or convert it")
+    return read(path, split, image_size=image_size, channels=channels)
+
+
+def _made(name: Any, split: str) -> ImageDataset:
+    """A data set from a function of another module or package."""
+    own, also = dict.fromkeys(dataset_names()), "the path of a folder, of an .npz or of IDX files"
+    make = plugins.resolve("data set", name, own, of=Callable, error=DatasetNotFoundError, also=also)
+    try:
+        inspect.signature(make).bind(split)
+    except (TypeError, ValueError) as error:
+        raise SettingError(f"{name} as a function of the split, 'train' or 'test'", str(error)) from error
+    data = as_dataset(make(split))
+    return data.replace(name=name.rpartition(":")[2], split=split) if data.name == "images" else data
+
+
+def _known(name: str, split: str, root: str | os.PathLike[str] | None, download: bool) -> ImageDataset:
+    """A set of torchvision's."""
     folder: str | os.PathLike[str] = "a cache folder" if root is None else root
+    raw = Path(_FOLDERS.get(name, "EMNIST"), "raw")
     try:
         folder = default_root() if root is None else Path(root)
-        images, labels = _from_torchvision(name, split, folder, download)
+        images, labels = _from_files(name, split, folder / raw) or _from_torchvision(name, split, folder, download)
     except (OSError, RuntimeError, ValueError, AssertionError, EOFError, zlib.error) as error:
         # torchvision raises the first two for a missing file or a failed download, the others for one of something else
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DatasetNotFoundError(
             f"the data set {name!r} under {folder}",
             f"no readable copy, and {'the download failed' if download else 'download=False'} ({reason})",
-            "use mnist-mini, which ships with the package, or point --data-root (root=, MNISTVAE_DATA) at a folder "
-            "that has it in torchvision's layout",
+            f"use mnist-mini, which ships with the package, or put the files (train-images-idx3-ubyte and so on) into "
+            f"{raw} under --data-root (root=, MNISTVAE_DATA), or give the path of the folder that has them as the name",
         ) from error
-    return ImageDataset(images, labels, name=name, split=split)
+    return ImageDataset(images, labels, class_names=_CLASSES.get(name), name=name, split=split)
+
+
+def _from_files(name: str, split: str, folder: Path) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """Images and labels from IDX files in their place, if they are there: without torchvision, and compressed, too."""
+    if name in {"mnist", "fashion-mnist", "kmnist"} and is_idx(folder):
+        with suppress(DatasetNotFoundError):  # only the other split
+            data = read_idx(folder, split)
+            return None if data.labels is None else (data.images, data.labels)
+    return None
 
 
 def _from_torchvision(name: str, split: str, root: Path, download: bool) -> tuple[torch.Tensor, torch.Tensor]:
@@ -108,6 +195,6 @@ def _from_torchvision(name: str, split: str, root: Path, download: bool) -> tupl
         emnist: Any = datasets.EMNIST(str(root), split=kind, train=train, download=download)
         # The files hold each image transposed, and count letters from 1.
         return emnist.data.transpose(1, 2), emnist.targets - int(kind == "letters")
-    source: Any = getattr(datasets, _TORCHVISION[name])(str(root), train=train, download=download)
+    source: Any = getattr(datasets, _FOLDERS[name])(str(root), train=train, download=download)
     targets = source.targets
     return source.data, targets[:, 0] if targets.ndim == 2 else targets  # QMNIST adds writer and origin

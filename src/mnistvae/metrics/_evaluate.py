@@ -15,10 +15,10 @@ from torch.distributions import Distribution, MultivariateNormal
 from mnistvae._checks import check_choice, check_count, check_seed, listed
 from mnistvae._products import fast_products
 from mnistvae._version import __version__
+from mnistvae.arrays import ArrayLike
 from mnistvae.data import Batches, Binarization, ImageDataset, as_dataset, as_trained
 from mnistvae.distributions import DiagonalNormal, kl_by_dimension
 from mnistvae.errors import ComponentError, DataError, SettingError
-from mnistvae.images import ArrayLike
 from mnistvae.metrics._passes import (
     Done,
     check_dataset,

@@ -14,6 +14,7 @@ from mnistvae._checks import check_instance
 from mnistvae._modes import evaluating
 from mnistvae._products import fast_products
 from mnistvae._random import seeded
+from mnistvae.arrays import check_finite
 from mnistvae.data import Batches, ImageDataset
 from mnistvae.errors import ComponentError, DataError
 from mnistvae.models import VAE
@@ -109,11 +110,4 @@ def reconstructions(model: VAE, data: ImageDataset, size: int, done: Done = noth
     with measuring(model):
         pairs = [(x.cpu(), model.reconstruct(x, y).cpu()) for x, y in batches(model, data, size, done=done)]
     shown, made = (torch.cat(part) for part in zip(*pairs, strict=True))
-    bad = (~made.flatten(1).isfinite().all(1)).nonzero()[:, 0]
-    if len(bad):
-        raise DataError(
-            "reconstructions that are finite",
-            f"NaN or infinity in {len(bad)} of {len(made)}, the first of them number {int(bad[0])}",
-            "look at the weights: the model may have diverged",
-        )
-    return shown, made
+    return shown, check_finite(made, "reconstructions", "look at the weights: the model may have diverged")

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnistvae._checks import check_choice, check_seed
+from mnistvae.arrays import ArrayLike
 from mnistvae.errors import DataError, SettingError
-from mnistvae.images import ArrayLike, Labels, as_labels, match_classes
+from mnistvae.images import Labels, as_labels, match_classes
 from mnistvae.metrics.latent import as_codes
 
 __all__ = ["Classification", "Kind", "RocAuc", "classify_codes", "roc_auc"]

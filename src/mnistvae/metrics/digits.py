@@ -12,14 +12,15 @@ from collections.abc import Iterator
 from functools import cache
 from importlib.resources import as_file, files
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from mnistvae._checks import check_count
 from mnistvae._tensorfile import Kind, read_tensors
-from mnistvae.errors import DataError, SettingError
-from mnistvae.images import ArrayLike, ImageShape, as_images, check_range
+from mnistvae.arrays import ArrayLike, as_tensor, check_array, check_finite
+from mnistvae.devices import resolve_device
+from mnistvae.errors import DataError
+from mnistvae.images import ImageShape, as_images, check_range
 
 __all__ = ["DIGIT_SHAPE", "DigitClassifier", "classify", "digit_classifier"]
 
@@ -100,7 +101,7 @@ def digit_classifier(device: torch.device | str = "cpu") -> DigitClassifier:
     """
     # A module made under inference_mode could never pass on a gradient.
     with torch.inference_mode(mode=False):
-        return copy.deepcopy(_shipped(exact_device(device)))
+        return copy.deepcopy(_shipped(resolve_device(device)))
 
 
 def classify(
@@ -128,10 +129,13 @@ def classify(
     """
     size = check_count("batch_size of at least 1", batch_size)
     _check_shape(images)
-    _check_finite(images, size)
+    if len(images) == 0:
+        raise DataError("at least one digit", "an empty batch", "check how the images were selected")
+    check_finite(as_tensor(images, "digits"), "digits")
     if device is None:
         device = images.device if isinstance(images, Tensor) else "cpu"
-    classifier = _shipped(exact_device(device))
+    device = resolve_device(device)  # with its number: plain "cuda" means another once the current one changes
+    classifier = _shipped(device)
     with torch.no_grad():
         features = torch.cat([classifier.features(check_range(batch).to(device)) for batch in _batches(images, size)])
         return features, classifier.head(features)
@@ -149,26 +153,13 @@ def _shipped(device: torch.device) -> DigitClassifier:
     return classifier.to(memory_format=torch.channels_last).to(device)  # a CPU is quicker with this order
 
 
-def exact_device(device: torch.device | str) -> torch.device:
-    """``device`` with its number: plain "cuda" means another device once the current one changes."""
-    try:
-        return torch.empty(0, device=device).device
-    except (RuntimeError, TypeError, AssertionError, ImportError) as error:  # AssertionError: torch without CUDA
-        reason = (str(error).splitlines() or [""])[0]
-        raise SettingError("a device of this machine", f"{str(device)!r} ({reason})", "use cpu") from error
-
-
 def _batches(images: ArrayLike, size: int) -> Iterator[Tensor]:
     for first in range(0, len(images), size):
         yield as_images(images[first : first + size], DIGIT_SHAPE)
 
 
 def _check_shape(images: ArrayLike) -> None:
-    if not isinstance(images, Tensor | np.ndarray):
-        raise DataError(
-            "digits as a torch tensor or a numpy array", f"a {type(images).__name__}", "convert: np.asarray(x)"
-        )
-    shape = tuple(images.shape)
+    shape = tuple(check_array(images, "digits").shape)
     forms = {DIGIT_SHAPE, DIGIT_SHAPE[1:], (math.prod(DIGIT_SHAPE),)}
     if shape[1:] not in forms:
         raise DataError(
@@ -176,17 +167,4 @@ def _check_shape(images: ArrayLike) -> None:
             "(N, 784)",
             f"shape {shape}",
             "add the batch dimension: x[None]" if shape in forms else "bring them to that size and one channel",
-        )
-
-
-def _check_finite(images: ArrayLike, size: int) -> None:
-    if len(images) == 0:
-        raise DataError("at least one digit", "an empty batch", "check how the images were selected")
-    bad = torch.cat([~batch.isfinite().flatten(1).all(1) for batch in _batches(images, size)])
-    count, first = int(bad.sum()), int(bad.int().argmax())
-    if count:
-        raise DataError(
-            "digits with finite pixels",
-            f"NaN or infinity in {count} of {len(bad)} images, the first at index {first}",
-            "leave them out, or find what made them",
         )

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mnistvae._checks import check_count
+from mnistvae.arrays import ArrayLike
 from mnistvae.errors import DataError
-from mnistvae.images import ArrayLike, Labels, as_labels
+from mnistvae.images import Labels, as_labels
 from mnistvae.metrics.latent import as_codes
 
 __all__ = ["mig", "sap"]

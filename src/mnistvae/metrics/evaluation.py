@@ -14,7 +14,7 @@ from typing import Any, Literal, SupportsFloat, TypeAlias
 
 from mnistvae._checks import check_choice, check_instance
 from mnistvae._files import write_atomically
-from mnistvae.errors import DataError, FileFormatError, SettingError
+from mnistvae.errors import DataError, FileFormatError, SettingError, type_name
 
 __all__ = ["Evaluation", "Figure", "compare"]
 
@@ -74,7 +74,7 @@ class Figure:
             if not absent and (not isinstance(number, SupportsFloat) or isinstance(number, bool)):
                 raise SettingError(f"{name} as a number", repr(number))
         if not isinstance(self.conditions, Mapping):
-            raise SettingError("conditions by name", f"a {type(self.conditions).__name__}")
+            raise SettingError("conditions by name", type_name(self.conditions))
 
     def better_than(self, other: Figure) -> bool:
         """Whether this figure is the better one.
@@ -266,12 +266,12 @@ def compare(evaluations: Mapping[str, Evaluation]) -> str:
 def _check_same_images(evaluations: Mapping[str, Evaluation]) -> None:
     """Raise DataError for what is no evaluation, or is one of other images."""
     if not isinstance(evaluations, Mapping):
-        raise DataError("evaluations by name", f"a {type(evaluations).__name__}", "pass {name: evaluation}")
+        raise DataError("evaluations by name", type_name(evaluations), "pass {name: evaluation}")
     if len(evaluations) < 2:
         raise DataError("at least two evaluations", str(len(evaluations)))
     for name, one in evaluations.items():
         if not isinstance(one, Evaluation):
-            raise DataError("evaluations by name", f"a {type(one).__name__} under {name!r}", "pass {name: evaluation}")
+            raise DataError("evaluations by name", f"{type_name(one)} under {name!r}", "pass {name: evaluation}")
     for key, what in _DATA.items():
         found = {str(one.protocol.get(key)) for one in evaluations.values() if key in one.protocol}
         if len(found) > 1:

@@ -11,15 +11,15 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from mnistvae._checks import check_count
+from mnistvae.arrays import ArrayLike, as_double, as_rows
 from mnistvae.errors import DataError
-from mnistvae.images import ArrayLike, Labels, as_labels
+from mnistvae.images import Labels, as_labels
 
 __all__ = [
     "ClassifierScore",
@@ -58,7 +58,7 @@ def gaussian_statistics(features: ArrayLike) -> tuple[Tensor, Tensor]:
         >>> mean.tolist(), covariance.tolist()
         ([1.0, 1.0], [[2.0, 0.0], [0.0, 0.0]])
     """
-    return _statistics("features", _rows("features", features))
+    return _statistics("features", as_rows(features, "features"))
 
 
 def _statistics(name: str, rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -98,8 +98,8 @@ def frechet_distance(real: ArrayLike, generated: ArrayLike) -> float:
         >>> round(frechet_distance(features, features + 1), 6)  # a shift by 1 in each of 8 directions
         8.0
     """
-    real = _rows("real", real)
-    generated = _rows("generated", generated).to(real.device)
+    real = as_rows(real, "real")
+    generated = as_rows(generated, "generated").to(real.device)
     _check_as_many_features(real, generated)
     fewest, dimensions = min(len(real), len(generated)), real.shape[1]
     of_real, of_generated = _statistics("real", real), _statistics("generated", generated)
@@ -135,9 +135,9 @@ def frechet_distance_of(mean1: ArrayLike, cov1: ArrayLike, mean2: ArrayLike, cov
         >>> frechet_distance_of(torch.zeros(2), torch.eye(2), torch.ones(2), 4 * torch.eye(2))  # 2 + 2
         4.0
     """
-    mu1 = _numbers("mean1", mean1)
+    mu1 = as_double(mean1, "mean1")
     mu2, first, second = (
-        _numbers(name, x).to(mu1.device) for name, x in (("mean2", mean2), ("cov1", cov1), ("cov2", cov2))
+        as_double(x, name).to(mu1.device) for name, x in (("mean2", mean2), ("cov1", cov1), ("cov2", cov2))
     )
     size = mu1.numel()
     if size == 0 or not mu1.shape == mu2.shape == (size,) or not first.shape == second.shape == (size, size):
@@ -187,7 +187,7 @@ def classifier_score(logits: ArrayLike, *, splits: int = 1) -> ClassifierScore:
         10.0
     """
     splits = check_count("splits as an integer of at least 1", splits)
-    rows = _rows("logits", logits)
+    rows = as_rows(logits, "logits")
     if len(rows) < splits:
         raise DataError(f"at least {splits} images for {splits} splits", str(len(rows)), "pass more, or fewer splits")
     log_p = rows.log_softmax(1)
@@ -235,8 +235,8 @@ def precision_recall(real: ArrayLike, generated: ArrayLike, *, k: int = 3) -> Pr
         PrecisionRecall(precision=1.0, recall=0.25)
     """
     k = check_count("k as an integer of at least 1", k)
-    real = _rows("real", real)
-    generated = _rows("generated", generated).to(real.device)
+    real = as_rows(real, "real")
+    generated = as_rows(generated, "generated").to(real.device)
     _check_as_many_features(real, generated)
     for name, rows in (("real", real), ("generated", generated)):
         if len(rows) <= k:
@@ -294,7 +294,7 @@ def label_accuracy(logits: ArrayLike, labels: Labels) -> float:
         >>> label_accuracy(torch.eye(3), [0, 1, 1])  # doctest: +ELLIPSIS
         0.666...
     """
-    rows = _rows("logits", logits)
+    rows = as_rows(logits, "logits")
     wanted = as_labels(labels, len(rows), rows.shape[1]).to(rows.device)
     return float((rows.argmax(1) == wanted).double().mean())
 
@@ -306,42 +306,6 @@ def _check_as_many_features(real: Tensor, generated: Tensor) -> None:
             f"{real.shape[1]} and {generated.shape[1]}",
             "make both with the same network",
         )
-
-
-def _rows(name: str, x: Any) -> Tensor:
-    """One row for each image, (N, D), N and D at least 1, float64 and finite."""
-    rows = _numbers(name, x)
-    if rows.ndim != 2 or 0 in rows.shape:
-        raise DataError(
-            f"{name} of shape (N, D), a row for each image", f"shape {tuple(rows.shape)}", "flatten: x.flatten(1)"
-        )
-    return rows
-
-
-def _numbers(name: str, x: Any) -> Tensor:
-    """``x`` as a float64 tensor, known to be finite."""
-    if isinstance(x, Tensor):
-        numbers = x.detach()
-    else:
-        try:
-            array = np.asarray(x)
-        except ValueError:  # lists of several lengths
-            raise DataError(f"{name} as numbers", f"a {type(x).__name__} of uneven length", None) from None
-        if array.dtype.kind not in "iuf":
-            raise DataError(f"{name} as numbers", f"dtype {array.dtype}", "pass a torch tensor or a numpy array")
-        numbers = torch.from_numpy(array.astype(np.float64))  # a copy: torch warns of arrays that are read-only
-    if numbers.is_complex() or numbers.dtype is torch.bool:
-        raise DataError(f"{name} as real numbers", f"dtype {numbers.dtype}", "convert: x.float()")
-    numbers = numbers.double()
-    if not bool(torch.isfinite(numbers).all()):
-        rows = numbers.reshape(len(numbers) if numbers.ndim else 1, -1)
-        bad = (~torch.isfinite(rows)).any(1).nonzero().flatten()
-        raise DataError(
-            f"finite {name}",
-            f"NaN or an infinity in {len(bad)} of {len(rows)} rows, the first at index {int(bad[0])}",
-            "find the images they come from",
-        )
-    return numbers
 
 
 def _root(name: str, covariance: Tensor) -> Tensor:

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from mnistvae._checks import check_count
+from mnistvae.arrays import ArrayLike
+from mnistvae.devices import resolve_device
 from mnistvae.errors import DataError
-from mnistvae.images import ArrayLike, as_pixels
-from mnistvae.metrics.digits import exact_device
+from mnistvae.images import as_pixels
 
 if TYPE_CHECKING:
     from torchvision.models import Inception3
@@ -45,7 +46,7 @@ def inception_features(
     """
     batch_size = check_count("batch_size as an integer of at least 1", batch_size)
     pixels = torch.as_tensor(as_pixels(images))
-    device = exact_device(device)
+    device = resolve_device(device)
     network = inception_network().to(device)
     mean, deviation = (torch.tensor(values, device=device).reshape(3, 1, 1) for values in (_MEAN, _DEVIATION))
     features, logits = [], []

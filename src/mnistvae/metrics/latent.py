@@ -12,7 +12,6 @@ import warnings
 from collections.abc import Iterator
 from typing import Any, NamedTuple, TypeGuard
 
-import numpy as np
 import torch
 import torch.distributions as td
 from torch import Tensor
@@ -20,9 +19,9 @@ from torch.distributions import Distribution
 
 from mnistvae._checks import check_number, check_seed
 from mnistvae._random import derive_seed, seeded
+from mnistvae.arrays import ArrayLike, as_rows, check_array, check_finite, double_on
 from mnistvae.distributions import DiagonalNormal
-from mnistvae.errors import ComponentError, DataError
-from mnistvae.images import ArrayLike, _as_tensor
+from mnistvae.errors import ComponentError, DataError, type_name
 
 __all__ = [
     "Estimate",
@@ -226,34 +225,7 @@ def as_codes(codes: Any, name: str = "codes", least: int = 1, columns: str = "la
     Raises:
         DataError: another shape or dtype, too few, NaN or infinity.
     """
-    if not isinstance(codes, Tensor | np.ndarray):
-        raise DataError(f"{name} as a torch tensor or a numpy array", f"a {type(codes).__name__}", "np.asarray(codes)")
-    rows = _as_tensor(codes, f"{name} as numbers").detach()
-    if rows.is_complex() or rows.dtype is torch.bool:
-        raise DataError(f"{name} as real numbers", f"dtype {rows.dtype}", "convert them to floats")
-    if rows.ndim != 2 or rows.shape[1] == 0:
-        fix = "one number for each image is a column, x[:, None]" if rows.ndim == 1 else "pass one row for each image"
-        raise DataError(f"{name} of shape (N, {columns})", f"shape {tuple(rows.shape)}", fix)
-    if len(rows) < least:
-        raise DataError(f"{name} of at least {least} image{'s' * (least > 1)}", str(len(rows)), "pass more images")
-    return _finite(rows.to(_precision(rows.device)), name)
-
-
-def _finite(values: Tensor, name: str) -> Tensor:
-    """``values`` (N, ...) themselves, once they are known to be finite."""
-    bad = ~values.isfinite().reshape(len(values), -1).all(1)
-    if bool(bad.any()):
-        first = int(bad.nonzero()[0, 0])
-        raise DataError(
-            f"finite {name}",
-            f"NaN or infinity in {int(bad.sum())} of {len(bad)} rows, the first of them row {first}",
-            "look at those images, or at the encoder",
-        )
-    return values
-
-
-def _precision(device: torch.device) -> torch.dtype:
-    return torch.float32 if device.type == "mps" else torch.float64  # Apple's GPUs have no double precision
+    return as_rows(check_array(codes, name), name, columns, least=least)
 
 
 class _LogDensities(NamedTuple):
@@ -277,8 +249,8 @@ def _log_densities(posterior: Distribution, seed: int, *, by_dimension: bool = F
     device = _device(posterior)
     posterior = _in_double(posterior, device)
     with seeded(derive_seed(check_seed(seed)), device):
-        z = _finite(posterior.sample(), "codes drawn from the posterior")
-    conditional = _finite(posterior.log_prob(z), "log-densities of the posterior").to(_precision(device))
+        z = check_finite(posterior.sample(), "codes drawn from the posterior")
+    conditional = check_finite(posterior.log_prob(z), "log-densities of the posterior").to(double_on(device))
     if isinstance(posterior, DiagonalNormal):
         joint, product = _of_normals(posterior, z, by_dimension=by_dimension)
     else:
@@ -331,7 +303,7 @@ def _chunks(z: Tensor, numbers: int) -> Iterator[Tensor]:
 
 def _in_double(posterior: Distribution, device: torch.device) -> Distribution:
     """Diagonal normals as a DiagonalNormal in double precision; any other posterior as it is."""
-    dtype = _precision(device)
+    dtype = double_on(device)
     if isinstance(posterior, DiagonalNormal):
         return DiagonalNormal(posterior.mu.to(dtype), posterior.logvar.to(dtype)).expand(posterior.batch_shape)
     if _factorises(posterior) and isinstance(posterior.base_dist, td.Normal):
@@ -360,7 +332,7 @@ def _check_prior(prior: Distribution, event_shape: torch.Size) -> None:
     if not _factorises(prior):
         raise ComponentError(
             "a prior whose dimensions are independent",
-            f"a {type(prior).__name__}",
+            type_name(prior),
             "mutual_information and total_correlation need no prior",
         )
 
@@ -378,7 +350,7 @@ def _marginals(posterior: Distribution) -> Distribution:
         return td.Normal(posterior.mean, posterior.stddev, validate_args=False)
     raise ComponentError(
         "a posterior with a density for each dimension",
-        f"a {type(posterior).__name__}",
+        type_name(posterior),
         "return torch.distributions.Independent(..., 1) from the encoder, or take only mutual_information",
     )
 
@@ -394,7 +366,7 @@ def _device(distribution: Distribution) -> torch.device:
 
 
 def _described(distribution: Any) -> str:
-    name = f"a {type(distribution).__name__}"
+    name = type_name(distribution)
     if not isinstance(distribution, Distribution):
         return name
     return (

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from mnistvae._checks import check_count, check_number, check_seed
+from mnistvae.arrays import check_finite
 from mnistvae.data import ImageDataset
-from mnistvae.errors import DataError
 from mnistvae.images import ImageShape, check_image_shape
 from mnistvae.losses import kl_or_estimate
 from mnistvae.metrics._passes import batches, measuring, nothing
@@ -24,6 +24,7 @@ __all__ = ["Bound", "ImportanceEstimate", "bits_per_dimension", "elbo", "importa
 _IMAGES, _CODES = 256, 512
 #: A warning is due where more than this share of the images has fewer effective samples than this, of this many.
 _SHARE, _FEW, _MANY = 0.1, 2, 50
+_DIVERGED = "look at the weights: the model may have diverged"
 
 
 class Bound(NamedTuple):
@@ -104,7 +105,7 @@ def elbo(
             z = posterior.rsample()
             reconstruction = -model.decode(z, y).log_prob(x)
             parts.append((reconstruction.double(), kl_or_estimate(posterior, model.latent_prior(y), z).double()))
-    return Bound(*(_finite(torch.cat(part).cpu(), "the bound") for part in zip(*parts, strict=True)))
+    return Bound(*(check_finite(torch.cat(part).cpu(), "bounds", _DIVERGED) for part in zip(*parts, strict=True)))
 
 
 def importance_sampled_nll(
@@ -164,7 +165,7 @@ def importance_sampled_nll(
             first, second = sums  # log sum w, log sum w^2
             found.append((math.log(num_samples) - first, (2 * first - second).exp()))
     nll, effective = (torch.cat(part).cpu() for part in zip(*found, strict=True))
-    estimate = ImportanceEstimate(_finite(nll, "the likelihood"), effective, num_samples)
+    estimate = ImportanceEstimate(check_finite(nll, "log-likelihoods", _DIVERGED), effective, num_samples)
     poor = float((estimate.effective_samples < _FEW).double().mean())
     if num_samples >= _MANY and poor > _SHARE:
         warnings.warn(
@@ -192,14 +193,3 @@ def bits_per_dimension(nats: float, image_shape: ImageShape) -> float:
     """
     nats = check_number("nats as a finite number", nats, -math.inf, above=True, fix="pass the mean over the images")
     return nats / (math.prod(check_image_shape(image_shape)) * math.log(2))
-
-
-def _finite(values: Tensor, what: str) -> Tensor:
-    bad = (~values.isfinite()).nonzero()[:, 0]
-    if len(bad):
-        raise DataError(
-            f"{what} of every image to be finite",
-            f"{float(values[bad[0]])} for {len(bad)} of {len(values)} images, the first of them number {int(bad[0])}",
-            "look at the weights: the model may have diverged",
-        )
-    return values

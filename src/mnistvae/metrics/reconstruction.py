@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from mnistvae._checks import check_number
+from mnistvae.arrays import ArrayLike, as_real, as_tensor, check_array, check_finite
 from mnistvae.errors import DataError, SettingError
-from mnistvae.images import ArrayLike, ImageShape, Labels, _as_tensor, as_images, as_labels
+from mnistvae.images import ImageShape, Labels, as_images, as_labels
 
 __all__ = ["ClassMean", "by_class", "mae", "mse", "psnr", "ssim"]
 
@@ -183,10 +184,7 @@ def by_class(values: ArrayLike, labels: Labels) -> dict[int, ClassMean]:
         >>> by_class(torch.tensor([1.0, 2.0, 4.0]), [7, 3, 7])
         {3: ClassMean(mean=2.0, images=1), 7: ClassMean(mean=2.5, images=2)}
     """
-    figures = _as_tensor(values, "values as numbers").detach()
-    if figures.is_complex():
-        raise DataError("values as real numbers", f"dtype {figures.dtype}", "pass what psnr or ssim gave")
-    figures = figures.cpu().double()
+    figures = as_real(values, "values").cpu().double()
     if figures.ndim != 1:
         got = f"shape {tuple(figures.shape)}"
         raise DataError("one value an image, shape (N,)", got, "pass what psnr or ssim gave")
@@ -225,7 +223,8 @@ def _pairs(
             images = as_images(x[start : start + chunk], shape, device=device, dtype=dtype)
             low, high = (float(value) for value in torch.aminmax(images))
             if not (math.isfinite(low) and math.isfinite(high)):
-                raise _not_finite(name, x)
+                check_finite(as_tensor(x, name), f"images in {name}")
+                raise DataError(f"values in {name} that float32 can hold", "larger ones", "bring them into [0, 1]")
             lowest, highest = min(lowest, low), max(highest, high)
             pair.append(images)
         if highest - lowest > data_range * (1 + 1e-6):  # rounding, of an image that was scaled into the range
@@ -237,24 +236,10 @@ def _pairs(
         yield pair[0], pair[1]
 
 
-def _not_finite(name: str, x: ArrayLike) -> DataError:
-    pixels = x if isinstance(x, Tensor) else torch.from_numpy(np.array(x, dtype=np.float64))
-    bad = (~torch.isfinite(pixels)).flatten(1).any(1).nonzero().flatten()
-    if not len(bad):
-        return DataError(f"values in {name} that float32 can hold", "larger ones", "bring them into [0, 1]")
-    return DataError(
-        f"finite images in {name}",
-        f"NaN or an infinity in {len(bad)} of {len(x)}, the first at index {int(bad[0])}",
-        "find out what made them, or leave them out",
-    )
-
-
 def _common_shape(a: Any, b: Any) -> ImageShape:
     """(C, H, W) of two batches of images, the better known of which says how the other is read."""
     for name, x in (("a", a), ("b", b)):
-        if not isinstance(x, Tensor | np.ndarray):
-            raise DataError(f"{name} as a torch tensor or a numpy array", f"a {type(x).__name__}", "np.asarray(x)")
-        if x.ndim not in {2, 3, 4} or 0 in x.shape[1:]:
+        if check_array(x, name).ndim not in {2, 3, 4} or 0 in x.shape[1:]:
             raise DataError(
                 f"{name} as images of shape (N, C, H, W), (N, H, W) or (N, H * W)",
                 f"shape {tuple(x.shape)}",

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from mnistvae._checks import check_count, check_widths
 from mnistvae._component import Component
-from mnistvae.errors import ComponentError
+from mnistvae.arrays import shape_text
+from mnistvae.errors import ComponentError, type_name
 from mnistvae.images import ImageShape, check_image_shape
 from mnistvae.networks.blocks import MLP, Conditioned, activation_or_relu, check_classes, halvings
 
@@ -62,7 +63,7 @@ class TrunkDecoder(Decoder):
     ) -> None:
         super().__init__()
         if not isinstance(trunk, nn.Module):
-            raise ComponentError("trunk as a torch.nn.Module", f"a {type(trunk).__name__}", "pass an instance")
+            raise ComponentError("trunk as a torch.nn.Module", type_name(trunk), "pass an instance")
         self.trunk = trunk
         self.latent_dim = check_count("latent_dim as an integer of at least 1", latent_dim)
         self.image_shape = check_image_shape(image_shape)
@@ -75,10 +76,9 @@ class TrunkDecoder(Decoder):
         channels, height, width = self.image_shape
         shape = (len(z), channels * self.n_params, height, width)
         if not isinstance(out, Tensor) or out.numel() != math.prod(shape):
-            got = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
             raise ComponentError(
                 f"the trunk to return {math.prod(shape[1:])} numbers an image, for parameters {shape}",
-                str(got),
+                shape_text(out),
                 "change its last layer, or image_shape",
             )
         return out.reshape(shape)

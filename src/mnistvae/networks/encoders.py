@@ -14,8 +14,9 @@ from torch.distributions import Distribution
 
 from mnistvae._checks import check_count, check_widths
 from mnistvae._component import Component
+from mnistvae.arrays import shape_text
 from mnistvae.distributions import DiagonalNormal
-from mnistvae.errors import ComponentError
+from mnistvae.errors import ComponentError, type_name
 from mnistvae.images import ImageShape, check_image_shape
 from mnistvae.networks.blocks import MLP, Conditioned, activation_or_relu, check_classes, halvings
 
@@ -58,7 +59,7 @@ class GaussianEncoder(Encoder):
     def __init__(self, trunk: nn.Module, latent_dim: int, num_classes: int | None = None) -> None:
         super().__init__()
         if not isinstance(trunk, nn.Module):
-            raise ComponentError("trunk as a torch.nn.Module", f"a {type(trunk).__name__}", "pass an instance")
+            raise ComponentError("trunk as a torch.nn.Module", type_name(trunk), "pass an instance")
         self.trunk = trunk
         self.latent_dim = check_count("latent_dim as an integer of at least 1", latent_dim)
         self.num_classes = check_classes(num_classes)
@@ -70,8 +71,8 @@ class GaussianEncoder(Encoder):
     def forward(self, x: Tensor, y: Tensor | None = None) -> DiagonalNormal:
         features = self.trunk(x)
         if not isinstance(features, Tensor) or features.shape[:1] != x.shape[:1]:
-            got = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
-            raise ComponentError(f"the trunk to return features ({len(x)}, ...)", str(got), "keep the batch first")
+            expected = f"the trunk to return features ({len(x)}, ...)"
+            raise ComponentError(expected, shape_text(features), "keep the batch first")
         return normal_from(self.head(features.reshape(len(x), -1), y), x.dtype)
 
 

@@ -1,10 +1,10 @@
-"""Figures: arrays and records in, a matplotlib Figure out; nothing is shown, no global style is changed."""
+"""Figures made of arrays and records: each function returns a matplotlib Figure, and changes no global setting."""
 
 from mnistvae.plotting._figure import png_bytes
 from mnistvae.plotting.classification import class_bars, confusion_matrix, roc_curves
 from mnistvae.plotting.clusters import cluster_map
 from mnistvae.plotting.curves import loss_curves
-from mnistvae.plotting.errors import error_examples, figure_histogram
+from mnistvae.plotting.errors import error_examples, histogram
 from mnistvae.plotting.grids import reconstruction_grid, sample_grid
 from mnistvae.plotting.latent import latent_density, latent_grid, latent_map, latent_traversals
 from mnistvae.plotting.summary import summary_figure
@@ -14,7 +14,7 @@ __all__ = [
     "cluster_map",
     "confusion_matrix",
     "error_examples",
-    "figure_histogram",
+    "histogram",
     "latent_density",
     "latent_grid",
     "latent_map",

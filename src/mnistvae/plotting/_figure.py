@@ -1,51 +1,47 @@
-"""Figures that belong to nobody: not in pyplot's list, so that none leaks and none is shown twice."""
+"""Figures outside pyplot's list, so that none leaks and none is shown twice, and the style that all of them share."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.figure import Figure, FigureBase
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
 from mnistvae._checks import check_instance, listed
-from mnistvae.errors import SettingError
+from mnistvae.arrays import ArrayLike
+from mnistvae.errors import SettingError, type_name
+from mnistvae.images import montage
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = [
-    "CLASS_COLOURS",
     "COLOURS",
+    "GREY",
     "ReturnedFigure",
-    "called",
-    "class_legend",
+    "as_texts",
     "figure_or_new",
     "has_title",
-    "plain",
+    "new_axes",
     "png_bytes",
-    "point_size",
-    "show",
-    "titled",
-    "whole",
+    "root_figure",
+    "set_title",
+    "show_montage",
+    "show_pixels",
+    "simplify",
 ]
 
 #: Okabe and Ito's colours, told apart by all kinds of colour vision; the darker ones come first.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
+#: Grey level between images, 0 to 1: seen against the black ground of digits and against white paper.
+GREY = 0.35
 
-
-#: Petroff's ten colours (2021), chosen for being told apart by all kinds of colour vision; the darker of his two greys
-#: is darker still, for small points.
-CLASS_COLOURS = (
-    *("#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6"),
-    *("#a96b59", "#e76300", "#b9ac70", "#30343a", "#92dadd"),
-)
-
-#: Lines of a column of a legend.
-_LEGEND = 15
 #: Inches around everything that is drawn.
 _MARGIN = 0.06
 #: Decimal places of a figure's width: far below a pixel, far above rounding.
@@ -80,10 +76,10 @@ class _RepeatableLayout(ConstrainedLayoutEngine):
 
 
 def figure_or_new(figure: FigureBase | None, width: float, height: float) -> FigureBase:
-    """``figure`` (or a subfigure) to draw into, or a new one of that size in inches.
+    """Return ``figure`` (or a subfigure) to draw into, or a new one of that size in inches.
 
     Raises:
-        SettingError: it is no figure.
+        SettingError: If ``figure`` is neither a Figure nor a SubFigure.
     """
     if figure is not None:
         return check_instance("figure as a matplotlib Figure or SubFigure", figure, FigureBase, "leave it out")
@@ -92,93 +88,106 @@ def figure_or_new(figure: FigureBase | None, width: float, height: float) -> Fig
     return figure
 
 
-def png_bytes(figure: Figure) -> bytes:
-    """A figure as the content of a PNG file.
+def new_axes(figure: FigureBase | None, width: float, height: float) -> Axes:
+    """Return the only axes of ``figure``, or of a new figure of that size in inches.
 
     Raises:
-        SettingError: it is no figure.
+        SettingError: If ``figure`` is neither a Figure nor a SubFigure.
     """
+    return figure_or_new(figure, width, height).subplots()
+
+
+def root_figure(part: Artist) -> Figure:
+    """Return the whole figure that a subfigure or axes are part of, or the figure itself.
+
+    Raises:
+        SettingError: If the part was removed from its figure.
+    """
+    root = part.get_figure(root=True)
+    if not isinstance(root, Figure):
+        raise SettingError(
+            "a subfigure of a figure", "one that was removed from it", "make it with figure.subfigures()"
+        )
+    return root
+
+
+def png_bytes(figure: Figure) -> bytes:
+    """Draw a figure as the content of a PNG file.
+
+    Raises:
+        SettingError: If ``figure`` is not a matplotlib Figure.
+    """
+    check_instance("a matplotlib Figure", figure, Figure, "pass what a function of mnistvae.plotting gave")
     stream = io.BytesIO()
-    check_instance("a matplotlib Figure", figure, Figure, "pass what a function of mnistvae.plotting gave").savefig(
-        stream, format="png"
-    )
+    figure.savefig(stream, format="png")
     return stream.getvalue()
 
 
-def called(what: str, names: Any, *, least: int = 1, count: int | None = None) -> list[str]:
-    """What is written beside things, as texts.
+def as_texts(names: Any, what: str, *, least: int = 1, count: int | None = None) -> list[str]:
+    """Return names of rows, axes or classes as texts.
 
     Args:
-        what: they name.
-        names: a sequence, array or tensor; a text alone is none.
-        least: how many there have to be.
-        count: how many there are, where it is known.
+        names: A sequence, an array or a tensor; a single text is refused.
+        what: Word for the things that are named, for the message.
+        least: Smallest number of names.
+        count: Exact number of names, where it is known.
 
     Raises:
-        SettingError: another number of them.
+        SettingError: If there is another number of names.
     """
     found = listed(names)
     expected = f"names of {what}, at least {least}" if count is None else f"{count} names of {what}"
     if found is None or len(found) < least or (count is not None and len(found) != count):
-        got = f"a {type(names).__name__}" if found is None else f"{len(found)}"
+        got = type_name(names) if found is None else f"{len(found)}"
         raise SettingError(expected, got, "pass a list of texts, one for each")
     return [str(one) for one in found]
 
 
 def has_title(title: Any) -> bool:
-    """Whether there is a title.
+    """Return True if there is a title.
 
     Raises:
-        SettingError: it is no text.
+        SettingError: If the title is neither a text nor a number.
     """
     if title is not None and not isinstance(title, int | float):  # a number is as good as its text
         check_instance("title as a text", title, str)
     return bool(title)
 
 
-def titled(ax: Axes, title: str | None, pad: float | None = None) -> None:
-    """A title above the axes, if there is one."""
+def set_title(ax: Axes, title: str | None, pad: float | None = None) -> None:
+    """Write a title above the axes, if there is one."""
     if has_title(title):
         ax.set_title(str(title), fontsize=10, pad=pad)
 
 
-def class_legend(ax: Axes, title: str, lines: int) -> None:
-    """A legend beside the axes whose colours are full, in as many columns as it takes for that many lines."""
-    legend = ax.legend(
-        title=title,
-        frameon=False,
-        loc="center left",
-        bbox_to_anchor=(1, 0.5),
-        markerscale=3,
-        ncols=1 + (lines - 1) // _LEGEND,
-    )
-    for handle in legend.legend_handles:
-        if handle is not None:
-            handle.set_alpha(1)
-
-
-def point_size(n: int) -> float:
-    """Of the marks of n points: smaller where there are many."""
-    return float(np.clip(20_000 / n, 1.5, 25))
-
-
-def show(ax: Axes, picture: NDArray[np.uint8]) -> None:
-    """A picture with its pixels as they are: grey levels fixed, edges sharp."""
-    ax.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-
-
-def plain(ax: Axes) -> None:
-    """Axes with what is read of them and no more."""
+def simplify(ax: Axes) -> None:
+    """Leave axes with a faint grid under the data, and without lines at the top and right."""
     ax.grid(alpha=0.25)
     ax.set_axisbelow(True)
     ax.spines[["top", "right"]].set_visible(False)
 
 
-def whole(figure: FigureBase) -> Figure:
-    """The figure that a subfigure is part of; a figure itself."""
-    root = figure.get_figure(root=True)
-    if root is None:
-        raise SettingError(
-            "a subfigure of a figure", "one that was removed from it", "make it with figure.subfigures()"
-        )
-    return root
+def show_pixels(ax: Axes, picture: NDArray[np.uint8]) -> None:
+    """Show a picture with its pixels as they are: grey levels fixed, edges sharp, no frame."""
+    ax.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    ax.spines[:].set_visible(False)
+
+
+def show_montage(
+    ax: Axes, images: ArrayLike, columns: int, heads: Sequence[str] = (), names: Sequence[str] = (), size: float = 9
+) -> None:
+    """Show images in rows of ``columns``, with texts under the columns and beside the rows.
+
+    Args:
+        ax: Axes to draw into.
+        images: Images (rows * columns, C, H, W).
+        columns: Number of images in a row.
+        heads: Texts under the columns.
+        names: Texts beside the rows.
+        size: Size of both in points.
+    """
+    show_pixels(ax, montage(images, columns, fill=GREY))
+    height, width = images.shape[-2:]
+    ax.set_xticks([1 + width / 2 + n * (width + 1) for n in range(len(heads))], heads, fontsize=size)
+    ax.set_yticks([1 + height / 2 + n * (height + 1) for n in range(len(names))], names, fontsize=size)
+    ax.tick_params(length=0)

@@ -10,7 +10,7 @@ from matplotlib.artist import Artist
 from matplotlib.text import Text
 from numpy.typing import NDArray
 
-from mnistvae.plotting._figure import whole
+from mnistvae.plotting._figure import root_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,13 +31,13 @@ _OVER_NAME, _OVER_CIRCLE, _OVER_PICTURE, _CROSSING, _THROUGH = 1e5, 300.0, 120.0
 
 
 class PlacedNames(Artist):
-    """Finds places for the names of points, each time that they are drawn: where pixels are, only a drawing knows.
+    """Places the names of points each time that they are drawn, since only a drawing knows where pixels are.
 
     Args:
-        ax: the axes that the names are in.
-        names: annotations of points, with offsets in points.
-        pictures: what they should not hide, (K, 2), in the coordinates of the data.
-        size: width and height of such a picture in points.
+        ax: Axes that the names are in.
+        names: Annotations of points, with offsets in points.
+        pictures: Centres of pictures that names should not hide, (K, 2), in the coordinates of the data.
+        size: Width and height of such a picture in points.
     """
 
     def __init__(self, ax: Axes, names: Sequence[Annotation], pictures: NDArray[np.float64], size: float) -> None:
@@ -60,7 +60,7 @@ class PlacedNames(Artist):
         shown = [one for one in self.names if one.axes is ax and frame.contains(*to_pixels(one.xy))]
         if not shown:
             return
-        point = whole(ax.figure).dpi / 72  # in pixels
+        point = root_figure(ax).dpi / 72  # in pixels
         boxes = [Text.get_window_extent(one, renderer) for one in shown]  # without its line
         sizes = np.array([(box.width, box.height) for box in boxes]) / point
         corner, size = np.array([frame.x0, frame.y0]), np.array([frame.width, frame.height]) / point
@@ -80,16 +80,16 @@ def places_apart(
     pictures: NDArray[np.float64],
     picture: float,
 ) -> NDArray[np.float64]:
-    """Centres of names, one after the other where it disturbs least: near its point, and over nothing.
+    """Return centres of names, one after the other where it disturbs least: near its point, and over nothing.
 
     Those that came first are placed again once the others are there.
 
     Args:
-        points: what is named, (N, 2).
-        sizes: of the names, (N, 2).
-        frame: the names stay between the origin and this corner, (2,).
-        pictures: centres of what had better be seen, (K, 2).
-        picture: their width and height.
+        points: Points that are named, (N, 2).
+        sizes: Widths and heights of the names, (N, 2).
+        frame: Upper right corner of the frame, (2,); names stay between it and the origin.
+        pictures: Centres of pictures that names should not hide, (K, 2).
+        picture: Width and height of these pictures.
     """
     half = sizes / 2 + _GAP / 2
     angles = 2 * np.pi * np.arange(_DIRECTIONS) / _DIRECTIONS
@@ -117,13 +117,13 @@ def places_apart(
 def _overlap(
     centres: NDArray[np.float64], half: NDArray[np.float64], others: NDArray[np.float64], halves: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Area that boxes around ``centres`` (C, 2) share with boxes around ``others`` (K, 2): (C, K)."""
+    """Return the area that boxes around ``centres`` (C, 2) share with boxes around ``others`` (K, 2): (C, K)."""
     shared = half + halves - np.abs(centres[:, None] - others)
     return np.asarray(shared.clip(0).prod(-1))
 
 
 def _side(a: NDArray[np.float64], b: NDArray[np.float64], c: NDArray[np.float64]) -> NDArray[np.float64]:
-    """On which side of the line from a to b c is."""
+    """Return a number above 0 where c is left of the line from a to b, and below 0 where it is right."""
     u, v = b - a, c - a
     return np.asarray(u[..., 0] * v[..., 1] - u[..., 1] * v[..., 0])
 
@@ -131,7 +131,7 @@ def _side(a: NDArray[np.float64], b: NDArray[np.float64], c: NDArray[np.float64]
 def _crosses(
     own: NDArray[np.float64], centres: NDArray[np.float64], starts: NDArray[np.float64], ends: NDArray[np.float64]
 ) -> NDArray[np.bool_]:
-    """Which lines from a point to ``centres`` (C, 2) cross which of the lines (K, 2) to (K, 2): (C, K)."""
+    """Return True where a line from a point to ``centres`` (C, 2) crosses one of the lines (K, 2) to (K, 2): (C, K)."""
     to = centres[:, None]
     theirs = _side(own, to, starts) * _side(own, to, ends)  # below zero: their ends are on two sides of it
     its = _side(starts, ends, own) * _side(starts, ends, to)
@@ -141,7 +141,7 @@ def _crosses(
 def _hits(
     starts: NDArray[np.float64], ends: NDArray[np.float64], boxes: NDArray[np.float64], half: NDArray[np.float64]
 ) -> NDArray[np.bool_]:
-    """Which lines meet which boxes: (C, K), to which all four broadcast.
+    """Return True where a line meets a box: (C, K), to which all four broadcast.
 
     They do not where a line parallel to an axis, or to the line itself, can be drawn between them.
     """

@@ -1,4 +1,4 @@
-"""How well a classifier tells the classes."""
+"""Figures of classifiers: confusion matrices, ROC curves, and bars by class."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnistvae._checks import check_mapping
+from mnistvae.arrays import ArrayLike, as_numbers
 from mnistvae.errors import DataError
-from mnistvae.images import ArrayLike, Labels, as_numbers, match_classes
-from mnistvae.plotting._figure import CLASS_COLOURS, called, figure_or_new, plain, titled, whole
+from mnistvae.images import Labels, match_classes
+from mnistvae.plotting._figure import as_texts, new_axes, root_figure, set_title, simplify
+from mnistvae.plotting._points import class_colour, class_legend
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure, FigureBase
@@ -31,45 +33,43 @@ def confusion_matrix(
     title: str | None = None,
     figure: FigureBase | None = None,
 ) -> Figure:
-    """Numbers of images by true and predicted class; the shade is the share of the true class.
+    """Draw numbers of images by true and predicted class, shaded by their share of the true class.
 
     Args:
-        confusion: (K, K): a row for each true class, a column for each predicted one.
-        classes: what the rows and columns are called; long names are turned below the columns.
-        title: above the figure.
-        figure: a figure or subfigure to draw into (default: a new one).
+        confusion: Counts (K, K), a row for each true class, a column for each predicted one.
+        classes: Names of the K classes; long names are turned below the columns.
+        title: Title above the figure.
+        figure: Figure or subfigure to draw into (default: a new one).
 
     Returns:
         The whole figure.
 
     Raises:
-        DataError: another shape, or numbers below 0.
-        SettingError: no classes.
+        DataError: If the counts have another shape, or are below 0.
+        SettingError: If there are no classes.
     """
-    names = called("classes", classes)
+    names = as_texts(classes, "classes")
     counts = as_numbers(confusion, "a confusion matrix", (len(names), len(names)), fix="pass a class for each row")
     if counts.min() < 0:
         raise DataError("numbers of images of at least 0", f"{counts.min():g}", "pass counts or shares")
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     widest = max(map(_width, names))
     beyond = 1.1 * widest if widest > _SHORT else 0.0  # a tenth more: the layout is not exact
-    fig = figure_or_new(figure, 0.5 * len(names) + 1.2 + beyond, 0.46 * len(names) + 1.0 + beyond * math.sqrt(0.5))
-    ax = fig.subplots()
+    ax = new_axes(figure, 0.5 * len(names) + 1.2 + beyond, 0.46 * len(names) + 1.0 + beyond * math.sqrt(0.5))
     ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for row, column in np.ndindex(*counts.shape):
-        if counts[row, column]:
-            colour = "white" if shares[row, column] > 0.5 else "black"
-            count = float(counts[row, column])
-            text = f"{count:.0f}" if count.is_integer() else f"{count:.3g}"
-            ax.text(column, row, text, ha="center", va="center", fontsize=7.5, color=colour)
+    for row, column in np.argwhere(counts).tolist():
+        colour = "white" if shares[row, column] > 0.5 else "black"
+        count = float(counts[row, column])
+        text = f"{count:.0f}" if count.is_integer() else f"{count:.3g}"
+        ax.text(column, row, text, ha="center", va="center", fontsize=7.5, color=colour)
     # A turned name ends below its column; its neighbours are parallel to it, half an inch away.
     turned: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if beyond else {}
     ax.set_xticks(range(len(names)), names, **turned)
     ax.set_yticks(range(len(names)), names)
     ax.set(xlabel="predicted", ylabel="true")
     ax.tick_params(length=0)
-    titled(ax, title)
-    return whole(fig)
+    set_title(ax, title)
+    return root_figure(ax)
 
 
 def roc_curves(
@@ -80,68 +80,60 @@ def roc_curves(
     title: str | None = None,
     figure: FigureBase | None = None,
 ) -> Figure:
-    """True against false positive rate for each class, and over all decisions (micro average), with their areas.
+    """Draw true against false positive rates for each class, and over all decisions (micro average), with their areas.
 
     Args:
-        labels: (M,).
-        probabilities: of each class, (M, K).
-        classes: labels of the columns, (K,).
-        title: above the figure.
-        figure: a figure or subfigure to draw into (default: a new one).
+        labels: True labels, (M,).
+        probabilities: Probability of each class, (M, K).
+        classes: Labels of the K columns.
+        title: Title above the figure.
+        figure: Figure or subfigure to draw into (default: a new one).
 
     Returns:
         The whole figure. Classes that no label has are left out.
 
     Raises:
-        DataError: another shape, NaN, fewer than two classes, or a label that is none of them.
+        DataError: If shapes do not fit, a value is NaN, there are fewer than two classes, or a label is none of them.
     """
     from sklearn.metrics import auc, roc_curve
 
-    scores = as_numbers(probabilities, "probabilities", (None, None), fix="a row for each label, a column a class")
+    scores = as_numbers(probabilities, "probabilities", ("N", "K"), fix="a row for each label, a column a class")
     true, columns = match_classes(labels, classes, *scores.shape)
-    fig = figure_or_new(figure, 5.6 + 1.2 * (len(columns) // 15), 4.2)
-    ax = fig.subplots()
+    ax = new_axes(figure, 5.6 + 1.2 * (len(columns) // 15), 4.2)
     hits = true[:, None] == columns
     for number, label in enumerate(columns):
         if hits[:, number].all() or not hits[:, number].any():
             continue
         x, y, _ = roc_curve(hits[:, number], scores[:, number])
-        colour = CLASS_COLOURS[number % len(CLASS_COLOURS)]
-        ax.plot(x, y, color=colour, linewidth=1.4, label=f"{label}: {auc(x, y):.3f}")
+        ax.plot(x, y, color=class_colour(number), linewidth=1.4, label=f"{label}: {auc(x, y):.3f}")
     x, y, _ = roc_curve(hits.ravel(), scores.ravel())
     ax.plot(x, y, color="black", linewidth=1.8, linestyle="--", label=f"micro: {auc(x, y):.3f}")
     ax.plot([0, 1], [0, 1], color="0.7", linewidth=1, linestyle=":")
-    plain(ax)
+    simplify(ax)
     ax.set(xlabel="false positive rate", ylabel="true positive rate", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     ax.set_aspect("equal")
-    ax.legend(
-        title="class: area",
-        frameon=False,
-        loc="center left",
-        bbox_to_anchor=(1, 0.5),
-        fontsize=9,
-        ncols=1 + len(columns) // 15,
-    )
-    titled(ax, title)
-    return whole(fig)
+    class_legend(ax, "class: area", len(columns) + 1, fontsize=9)
+    set_title(ax, title)
+    return root_figure(ax)
 
 
 def class_bars(
     groups: Mapping[str, Mapping[int, float]], unit: str, *, title: str | None = None, figure: FigureBase | None = None
 ) -> Figure:
-    """A figure by class, grouped: a bar for each group beside the others (latent sizes compared, say).
+    """Draw a score of each class as bars; several groups (latent sizes compared, say) stand beside each other.
 
     Args:
-        groups: by its name, what each class has; what is infinite (the PSNR of exact reconstructions) has no bar.
-        unit: of the figure, such as "MSE" or "PSNR, dB".
-        title: above the figure.
-        figure: a figure or subfigure to draw into (default: a new one).
+        groups: Scores by class, for each group by its name; an infinite score (the PSNR of exact reconstructions) has
+            no bar.
+        unit: Unit of the scores, such as "MSE" or "PSNR, dB".
+        title: Title above the figure.
+        figure: Figure or subfigure to draw into (default: a new one).
 
     Returns:
         The whole figure.
 
     Raises:
-        DataError: no groups, no classes, or NaN.
+        DataError: If there are no groups or no classes, or a score is NaN.
     """
     fix = "such as {'MSE': {0: 0.1, 1: 0.2}}"
     check_mapping("figures by group and class", groups, fix, DataError)
@@ -152,14 +144,13 @@ def class_bars(
         raise DataError("classes of one type", "classes that have no order", fix) from None
     if not classes:
         raise DataError("figures of at least one class", "none", "pass images with labels")
-    fig = figure_or_new(figure, max(5.0, 0.75 * len(classes)), 3.2)
-    ax = fig.subplots()
+    ax = new_axes(figure, max(5.0, 0.75 * len(classes)), 3.2)
     width = 0.8 / len(groups)
     for number, (name, group) in enumerate(bars.items()):
         places = np.arange(len(classes)) + (number - (len(groups) - 1) / 2) * width
         heights = [group.get(label, np.nan) for label in classes]
-        ax.bar(places, heights, width, color=CLASS_COLOURS[number % len(CLASS_COLOURS)], label=name)
-    plain(ax)
+        ax.bar(places, heights, width, color=class_colour(number), label=name)
+    simplify(ax)
     ax.grid(visible=False, axis="x")
     ax.set_xticks(range(len(classes)), [str(label) for label in classes])
     ax.set(xlabel="class", ylabel=unit)
@@ -167,12 +158,12 @@ def class_bars(
         ax.legend(frameon=False, ncols=min(4, len(groups)), loc="lower center", bbox_to_anchor=(0.5, 1.0))
     elif title is None:
         title = next(iter(groups))
-    titled(ax, title, pad=28 if len(groups) > 1 else 6)
-    return whole(fig)
+    set_title(ax, title, pad=28 if len(groups) > 1 else 6)
+    return root_figure(ax)
 
 
 def _width(name: str) -> float:
-    """Inches of a name beside its row."""
+    """Return the width in inches of a name beside its row."""
     from matplotlib import rcParams
     from matplotlib.figure import Figure
 
@@ -181,7 +172,7 @@ def _width(name: str) -> float:
 
 
 def _by_class(name: str, group: Any, fix: str) -> dict[int, float]:
-    """The figures of a group, NaN for those that are infinite."""
+    """Return the scores of a group, with NaN for those that are infinite."""
     check_mapping(f"figures by class under {name!r}", group, fix, DataError)
     try:
         found = {label: float(value) for label, value in group.items()}

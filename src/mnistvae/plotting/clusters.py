@@ -1,4 +1,4 @@
-"""Clusters on an embedding, their centroids, and what belongs to none."""
+"""A map of clusters, their centroids, and the points that belong to none."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from mnistvae._checks import check_indices, check_mapping
+from mnistvae.arrays import ArrayLike, as_numbers
 from mnistvae.errors import DataError
-from mnistvae.images import ArrayLike, as_labels, as_numbers, as_pixels
-from mnistvae.plotting._figure import CLASS_COLOURS, called, class_legend, figure_or_new, plain, point_size, whole
+from mnistvae.images import as_labels, as_pixels
+from mnistvae.plotting._figure import as_texts, new_axes, root_figure, simplify
 from mnistvae.plotting._names import PlacedNames
-from mnistvae.plotting.latent import as_points, marked
+from mnistvae.plotting._points import CLASS_COLOURS, as_points, class_legend, draw_label, draw_points, point_size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,9 +23,10 @@ if TYPE_CHECKING:
 
 __all__ = ["cluster_map"]
 
-#: Clusters that have a colour of their own; the smaller ones share grey.
+#: Number of clusters that have a colour of their own; the smaller ones share grey.
 _COLOURED = len(CLASS_COLOURS)
-#: Points that a cluster's image is wide, or high.
+_REST = "0.35"
+#: Width, or height, of a cluster's image in points.
 _PICTURE = 22
 
 
@@ -37,74 +40,75 @@ def cluster_map(
     names: Sequence[str] = ("dimension 1", "dimension 2"),
     figure: FigureBase | None = None,
 ) -> Figure:
-    """Points of the plane, coloured by cluster, with the clusters' numbers or images, and outliers by name.
+    """Draw points of the plane, coloured by cluster, with the clusters' numbers or images, and outliers by name.
 
     The ten largest clusters have colours; smaller ones are dark grey, and noise is light grey.
 
     Args:
-        points: (N, 2).
-        members: numbers of clusters, the largest cluster is 0; -1 is noise, (N,).
-        centroids: (K, 2): where the clusters' marks stand (default: at the medians of their points).
-        images: (K, C, H, W): decoded centroids, drawn in place of numbers.
-        outliers: numbers of points, and what stands beside them, apart from each other as long as there is room.
-        names: of the axes.
-        figure: a figure or subfigure to draw into (default: a new one).
+        points: Points (N, 2).
+        members: Number of each point's cluster, (N,); the largest cluster is 0, noise is -1.
+        centroids: Places of the clusters' marks, (K, 2) (default: the medians of their points).
+        images: Decoded centroids, (K, C, H, W), drawn in place of numbers.
+        outliers: Texts by number of point; they stand apart from each other as long as there is room.
+        names: Names of the axes.
+        figure: Figure or subfigure to draw into (default: a new one).
 
     Returns:
         The whole figure.
 
     Raises:
-        DataError: other numbers of points, clusters or images, or outliers that are no points.
-        SettingError: fewer than two names.
+        DataError: If numbers of points, clusters and images do not fit, or an outlier is not one of the points.
+        SettingError: If there are fewer than two names.
     """
     rows = as_points(points)
-    across, up, *_ = called("axes", names, least=2)
+    across, up, *_ = as_texts(names, "axes", least=2)
     members = as_labels(members, len(rows)).cpu().numpy()
     if members.min() < -1:
         raise DataError("clusters numbered from 0, or -1 for noise", str(members.min()), "pass Clusters.members")
     count = int(members.max()) + 1
+    places = _places(rows, members, count, centroids)
+    pictures = None if images is None or count == 0 else as_pixels(images)
+    if pictures is not None and len(pictures) != count:
+        raise DataError(f"{count} images, one for each cluster", str(len(pictures)), "analysis.decode_centroids")
+    named = _named_points(outliers, len(rows))
+    ax = new_axes(figure, 6.8, 5.2)
+    size, noise = point_size(len(rows)), members < 0
+    draw_points(ax, rows[noise], size, "0.8", label=f"noise ({noise.mean():.0%})")
+    for k in range(count):
+        own = rows[members == k]
+        label = f"{k} ({len(own)})" if k < _COLOURED else None
+        draw_points(ax, own, size, _colour(k), alpha=0.6, label=label)
+    for k in range(count):
+        if pictures is None:
+            draw_label(ax, places[k], str(k))
+        else:
+            _draw_image(ax, pictures[k], places[k], _colour(k))
+    _draw_names(ax, rows, named, places)
+    simplify(ax)
+    ax.set(xlabel=across, ylabel=up)
+    class_legend(ax, "cluster (codes)", 1 + min(count, _COLOURED))
+    return root_figure(ax)
+
+
+def _colour(k: int) -> str:
+    """Return the colour of a cluster."""
+    return CLASS_COLOURS[k] if k < _COLOURED else _REST
+
+
+def _places(
+    rows: NDArray[np.float64], members: NDArray[np.int64], count: int, centroids: ArrayLike | None
+) -> NDArray[np.float64]:
+    """Return the places of the clusters' marks, (K, 2)."""
     if centroids is None:
         empty = np.setdiff1d(np.arange(count), members)
         if len(empty):
             raise DataError("a point in every cluster", f"none in cluster {empty[0]}", "pass the centroids")
         centroids = np.array([np.median(rows[members == k], axis=0) for k in range(count)]).reshape(-1, 2)
-    places = as_numbers(centroids, "centroids", (count, 2), fix="pass one for each cluster")
-    pictures = None if images is None or count == 0 else as_pixels(images)
-    if pictures is not None and len(pictures) != count:
-        raise DataError(f"{count} images, one for each cluster", str(len(pictures)), "analysis.decode_centroids")
-    named = _points_named(outliers, len(rows))
-    fig = figure_or_new(figure, 6.8, 5.2)
-    ax = fig.subplots()
-    size = point_size(len(rows))
-    noise = members < 0
-    ax.scatter(
-        rows[noise, 0],
-        rows[noise, 1],
-        s=size,
-        color="0.8",
-        linewidths=0,
-        label=f"noise ({noise.mean():.0%})",
-        rasterized=True,
-    )
-    for k in range(count):
-        own = rows[members == k]
-        colour = CLASS_COLOURS[k] if k < _COLOURED else "0.35"
-        label = f"{k} ({len(own)})" if k < _COLOURED else None
-        ax.scatter(own[:, 0], own[:, 1], s=size, color=colour, alpha=0.6, linewidths=0, label=label, rasterized=True)
-    for k in range(count):
-        if pictures is None:
-            marked(ax, places[k], str(k))
-        else:
-            _picture(ax, pictures[k], places[k], CLASS_COLOURS[k] if k < _COLOURED else "0.35")
-    _named(ax, rows, named, places)
-    plain(ax)
-    ax.set(xlabel=across, ylabel=up)
-    class_legend(ax, "cluster (codes)", 1 + min(count, _COLOURED))
-    return whole(fig)
+    return as_numbers(centroids, "centroids", (count, 2), fix="pass one for each cluster")
 
 
-def _points_named(outliers: Mapping[int, str] | None, count: int) -> dict[int, str]:
-    """What stands beside which of so many points."""
+def _named_points(outliers: Mapping[int, str] | None, count: int) -> dict[int, str]:
+    """Return the texts beside points, by the number of the point."""
     if outliers is None:
         return {}
     if not check_mapping("outliers as names by number of point", outliers, "such as {3: 'image 3'}", DataError):
@@ -113,16 +117,17 @@ def _points_named(outliers: Mapping[int, str] | None, count: int) -> dict[int, s
     return {number: str(text) for number, text in zip(numbers, outliers.values(), strict=True)}
 
 
-def _named(ax: Axes, rows: NDArray[np.float64], outliers: Mapping[int, str], centroids: NDArray[np.float64]) -> None:
-    """Circles around points, and a name beside each of them."""
-    from matplotlib.patheffects import withStroke
-
+def _draw_names(
+    ax: Axes, rows: NDArray[np.float64], outliers: Mapping[int, str], centroids: NDArray[np.float64]
+) -> None:
+    """Draw circles around points, and a name beside each of them."""
     names = []
     for number, text in outliers.items():
-        ax.scatter(rows[number, 0], rows[number, 1], s=45, facecolors="none", edgecolors="black", linewidths=1.2)
+        x, y = rows[number].tolist()
+        ax.scatter(x, y, s=45, facecolors="none", edgecolors="black", linewidths=1.2)
         name = ax.annotate(
             text,
-            (float(rows[number, 0]), float(rows[number, 1])),
+            (x, y),
             xytext=(0, 0),  # until it is drawn
             textcoords="offset points",
             fontsize=8,
@@ -135,8 +140,8 @@ def _named(ax: Axes, rows: NDArray[np.float64], outliers: Mapping[int, str], cen
     PlacedNames(ax, names, centroids, _PICTURE + 6)
 
 
-def _picture(ax: Axes, pixels: NDArray[np.uint8], place: NDArray[np.float64], colour: str) -> None:
-    """A small image at a point, in a frame of its cluster's colour."""
+def _draw_image(ax: Axes, pixels: NDArray[np.uint8], place: NDArray[np.float64], colour: str) -> None:
+    """Draw a small image at a point, in a frame of its cluster's colour."""
     from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
     image = np.moveaxis(pixels, 0, -1)
@@ -146,8 +151,5 @@ def _picture(ax: Axes, pixels: NDArray[np.uint8], place: NDArray[np.float64], co
         cmap="gray",
         interpolation="nearest",
     )
-    ax.add_artist(
-        AnnotationBbox(
-            box, (float(place[0]), float(place[1])), pad=0.15, bboxprops={"edgecolor": colour, "linewidth": 1.5}
-        )
-    )
+    frame = {"edgecolor": colour, "linewidth": 1.5}
+    ax.add_artist(AnnotationBbox(box, (float(place[0]), float(place[1])), pad=0.15, bboxprops=frame))

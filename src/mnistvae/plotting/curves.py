@@ -1,4 +1,4 @@
-"""Curves over the epochs."""
+"""Curves over the epochs of a training."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.ticker import MaxNLocator
 
 from mnistvae._checks import listed
-from mnistvae.errors import SettingError
-from mnistvae.plotting._figure import COLOURS, figure_or_new, whole
+from mnistvae.errors import SettingError, type_name
+from mnistvae.plotting._figure import COLOURS, figure_or_new, root_figure, simplify
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure, FigureBase
@@ -21,21 +21,21 @@ _PANELS = (("loss", "Loss"), ("reconstruction", "Reconstruction"), ("kl", "KL di
 
 
 def loss_curves(history: Sequence[Mapping[str, float]], *, figure: FigureBase | None = None) -> Figure:
-    """Loss, reconstruction and KL over the epochs, of training and, where there is one, of validation.
+    """Draw loss, reconstruction and KL over the epochs, of training and, where there is one, of validation.
 
     Args:
-        history: a :class:`~mnistvae.training.History`, or records with its columns.
-        figure: a figure or subfigure to draw into (default: a new one).
+        history: A :class:`~mnistvae.training.History`, or records with its columns.
+        figure: Figure or subfigure to draw into (default: a new one).
 
     Returns:
         The whole figure.
 
     Raises:
-        SettingError: no epochs, or records without numbers.
+        SettingError: If there are no epochs, or a record does not hold numbers.
     """
     records = listed(history)
     if not records:
-        got = "none" if records == [] else f"a {type(history).__name__}"
+        got = "none" if records == [] else type_name(history)
         raise SettingError("a history of at least one epoch", got, "train first")
     epochs = [_number(record, "epoch") for record in records]
     fig = figure_or_new(figure, 9.0, 3.0)
@@ -52,18 +52,17 @@ def loss_curves(history: Sequence[Mapping[str, float]], *, figure: FigureBase | 
         ax.set_title(title, fontsize=10)
         ax.set_xlabel("epoch")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        ax.grid(alpha=0.25)
-        ax.spines[["top", "right"]].set_visible(False)
+        simplify(ax)
     axes[0].set_ylabel(f"nats per image{f' ({tag})' if tag else ''}")
     axes[0].legend(frameon=False)
-    return whole(fig)
+    return root_figure(fig)
 
 
 def _number(record: Any, name: str, default: float | None = None) -> float:
-    """What a record has in a column; NaN and infinity, too."""
+    """Return the number in a column of a record; NaN and infinity are numbers, too."""
     try:
         value = record.get(name, default)
         return float(value)
     except (AttributeError, TypeError, ValueError, RuntimeError):
-        got = repr(value) if isinstance(record, Mapping) else f"a {type(record).__name__}"
+        got = repr(value) if isinstance(record, Mapping) else type_name(record)
         raise SettingError(f"records with a number as {name!r}", got, "pass what Trainer.fit gave") from None

@@ -1,4 +1,4 @@
-"""The latent space: points, densities, and grids of what is decoded there."""
+"""The latent space: points, densities, and grids of the images that are decoded there."""
 
 from __future__ import annotations
 
@@ -10,28 +10,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnistvae._checks import check_numbers
+from mnistvae.arrays import ArrayLike
 from mnistvae.errors import DataError
-from mnistvae.images import ArrayLike, Labels, as_labels, as_numbers, as_pixels, montage
+from mnistvae.images import Labels, as_labels, as_pixels, montage
 from mnistvae.plotting._figure import (
-    CLASS_COLOURS,
-    called,
-    class_legend,
+    as_texts,
     figure_or_new,
     has_title,
-    plain,
-    point_size,
-    show,
-    titled,
-    whole,
+    new_axes,
+    root_figure,
+    set_title,
+    show_montage,
+    show_pixels,
+    simplify,
 )
+from mnistvae.plotting._points import as_points, class_colour, class_legend, draw_label, draw_points, point_size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, FigureBase
 
 __all__ = ["latent_density", "latent_grid", "latent_map", "latent_traversals"]
-
-_FILL = 0.35
 
 
 def latent_map(
@@ -42,43 +41,40 @@ def latent_map(
     title: str | None = None,
     figure: FigureBase | None = None,
 ) -> Figure:
-    """Points of the plane, coloured by class; each class's number stands at its median, so that colour is not all.
+    """Draw points of the plane, coloured by class, with the number of each class at the median of its points.
 
     Args:
-        points: (N, 2).
-        labels: (N,).
-        names: of the axes.
-        title: above the figure.
-        figure: a figure or subfigure to draw into (default: a new one).
+        points: Points (N, 2).
+        labels: Classes of the points, (N,).
+        names: Names of the axes.
+        title: Title above the figure.
+        figure: Figure or subfigure to draw into (default: a new one).
 
     Returns:
         The whole figure.
 
     Raises:
-        DataError: another shape, points that are not finite, or another number of labels.
-        SettingError: fewer than two names.
+        DataError: If points have another shape or are not finite, or if there is another number of labels.
+        SettingError: If there are fewer than two names.
     """
     rows = as_points(points)
-    across, up, *_ = called("axes", names, least=2)
-    fig = figure_or_new(figure, 6.4, 5.2)
-    ax = fig.subplots()
+    across, up, *_ = as_texts(names, "axes", least=2)
+    ax = new_axes(figure, 6.4, 5.2)
     size = point_size(len(rows))
     if labels is None:
-        ax.scatter(rows[:, 0], rows[:, 1], s=size, color=CLASS_COLOURS[0], alpha=0.5, linewidths=0, rasterized=True)
+        draw_points(ax, rows, size, class_colour(0), alpha=0.5)
     else:
         classes = as_labels(labels, len(rows)).cpu().numpy()
-        for number, label in enumerate(np.unique(classes)):
+        present = np.unique(classes)
+        for number, label in enumerate(present):
             own = rows[classes == label]
-            colour = CLASS_COLOURS[number % len(CLASS_COLOURS)]
-            ax.scatter(
-                own[:, 0], own[:, 1], s=size, color=colour, alpha=0.6, linewidths=0, label=str(label), rasterized=True
-            )
-            marked(ax, np.median(own, axis=0), str(label))
-        class_legend(ax, "class", len(np.unique(classes)))
-    plain(ax)
+            draw_points(ax, own, size, class_colour(number), alpha=0.6, label=str(label))
+            draw_label(ax, np.median(own, axis=0), str(label))
+        class_legend(ax, "class", len(present))
+    simplify(ax)
     ax.set(xlabel=across, ylabel=up)
-    titled(ax, title)
-    return whole(fig)
+    set_title(ax, title)
+    return root_figure(ax)
 
 
 def latent_density(
@@ -88,26 +84,26 @@ def latent_density(
     names: Sequence[str] = ("dimension 1", "dimension 2"),
     figure: FigureBase | None = None,
 ) -> Figure:
-    """For each class a panel: its points, and lines of equal density around them.
+    """Draw a panel for each class: its points, and lines of equal density around them.
 
     The density is a Gaussian kernel estimate (scipy's ``gaussian_kde``, Scott's rule); its lines hold half and nine
     tenths of the points. A class of fewer than five points, or of points on a line, has no lines.
 
     Args:
-        points: (N, 2).
-        labels: (N,).
-        names: of the axes.
-        figure: a figure or subfigure to draw into (default: a new one).
+        points: Points (N, 2).
+        labels: Classes of the points, (N,).
+        names: Names of the axes.
+        figure: Figure or subfigure to draw into (default: a new one).
 
     Returns:
         The whole figure.
 
     Raises:
-        DataError: another shape, points that are not finite, or another number of labels.
-        SettingError: fewer than two names.
+        DataError: If points have another shape or are not finite, or if there is another number of labels.
+        SettingError: If there are fewer than two names.
     """
     rows = as_points(points)
-    across, up, *_ = called("axes", names, least=2)
+    across, up, *_ = as_texts(names, "axes", least=2)
     classes = as_labels(labels, len(rows)).cpu().numpy()
     present = np.unique(classes)
     columns = min(5, len(present))
@@ -121,17 +117,16 @@ def latent_density(
             ax.set_axis_off()
             continue
         own = rows[classes == present[number]]
-        colour = CLASS_COLOURS[number % len(CLASS_COLOURS)]
-        ax.scatter(rows[:, 0], rows[:, 1], s=1, color="0.85", linewidths=0, rasterized=True)
-        ax.scatter(own[:, 0], own[:, 1], s=2, color=colour, alpha=0.6, linewidths=0, rasterized=True)
-        _contours(ax, own, low - pad, high + pad)
+        draw_points(ax, rows, 1, "0.85")
+        draw_points(ax, own, 2, class_colour(number), alpha=0.6)
+        _draw_contours(ax, own, low - pad, high + pad)
         ax.set_title(f"{present[number]}", fontsize=10)
         ax.set(xlim=(low[0] - pad[0], high[0] + pad[0]), ylim=(low[1] - pad[1], high[1] + pad[1]))
-        plain(ax)
+        simplify(ax)
         ax.label_outer()
     fig.supxlabel(across, fontsize=10)
     fig.supylabel(up, fontsize=10)
-    return whole(fig)
+    return root_figure(fig)
 
 
 def latent_grid(
@@ -143,24 +138,24 @@ def latent_grid(
     title: str | None = None,
     figure: FigureBase | None = None,
 ) -> Figure:
-    """Images decoded over a grid of the plane, with the coordinates of rows and columns.
+    """Draw images decoded over a grid of the plane, with the coordinates of rows and columns.
 
     Args:
-        images: (rows * columns, C, H, W), row by row, the top row first.
-        x: coordinates of the columns.
-        y: coordinates of the rows, from top to bottom.
-        names: of the axes.
-        title: above the figure.
-        figure: a figure or subfigure to draw into (default: a new one).
+        images: Images (rows * columns, C, H, W), row by row, the top row first.
+        x: Coordinates of the columns, from left to right.
+        y: Coordinates of the rows, from top to bottom.
+        names: Names of the axes.
+        title: Title above the figure.
+        figure: Figure or subfigure to draw into (default: a new one).
 
     Returns:
         The whole figure.
 
     Raises:
-        DataError: another number of images than the coordinates make, or coordinates that are no finite numbers.
-        SettingError: fewer than two names.
+        DataError: If the number of images is not that of the grid, or coordinates are not finite numbers.
+        SettingError: If there are fewer than two names.
     """
-    across, up, *_ = called("axes", names, least=2)
+    across, up, *_ = as_texts(names, "axes", least=2)
     columns, rows = (
         check_numbers(f"coordinates {name} that are finite numbers, at least one", values, error=DataError)
         for name, values in (("x", x), ("y", y))
@@ -169,20 +164,16 @@ def latent_grid(
     if len(pixels) != len(columns) * len(rows):
         raise DataError(f"{len(rows)} x {len(columns)} images", str(len(pixels)), "pass a row of images for each y")
     height, width = pixels.shape[-2:]
-    picture = montage(pixels, len(columns), padding=0)
-    fig = figure_or_new(
-        figure, 0.42 * len(columns) + 0.9, 0.42 * len(rows) * height / width + (0.9 if has_title(title) else 0.6)
-    )
-    ax = fig.subplots()
-    show(ax, picture)
-    for coordinates, size, setter in ((columns, width, ax.set_xticks), (rows, height, ax.set_yticks)):
+    above = 0.9 if has_title(title) else 0.6
+    ax = new_axes(figure, 0.42 * len(columns) + 0.9, 0.42 * len(rows) * height / width + above)
+    show_pixels(ax, montage(pixels, len(columns), padding=0))
+    for coordinates, size, set_ticks in ((columns, width, ax.set_xticks), (rows, height, ax.set_yticks)):
         every = max(1, math.ceil(len(coordinates) / 8))
         shown = range(0, len(coordinates), every)
-        setter([size * (n + 0.5) - 0.5 for n in shown], [f"{coordinates[n]:.3g}" for n in shown], fontsize=8)
+        set_ticks([size * (n + 0.5) - 0.5 for n in shown], [f"{coordinates[n]:.3g}" for n in shown], fontsize=8)
     ax.set(xlabel=across, ylabel=up)
-    ax.spines[:].set_visible(False)
-    titled(ax, title)
-    return whole(fig)
+    set_title(ax, title)
+    return root_figure(ax)
 
 
 def latent_traversals(
@@ -193,21 +184,21 @@ def latent_traversals(
     unit: str = "value",
     figure: FigureBase | None = None,
 ) -> Figure:
-    """A row for each latent dimension: what changes in the image as its value does.
+    """Draw a row of images for each latent dimension, decoded as its value changes.
 
     Args:
-        images: (dimensions, values, C, H, W).
-        values: of a row.
-        names: of the rows (default: the numbers of the dimensions).
-        unit: what the values are.
-        figure: a figure or subfigure to draw into (default: a new one).
+        images: Images (dimensions, values, C, H, W).
+        values: Values of the dimension in a row.
+        names: Names of the rows (default: the numbers of the dimensions).
+        unit: Unit of the values.
+        figure: Figure or subfigure to draw into (default: a new one).
 
     Returns:
         The whole figure.
 
     Raises:
-        DataError: another shape, or values that are no finite numbers.
-        SettingError: another number of names than of rows.
+        DataError: If images have another shape, or values are not finite numbers.
+        SettingError: If there is another number of names than of rows.
     """
     heads = check_numbers("values that are finite numbers, at least one", values, error=DataError)
     if getattr(images, "ndim", 0) != 5 or images.shape[1] != len(heads):
@@ -217,54 +208,23 @@ def latent_traversals(
             "pass what analysis.traverse gave, and the values of a row",
         )
     rows, columns, height, width = images.shape[0], len(heads), images.shape[-2], images.shape[-1]
-    labels = called("rows", range(rows) if names is None else names, count=rows)
+    labels = as_texts(range(rows) if names is None else names, "rows", count=rows)
     flat = images.reshape(rows * columns, *images.shape[2:])
-    fig = figure_or_new(figure, 0.55 * columns + 1.0, 0.55 * rows * height / width + 0.7)
-    ax = fig.subplots()
-    show(ax, montage(flat, columns, fill=_FILL))
-    ax.set_xticks([1 + width / 2 + n * (width + 1) for n in range(columns)], [f"{value:g}" for value in heads])
-    ax.set_yticks([1 + height / 2 + n * (height + 1) for n in range(rows)], labels)
-    ax.tick_params(length=0, labelsize=8)
+    ax = new_axes(figure, 0.55 * columns + 1.0, 0.55 * rows * height / width + 0.7)
+    show_montage(ax, flat, columns, [f"{value:g}" for value in heads], labels, size=8)
     ax.set(xlabel=unit, ylabel="dimension")
-    ax.spines[:].set_visible(False)
-    return whole(fig)
+    return root_figure(ax)
 
 
-def as_points(points: ArrayLike) -> NDArray[np.float64]:
-    """Points of the plane.
-
-    Raises:
-        DataError: another shape, NaN or infinity.
-    """
-    return as_numbers(points, "points", (None, 2), fix="mnistvae.analysis.embed makes them of codes")
-
-
-def _contours(ax: Axes, own: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64]) -> None:
-    """Lines of equal density that hold half and nine tenths of the points."""
+def _draw_contours(ax: Axes, own: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64]) -> None:
+    """Draw lines of equal density that hold half and nine tenths of the points."""
     if len(own) < 5 or np.linalg.matrix_rank(own - own.mean(0)) < 2:
         return
     from scipy.stats import gaussian_kde
 
-    kernel = gaussian_kde(own[:: max(1, len(own) // 1000)].T)
+    few = own[:: max(1, len(own) // 1000)].T
+    kernel = gaussian_kde(few)
     x, y = (np.linspace(low[n], high[n], 80) for n in range(2))
     density = kernel(np.stack(np.meshgrid(x, y)).reshape(2, -1)).reshape(80, 80)
-    at_points = kernel(own[:: max(1, len(own) // 1000)].T)
-    levels = np.unique(np.quantile(at_points, [0.1, 0.5]))
+    levels = np.unique(np.quantile(kernel(few), [0.1, 0.5]))
     ax.contour(x, y, density, levels=levels, colors="black", linewidths=(0.8, 1.4)[: len(levels)])
-
-
-def marked(ax: Axes, place: NDArray[np.float64], text: str) -> None:
-    """A text that is read on any ground."""
-    from matplotlib.patheffects import withStroke
-
-    ax.text(
-        float(place[0]),
-        float(place[1]),
-        text,
-        ha="center",
-        va="center",
-        fontsize=11,
-        fontweight="bold",
-        color="black",
-        path_effects=[withStroke(linewidth=3, foreground="white")],
-    )

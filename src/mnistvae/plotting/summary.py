@@ -1,4 +1,4 @@
-"""A model in one figure."""
+"""Training, codes, reconstructions and classifier of a model in one figure."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnistvae._checks import listed
-from mnistvae.images import ArrayLike, Labels
-from mnistvae.plotting._figure import figure_or_new, whole
+from mnistvae.arrays import ArrayLike
+from mnistvae.images import Labels
+from mnistvae.plotting._figure import figure_or_new, root_figure
 from mnistvae.plotting.classification import confusion_matrix, roc_curves
 from mnistvae.plotting.curves import loss_curves
 from mnistvae.plotting.grids import reconstruction_grid
@@ -39,26 +40,26 @@ def summary_figure(
     probabilities: NDArray[Any] | None = None,
     figure: FigureBase | None = None,
 ) -> Figure:
-    """Losses, codes, reconstructions, and what a classifier makes of the codes; what is not given takes no place.
+    """Draw losses, codes, reconstructions and a classifier of the codes; a part that is not given takes no place.
 
     Args:
-        originals: (N, C, H, W).
-        reconstructions: (N, C, H, W).
-        history: of the training, see :func:`loss_curves`.
-        points: codes in the plane, see :func:`latent_map`.
-        point_labels: of the points.
-        names: of the plane's axes.
-        confusion: see :func:`confusion_matrix`.
-        classes: of its rows, and of the columns of ``probabilities``.
-        labels: that the classifier was to find, see :func:`roc_curves`.
-        probabilities: what it found.
-        figure: a figure or subfigure to draw into (default: a new one).
+        originals: Images (N, C, H, W).
+        reconstructions: Images (N, C, H, W).
+        history: History of the training, see :func:`loss_curves`.
+        points: Codes in the plane, see :func:`latent_map`.
+        point_labels: Classes of the points.
+        names: Names of the plane's axes.
+        confusion: Counts of the classifier, see :func:`confusion_matrix`.
+        classes: Classes of the rows of ``confusion``, and of the columns of ``probabilities``.
+        labels: True labels, see :func:`roc_curves`.
+        probabilities: Probabilities that the classifier gave.
+        figure: Figure or subfigure to draw into (default: a new one).
 
     Returns:
         The whole figure.
 
     Raises:
-        DataError: what the figures that it is made of raise.
+        DataError: If one of the parts cannot be drawn.
     """
     panels: list[Callable[[FigureBase], Figure]] = []
     if points is not None:
@@ -79,4 +80,4 @@ def summary_figure(
     for band, row in zip(np.asarray(bands)[:, 0], rows, strict=True):
         for part, draw in zip(band.subfigures(1, len(row), squeeze=False)[0], row, strict=True):
             draw(part)
-    return whole(fig)
+    return root_figure(fig)

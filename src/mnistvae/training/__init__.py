@@ -12,7 +12,6 @@ from mnistvae.training.callbacks import (
     TensorBoardLog,
 )
 from mnistvae.training.checkpoints import read_checkpoint, write_checkpoint
-from mnistvae.training.devices import resolve_device
 from mnistvae.training.ema import EMA
 from mnistvae.training.history import History, Record
 from mnistvae.training.optimizers import cosine, one_cycle
@@ -42,7 +41,6 @@ __all__ = [
     "one_cycle",
     "rank_here",
     "read_checkpoint",
-    "resolve_device",
     "restarted",
     "write_checkpoint",
 ]

@@ -12,7 +12,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
-from mnistvae.errors import ComponentError, SettingError
+from mnistvae.errors import ComponentError, SettingError, type_name
 
 __all__ = [
     "FLUSH_EVERY",
@@ -144,10 +144,10 @@ def make_optimizer(
             "for instance torch.optim.AdamW, or functools.partial(torch.optim.AdamW, weight_decay=0.01)",
         ) from error
     if not isinstance(optimizer, torch.optim.Optimizer):
-        raise ComponentError("a torch.optim.Optimizer", f"a {type(optimizer).__name__}", "pass its class")
+        raise ComponentError("a torch.optim.Optimizer", type_name(optimizer), "pass its class")
     closure = inspect.signature(type(optimizer).step).parameters.get("closure")
     if closure is not None and closure.default is inspect.Parameter.empty:
-        got = f"{type(optimizer).__name__}, which computes the loss several times a step"
+        got = f"{type_name(optimizer)}, which computes the loss several times a step"
         raise ComponentError("an optimizer that takes a step from one gradient", got, "for instance torch.optim.Adam")
     _speed_up(optimizer, weights[0].device, capturable=capturable)
     return optimizer

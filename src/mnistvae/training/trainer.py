@@ -15,14 +15,14 @@ from torch.utils.data import DataLoader, Dataset
 
 from mnistvae._checks import check_choice, check_count, check_number, check_seed, listed
 from mnistvae._random import Stream, derive_seed, seeded
+from mnistvae.arrays import ArrayLike
 from mnistvae.data import BatchSource, Binarization, ImageDataset, as_dataset, batch_source
-from mnistvae.errors import ComponentError, SettingError
-from mnistvae.images import ArrayLike
+from mnistvae.devices import resolve_device
+from mnistvae.errors import ComponentError, SettingError, type_name
 from mnistvae.models import VAE
 from mnistvae.training.callbacks import Callback, EarlyStopping, Progress
 from mnistvae.training.checkpoints import read_checkpoint
 from mnistvae.training.checks import check_data
-from mnistvae.training.devices import resolve_device
 from mnistvae.training.ema import EMA
 from mnistvae.training.history import TERMS, History
 from mnistvae.training.limits import Budget, Limits
@@ -187,8 +187,9 @@ class Trainer:
         """
         with joined(device := resolve_device(self.device)) as world:
             if not isinstance(model, VAE):
-                got = model.__name__ if isinstance(model, type) else f"a {type(model).__name__}"
-                raise ComponentError("a mnistvae model to train", got, "pass an instance of VAE or of a subclass")
+                raise ComponentError(
+                    "a mnistvae model to train", type_name(model), "pass an instance of VAE or of a subclass"
+                )
             source, held_out = _sources(self, model, data, validation, device, world)
             model.to(device)
             check_data(model, source, held_out)
@@ -340,8 +341,9 @@ def _check_callbacks(callbacks: Sequence[Callback]) -> tuple[Callback, ...]:
         raise SettingError("callbacks as a list", repr(callbacks)[:80], "for instance [Doctor()]")
     for callback in given:
         if not isinstance(callback, Callback):
-            got = callback.__name__ if isinstance(callback, type) else f"a {type(callback).__name__}"
-            raise SettingError("callbacks as instances of mnistvae.training.Callback", got, "pass Class(), not Class")
+            raise SettingError(
+                "callbacks as instances of mnistvae.training.Callback", type_name(callback), "pass Class(), not Class"
+            )
     return tuple(given)
 
 

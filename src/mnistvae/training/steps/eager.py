@@ -125,17 +125,28 @@ class Step:
                 terms = self.model.loss(x, labels)
         if check:
             check_terms(terms, len(x))
-            self.terms = self.terms or TERMS
-        return terms.loss.mean(), sums_of(terms)
+            self.terms = self.terms or tuple(terms.by_name())
+        return terms.loss.mean(), sums_of(terms, self.terms)
 
     def forward_for(self, n: int) -> Forward:
         """The function that computes the loss of a batch of ``n`` images."""
         return self.forward
 
 
-def sums_of(terms: Terms) -> Tensor:
-    """Loss, reconstruction and KL, summed over the batch: (3,), without a gradient."""
-    return torch.stack([terms.loss, terms.reconstruction, terms.kl]).detach().sum(1)
+def sums_of(terms: Terms, names: Sequence[str] = TERMS) -> Tensor:
+    """The terms of those names, summed over the batch: (len(names),), without a gradient.
+
+    Raises:
+        ComponentError: If there are other terms.
+    """
+    values = terms.by_name()
+    if values.keys() != set(names):
+        raise ComponentError(
+            f"the same terms in each step: {', '.join(names)}",
+            ", ".join(values),
+            "give each extra term in every step and in evaluation mode, zeros where there is nothing to it",
+        )
+    return torch.stack([values[name] for name in names]).detach().sum(1)
 
 
 def _check_gradient(loss: Tensor) -> None:

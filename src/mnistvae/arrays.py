@@ -1,0 +1,215 @@
+"""The one door for arrays: whatever holds numbers becomes a tensor or an array of a known shape, dtype and range."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mnistvae.errors import DataError, type_name
+
+__all__ = [
+    "ArrayLike",
+    "Sizes",
+    "as_double",
+    "as_numbers",
+    "as_real",
+    "as_rows",
+    "as_tensor",
+    "bad_rows",
+    "check_array",
+    "check_finite",
+    "check_shape",
+    "double_on",
+    "shape_text",
+]
+
+#: Pixels or labels: a torch tensor or a numpy array.
+ArrayLike: TypeAlias = Tensor | NDArray[Any]
+#: A shape, in which a letter stands for any length of at least 1: ("N", 2).
+Sizes: TypeAlias = Sequence[int | str]
+
+
+def check_array(x: Any, name: str) -> ArrayLike:
+    """``x`` itself, which must be a torch tensor or a numpy array.
+
+    Args:
+        x: Value to look at.
+        name: Name of the value in the message.
+
+    Raises:
+        DataError: If it is anything else.
+    """
+    if isinstance(x, Tensor | np.ndarray):
+        return x
+    raise DataError(f"{name} as a torch tensor or a numpy array", type_name(x), "convert: np.asarray(x)")
+
+
+def as_tensor(x: Any, name: str, fix: str | None = None) -> Tensor:
+    """Whatever holds numbers as a tensor; a tensor stays itself, an array shares its memory where torch can.
+
+    Args:
+        x: A tensor, an array, a number, or nested sequences of numbers.
+        name: Name of the numbers in the message.
+        fix: The likely remedy of values that are no numbers.
+
+    Raises:
+        DataError: If it holds anything but numbers, or rows of several lengths.
+    """
+    if isinstance(x, Tensor):
+        return x
+    expected = f"{name} as numbers"
+    try:
+        array = np.asarray(x)
+    except ValueError:  # lists of several lengths
+        raise DataError(expected, f"{type_name(x)} of uneven length", "give every row the same length") from None
+    except (TypeError, RuntimeError) as error:  # a list of tensors that numpy cannot read, for instance
+        raise DataError(expected, f"{type_name(x)}: {error}", "pass a torch tensor or a numpy array") from None
+    if array.dtype.kind not in "biuf":
+        got = type_name(x) if x is None else f"a numpy array of dtype {array.dtype}"
+        raise DataError(expected, got, fix or "convert it to numbers")
+    if array.dtype.itemsize > 8:  # numpy's long double, which torch does not have
+        array = array.astype(np.float64)
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    if not array.flags.writeable or any(stride < 0 for stride in array.strides):
+        array = array.copy()  # torch warns of the one and refuses the other
+    return torch.from_numpy(array) if array.ndim else torch.as_tensor(array.item())
+
+
+def as_real(x: Any, name: str) -> Tensor:
+    """Whatever holds real numbers as a tensor without a gradient, in its own dtype.
+
+    Args:
+        x: A tensor, an array, a number, or nested sequences of numbers.
+        name: Name of the numbers in the message.
+
+    Raises:
+        DataError: If it holds anything but real numbers; truth values and complex numbers are none.
+    """
+    numbers = as_tensor(x, name).detach()
+    if numbers.is_complex() or numbers.dtype is torch.bool:
+        raise DataError(f"{name} as real numbers", f"dtype {numbers.dtype}", "convert them to floats")
+    return numbers
+
+
+def as_double(x: Any, name: str) -> Tensor:
+    """Whatever holds finite real numbers as a tensor in double precision, on its device.
+
+    Args:
+        x: A tensor, an array, a number, or nested sequences of numbers.
+        name: Name of the numbers in the message.
+
+    Raises:
+        DataError: If it holds anything but real numbers, or a number is NaN or infinite.
+    """
+    numbers = as_real(x, name)
+    return check_finite(numbers.to(double_on(numbers.device)), name)
+
+
+def as_rows(x: Any, name: str, columns: str = "D", *, least: int = 1) -> Tensor:
+    """One row of finite numbers for each image, (N, D), in double precision.
+
+    Args:
+        x: A tensor, an array, or a sequence of rows.
+        name: Name of the numbers in the message.
+        columns: Name of the second dimension in the message.
+        least: Rows that there have to be, at least.
+
+    Raises:
+        DataError: If shape or dtype is another, there are too few rows, or a number is NaN or infinite.
+    """
+    rows = as_real(x, name)
+    if rows.ndim != 2 or rows.shape[1] == 0:
+        usual = "one number for each image is a column, x[:, None]" if rows.ndim == 1 else "flatten: x.flatten(1)"
+        raise DataError(f"{name} of shape (N, {columns}), a row for each image", f"shape {tuple(rows.shape)}", usual)
+    if len(rows) < least:
+        raise DataError(f"{name} of at least {least} image{'s' * (least > 1)}", str(len(rows)), "pass more images")
+    return as_double(rows, name)
+
+
+def double_on(device: torch.device) -> torch.dtype:
+    """Double precision, or single on Apple's GPUs, which have no other."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def as_numbers(
+    x: Any, name: str, shape: Sizes | None, *, fix: str | None = None, finite: bool = True
+) -> NDArray[np.float64]:
+    """Whatever holds real numbers as a float64 array of a known shape.
+
+    Args:
+        x: A tensor, an array, or nested sequences of numbers.
+        name: Name of the numbers in the message.
+        shape: Shape that they must have, a letter for any length of at least 1; ``None`` takes every shape.
+        fix: The likely remedy of another shape.
+        finite: Refuse NaN and infinity.
+
+    Raises:
+        DataError: If shape or dtype is another, or a number is NaN or infinite.
+    """
+    numbers = as_real(x, name).cpu().double()  # on the CPU first: Apple's GPUs have no double precision
+    if shape is not None:
+        check_shape(numbers, name, shape, fix)
+    return (check_finite(numbers, name) if finite else numbers).numpy()
+
+
+def check_shape(x: Tensor, name: str, shape: Sizes, fix: str | None = None) -> Tensor:
+    """``x`` itself, which must have a shape.
+
+    Args:
+        x: Tensor to look at.
+        name: Name of the numbers in the message.
+        shape: Shape that it must have, a letter for any length of at least 1.
+        fix: The likely remedy.
+
+    Raises:
+        DataError: If it has another shape.
+    """
+    got = tuple(x.shape)
+    if len(got) == len(shape) and all(
+        n > 0 if isinstance(size, str) else n == size for n, size in zip(got, shape, strict=True)
+    ):
+        return x
+    sizes = ", ".join(map(str, shape)) + "," * (len(shape) == 1)
+    raise DataError(f"{name} of shape ({sizes})", f"shape {got}", fix)
+
+
+def check_finite(x: Tensor, name: str, fix: str | None = None, *, first: int = 0) -> Tensor:
+    """``x`` itself, which must hold neither NaN nor an infinity; the message says in which rows it does.
+
+    Args:
+        x: Tensor to look at, whose rows lie along its first dimension.
+        name: Name of the numbers in the message.
+        fix: The likely remedy.
+        first: Number of the first row, where ``x`` is a part of more.
+
+    Raises:
+        DataError: If a number is NaN or infinite.
+
+    Example:
+        >>> check_finite(torch.tensor([[0.0, 1.0], [2.0, float("nan")]]), "codes")
+        Traceback (most recent call last):
+        mnistvae.errors.DataError: expected finite codes, got NaN or infinity in 1 of 2, the first of them number 1: \
+find what made them, or leave them out
+    """
+    bad = bad_rows(x)
+    if len(bad):
+        of = f"{len(bad)} of {len(x) if x.ndim else 1}, the first of them number {first + int(bad[0])}"
+        raise DataError(f"finite {name}", f"NaN or infinity in {of}", fix or "find what made them, or leave them out")
+    return x
+
+
+def bad_rows(x: Tensor) -> Tensor:
+    """Numbers of the rows of ``x`` that hold NaN or an infinity, (K,) int64; a single number is one row."""
+    finite = x.isfinite()
+    return (finite.flatten(1).all(1) if finite.ndim > 1 else finite.flatten()).logical_not().nonzero().flatten()
+
+
+def shape_text(x: Any) -> str:
+    """The shape of a tensor or an array in the words of a message; of anything else, the kind of thing it is."""
+    return f"shape {tuple(x.shape)}" if isinstance(x, Tensor | np.ndarray) else type_name(x)

@@ -1,0 +1,215 @@
+"""Data sets that are folders of PNG and JPEG pictures, a folder a class or all in one."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import torch
+from torch import Tensor
+
+from mnistvae._checks import check_choice
+from mnistvae.data.dataset import ImageDataset
+from mnistvae.data.pictures import ImageSize, check_layout, pixels_of
+from mnistvae.data.views import split_rows
+from mnistvae.errors import DataError, DatasetNotFoundError, FileFormatError, MnistvaeError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["SPLIT_FOLDERS", "read_folder"]
+
+#: Names of the folders that a split is looked for in, the first that is there.
+SPLIT_FOLDERS = {"train": ("train", "training"), "test": ("test", "testing", "val", "valid", "validation")}
+_SUFFIXES = {".png", ".jpg", ".jpeg"}
+#: Orientations in a photo's metadata that turn it by a quarter.
+_QUARTER_TURNS = {5, 6, 7, 8}
+
+#: Files of each class by its name; of the name "" where the folder has no classes.
+_Classes: TypeAlias = dict[str, list[Path]]
+
+
+def read_folder(
+    folder: str | PathLike[str],
+    split: str = "all",
+    *,
+    image_size: ImageSize | None = None,
+    channels: int | None = None,
+) -> ImageDataset:
+    """A folder of PNG or JPEG pictures as a data set.
+
+    The pictures lie in one folder for each class, or all in the folder itself; then, and where there is only one class,
+    they have no labels. Classes are numbered in the order of their names, numbers as numbers ("9" before "10"), and so
+    are the pictures of each. Where the folder has folders "train" and "test" (or "training"; "testing", "val", "valid",
+    "validation"), these are the splits, and their classes are numbered together; else :func:`split_rows` draws them.
+    Hidden files and files of other kinds are passed over, as are deeper folders. A photo is turned as its metadata say.
+    Palettes count as colour. Pictures are read one by one, so that the data set is all that memory has to hold.
+
+    Args:
+        folder: Path of the folder; its last part is the data set's name.
+        split: "train", "test" or "all".
+        image_size: Height and width that pictures are brought to (:func:`~mnistvae.data.pixels_of`), or one integer
+            for both; None if all have the same.
+        channels: 1 for grey, 3 for colour; None for what all the pictures have.
+
+    Raises:
+        DatasetNotFoundError: If there is no such folder, no picture in it, or no such split.
+        DataError: If pictures differ in size or channels and none were given, have 16 bits, or are too large; or if
+            there are pictures beside folders of pictures.
+        FileFormatError: If a picture cannot be read.
+        SettingError: If ``image_size`` or ``channels`` makes no sense.
+    """
+    folder, split = Path(folder), check_choice("split", split, ("train", "test", "all"))
+    size, channels = check_layout(image_size, channels)
+    splits = _splits(folder)
+    if split not in splits and split != "all" and "all" not in splits:
+        raise DatasetNotFoundError(
+            f"a folder {SPLIT_FOLDERS[split][0]!r} in {folder}",
+            f"{next(iter(splits))!r} alone",
+            "add it, or give the path of the other one, which is split then",
+        )
+    found = {name: _classes(place) for name, place in splits.items()}
+    names = sorted({name for classes in found.values() for name in classes}, key=_in_order)
+    if "" in names and len(names) > 1:
+        beside = next(classes[""][0] for classes in found.values() if "" in classes)
+        raise DataError(
+            "pictures in folders of classes, or all in one", f"{beside} beside folders", "move it to a class"
+        )
+    every = [(file, names.index(name), part) for part in found for name in found[part] for file in found[part][name]]
+    if not every:
+        raise DatasetNotFoundError(
+            f"PNG or JPEG pictures in {folder}, or in a folder for each class there",
+            _other_kinds(splits.values()),
+            "give the folder that holds them, or convert them",
+        )
+    labels = torch.tensor([label for _, label, _ in every])
+    if "all" in splits or split == "all":
+        rows = split_rows(labels, split)
+    else:
+        rows = torch.tensor([row for row, (_, _, part) in enumerate(every) if part == split], dtype=torch.long)
+    return ImageDataset(
+        _read([file for file, _, _ in every], rows.tolist(), size, channels),
+        labels[rows] if len(names) > 1 else None,
+        class_names=names if len(names) > 1 else None,
+        name=folder.resolve().name,
+        split=split,
+    )
+
+
+def _splits(folder: Path) -> dict[str, Path]:
+    """The folders of a folder's splits by name; the folder itself, as "all", if it has none."""
+    if not folder.is_dir():
+        raise DatasetNotFoundError(f"a folder {folder}", "no such folder", "check the path")
+    found = {split: [folder / name for name in names] for split, names in SPLIT_FOLDERS.items()}
+    there = {split: [place for place in places if place.is_dir()] for split, places in found.items()}
+    return {split: places[0] for split, places in there.items() if places} or {"all": folder}
+
+
+def _classes(folder: Path) -> _Classes:
+    """The pictures in a folder and in its folders, by class, in order; folders without pictures are no classes."""
+    places = {"": folder, **{place.name: place for place in _visible(folder) if place.is_dir()}}
+    found = {name: [file for file in _visible(place) if _is_picture(file)] for name, place in places.items()}
+    return {name: files for name, files in found.items() if files}
+
+
+def _visible(folder: Path) -> list[Path]:
+    """The files and folders in a folder, in order, without the hidden ones."""
+    try:
+        found = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    except OSError as error:
+        raise DatasetNotFoundError(f"a folder {folder} that can be read", str(error), "check its permissions") from None
+    return sorted(found, key=lambda path: _in_order(path.name))
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in _SUFFIXES and path.is_file()
+
+
+def _in_order(name: str) -> list[tuple[int, str]]:
+    """A key that sorts the numbers in names as numbers."""
+    return [(int(part) if part.isdecimal() else -1, part) for part in re.split(r"([0-9]+)", name)]
+
+
+def _other_kinds(folders: Iterable[Path]) -> str:
+    """The kinds of files in folders without pictures, in a few words."""
+    kinds = Counter(path.suffix or "no suffix" for folder in folders for path in _visible(folder) if path.is_file())
+    return ", ".join(f"{n} {kind}" for kind, n in kinds.most_common(5)) or "no files"
+
+
+def _read(files: list[Path], rows: list[int], size: tuple[int, int] | None, channels: int | None) -> Tensor:
+    """Some of the pictures as one tensor (N, C, H, W) uint8, in the layout of all of them."""
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        shape = _common_layout(files, size, channels)
+        try:
+            images = torch.empty(len(rows), *shape, dtype=torch.uint8)
+        except RuntimeError:
+            got = f"{len(rows)} of shape {shape}"
+            raise DataError("pictures that fit into memory", got, "give a smaller image_size (--image-size)") from None
+        for place, row in zip(images, rows, strict=True):
+            with _opened(files[row]) as picture:
+                place.copy_(torch.from_numpy(pixels_of(_upright(picture), size, shape[0]).copy()))
+    return images
+
+
+def _common_layout(files: list[Path], size: tuple[int, int] | None, channels: int | None) -> tuple[int, int, int]:
+    """The number of channels, height and width of pictures: those given, else those that all of them have."""
+    if size is not None and channels is not None:
+        return (channels, *size)
+    sizes: dict[tuple[int, int], Path] = {}
+    kinds: dict[int, Path] = {}
+    for file in files:
+        with _opened(file) as picture:
+            width, height = picture.size
+            turned = picture.format != "PNG" and picture.getexif().get(0x0112) in _QUARTER_TURNS
+            sizes.setdefault((width, height) if turned else (height, width), file)
+            kinds.setdefault(1 if picture.mode in {"1", "L", "LA"} else 3, file)
+    if size is None and len(sizes) > 1:
+        (a, first), (b, second), *_ = sizes.items()
+        got = f"{first} of {a[0]} x {a[1]} and {second} of {b[0]} x {b[1]}"
+        raise DataError("pictures of one size", got, f"give image_size={min(a + b)} (--image-size {min(a + b)})")
+    if channels is None and len(kinds) > 1:
+        got = f"{kinds[1]} in grey and {kinds[3]} in colour"
+        raise DataError("pictures all in grey or all in colour", got, "give channels=1 or 3 (--channels 1 or 3)")
+    return (channels or next(iter(kinds)), *(size or next(iter(sizes))))
+
+
+def _upright(picture: Image) -> Image:
+    """A photo turned as its metadata say."""
+    from PIL import ImageOps
+
+    return picture if picture.format == "PNG" else ImageOps.exif_transpose(picture)
+
+
+def _check_depth(picture: Image, path: Path) -> None:
+    if picture.mode[0] in "IF" or any(";16" in str(tile) for tile in getattr(picture, "tile", ())):
+        fix = "convert it, for instance with ImageMagick: magick in.png -depth 8 out.png"
+        raise DataError("pictures of 8 bits a channel", f"{path} of 16 bits", fix)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image]:
+    """A block with a picture of eight bits a channel, in which whatever fails is an error that names the file."""
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=("PNG", "JPEG")) as picture:
+            _check_depth(picture, path)
+            yield picture
+    except MnistvaeError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise DataError(
+            "pictures of a usual size", f"{path}: {error}", "make it smaller with another program"
+        ) from error
+    except Exception as error:
+        reason = str(error) or type(error).__name__
+        raise FileFormatError(f"a PNG or JPEG picture in {path}", reason, "copy it again, or take it away") from error
