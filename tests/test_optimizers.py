@@ -533,7 +533,7 @@ def test_a_learning_rate_in_two_places() -> None:
 
 
 def test_an_optimizer_that_computes_the_loss_itself() -> None:
-    with pytest.raises(ComponentError, match="from one gradient, got LBFGS, which computes the loss several times"):
+    with pytest.raises(ComponentError, match="from one gradient, got an LBFGS, which computes the loss several times"):
         trainer(optimizer=torch.optim.LBFGS).fit(certain(), data(16))
 
 

@@ -47,7 +47,7 @@ def test_half_precision_keeps_weights_and_sums_in_full() -> None:
     vae = noisy()
     vae.decoder.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
     step = step_of(vae, autocast=torch.bfloat16)
-    loss, sums = step.forward(grey(), None)
+    loss, sums = step.forward(grey(), None, check=True)
     assert seen == [torch.bfloat16], "products are in half precision"
     assert loss.dtype == sums.dtype == torch.float32
     assert step([(grey(), None)])[0].dtype == torch.float32
