@@ -641,7 +641,7 @@ def test_a_stream_of_images_in_a_dataloader(monkeypatch: pytest.MonkeyPatch) -> 
     assert log.states[0] == (0, 2, None, 0, 0)
     assert all(math.isfinite(value) for record in history for value in record.values())
     assert re.search(rf"epoch 2/2 .*{FIGURES}", terminal.getvalue())
-    with pytest.raises(DataError, match="a data set with a length, got Endless: wrap it in a DataLoader"):
+    with pytest.raises(DataError, match="a data set with a length, got an Endless: wrap it in a DataLoader"):
         quiet().fit(small(), Endless())
 
 

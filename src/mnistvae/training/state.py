@@ -64,8 +64,8 @@ class State:
     #: States of torch's generators where an epoch was left before its end.
     noise: dict[str, Tensor] = field(default_factory=dict, repr=False)
     #: Makes :meth:`examples` and :meth:`snapshot`.
-    first_batch: Callable[[], tuple[Tensor, Tensor | None]] = field(default=_no_run, repr=False)
-    capture: Callable[[State], Snapshot] = field(default=_no_run, repr=False)
+    first_batch: Callable[[], tuple[Tensor, Tensor | None]] = field(default_factory=lambda: _no_run, repr=False)
+    capture: Callable[[State], Snapshot] = field(default_factory=lambda: _no_run, repr=False)
 
     def examples(self) -> tuple[Tensor, Tensor | None]:
         """Some training images, (B, C, H, W), and their labels, (B,), or None: the same ones each time."""

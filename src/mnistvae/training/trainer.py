@@ -319,7 +319,7 @@ def _common_settings(settings: Trainer, rates: Rates, device: torch.device, worl
     """The settings that a resumed run must have in common with this one, as JSON holds them."""
     common = {name: _plain(getattr(settings, name)) for name in settings.setting_names() if name not in _MAY_CHANGE}
     if rates.schedule is not None:  # functions without a name are told apart by some of their values
-        common["schedule"] = [common["schedule"], rates.steps, rates.samples()]
+        common["schedule"] = [common.pop("schedule"), rates.steps, rates.samples()]  # last: it depends on others
     return common | {"device": device.type, "processes": world.size}
 
 
