@@ -31,8 +31,15 @@ import torch
 from torch import Tensor, nn
 
 import mnistvae as mv
-from mnistvae.metrics.generation import frechet_distance, frechet_distance_of, gaussian_statistics, precision_recall
-from mnistvae.metrics.reconstruction import mse, psnr, ssim
+from mnistvae.metrics import (
+    frechet_distance,
+    frechet_distance_of,
+    gaussian_statistics,
+    mse,
+    precision_recall,
+    psnr,
+    ssim,
+)
 
 Figures = Any
 Contest = dict[str, Callable[[], Figures]]

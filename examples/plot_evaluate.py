@@ -45,7 +45,7 @@ print(metrics.compare(found))
 
 # %%
 # How a figure was made stands beside it, in the table that ``print`` shows and in the file.
-print(found["beta 1.0"].figure("nll"))
+print(found["beta 1.0"].score("nll"))
 found["beta 1.0"].to_json(folder / "metrics.json")
 
 # %%

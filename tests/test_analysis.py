@@ -708,9 +708,9 @@ def test_a_sweep() -> None:
 def evaluation(mse: float, error: float | None, psnr: float = 1.0) -> metrics.Evaluation:
     return metrics.Evaluation(
         (
-            metrics.Figure("mse", mse, "", "lower", standard_error=error),
-            metrics.Figure("psnr", psnr, "dB", "higher"),
-            metrics.Figure("kl", 1.0, "nats"),
+            metrics.Score("mse", mse, "", "lower", standard_error=error),
+            metrics.Score("psnr", psnr, "dB", "higher"),
+            metrics.Score("kl", 1.0, "nats"),
         )
     )
 

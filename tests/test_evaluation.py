@@ -17,7 +17,7 @@ import mnistvae as mv
 from mnistvae import VAE, ConditionalVAE, ImageDataset, metrics
 from mnistvae.cli.evaluate import _GROUPS
 from mnistvae.errors import DataError, FileFormatError, SettingError
-from mnistvae.metrics import GROUPS, Evaluation, Figure, Group, compare, evaluate
+from mnistvae.metrics import GROUPS, Evaluation, Group, Score, compare, evaluate
 from mnistvae.networks import GaussianEncoder
 
 pytestmark = pytest.mark.filterwarnings(
@@ -75,13 +75,13 @@ def test_the_figures_are_those_of_the_functions(whole: Evaluation, trained: VAE,
         values = getattr(metrics, name)(digits.images, made)
         assert whole[name] == pytest.approx(float(values.mean()), rel=1e-4)
         error = float(values.std() / math.sqrt(300))
-        assert whole.figure(name).standard_error == pytest.approx(error, rel=1e-3)
+        assert whole.score(name).standard_error == pytest.approx(error, rel=1e-3)
     bound = metrics.elbo(trained, digits)
     assert whole["negative_elbo"] == pytest.approx(float(bound.loss.mean()))
     assert whole["reconstruction"] + whole["kl"] == pytest.approx(whole["negative_elbo"])
     estimate = metrics.importance_sampled_nll(trained, digits, 20)
     assert whole["nll"] == pytest.approx(estimate.mean)
-    assert whole.figure("nll").standard_error == pytest.approx(estimate.standard_error)
+    assert whole.score("nll").standard_error == pytest.approx(estimate.standard_error)
     assert whole["bits_per_dimension"] == pytest.approx(estimate.mean / 784 / math.log(2))
     with torch.no_grad():
         means = trained.encode(digits.images).mean
@@ -181,8 +181,8 @@ def test_a_conditional_model(digits: ImageDataset) -> None:
     assert found.names() == RECONSTRUCTION + LIKELIHOOD + LATENT[:3] + [*GENERATION, "label_accuracy"]
     told = "the encoder is told the label, and its codes may just repeat it"
     assert found.left_out == dict.fromkeys(["mig", "sap", *CLASSIFIERS], told)
-    assert found.figure("nll").tag == found.protocol["tag"] == "grey-bce-given-label"
-    assert "100 samples (means of p(x | z), all labels in turn)" in found.figure("label_accuracy").protocol
+    assert found.score("nll").tag == found.protocol["tag"] == "grey-bce-given-label"
+    assert "100 samples (means of p(x | z), all labels in turn)" in found.score("label_accuracy").protocol
     _, logits = metrics.classify(vae.sample(100, torch.arange(100) % 10, generator=torch.Generator().manual_seed(0)))
     share = float((logits.argmax(1) == torch.arange(100) % 10).double().mean())
     assert found["label_accuracy"] == pytest.approx(share)
@@ -247,7 +247,7 @@ def test_one_image(trained: VAE, digits: ImageDataset) -> None:
     found = evaluate(trained, digits[:1], num_samples=2, include=["reconstruction", "likelihood", "generation"])
     assert found.names() == RECONSTRUCTION + LIKELIHOOD
     assert found.left_out == dict.fromkeys(GENERATION, "it takes 5 images of each kind")
-    assert found.figure("nll").standard_error is None
+    assert found.score("nll").standard_error is None
     latent = evaluate(trained, digits[:1], include=["latent"])
     assert "active_units" in latent.left_out
 
@@ -283,7 +283,7 @@ class Copy(VAE):
 
 def test_images_that_are_reproduced_exactly(digits: ImageDataset) -> None:
     found = evaluate(Copy(2), digits[:20], include=["reconstruction"])
-    psnr = found.figure("psnr")
+    psnr = found.score("psnr")
     assert math.isfinite(psnr.value)
     assert "without 19 images where it is infinite" in psnr.protocol
     constant = ImageDataset(torch.full((5, 1, 28, 28), 0.5))
@@ -316,18 +316,18 @@ def test_a_broken_model_is_named(group: Group, digits: ImageDataset) -> None:
 # --- the record -----------------------------------------------------------------------------------------------------
 
 
-def figure(value: float = 1.0, **changes: Any) -> Figure:
-    return dataclasses.replace(Figure("nll", value, "nats", "lower", "how", "grey-bce"), **changes)
+def figure(value: float = 1.0, **changes: Any) -> Score:
+    return dataclasses.replace(Score("nll", value, "nats", "lower", "how", "grey-bce"), **changes)
 
 
 def test_figures_of_two_tags_are_not_compared() -> None:
     assert figure(1.0).better_than(figure(2.0))
     assert not figure(2.0).better_than(figure(1.0))
     assert figure(2.0, better="higher").better_than(figure(1.0, better="higher"))
-    with pytest.raises(DataError, match="two figures of one tag, got 'grey-bce' and 'gaussian'"):
+    with pytest.raises(DataError, match="two scores of one tag, got 'grey-bce' and 'gaussian'"):
         figure().better_than(figure(tag="gaussian"))
     made = figure(conditions={"importance samples": 5})
-    with pytest.raises(DataError, match="figures of nll made alike, got importance samples 5 and 500"):
+    with pytest.raises(DataError, match="scores of nll made alike, got importance samples 5 and 500"):
         made.better_than(figure(conditions={"importance samples": 500}))
     with pytest.raises(DataError, match="importance samples 5 and unknown"):
         figure().better_than(made)
@@ -362,7 +362,7 @@ def test_a_value_has_the_digits_that_it_bears(value: float, error: float | None,
 def test_a_record_is_written_and_read(whole: Evaluation, tmp_path: Path) -> None:
     path = whole.to_json(tmp_path / "metrics.json")
     content = json.loads(path.read_text())
-    assert content["figures"][0]["name"] == "mse"
+    assert content["scores"][0]["name"] == "mse"
     same = Evaluation.from_json(path)
     assert same == whole
     infinite = Evaluation((figure(math.inf, standard_error=math.inf), figure(-math.inf, name="b")))
@@ -392,7 +392,7 @@ def test_other_files_are_refused(text: str, tmp_path: Path) -> None:
 RECORD: dict[str, Any] = {
     "format": "mnistvae-evaluation",
     "format_version": 1,
-    "figures": [
+    "scores": [
         {"name": "a", "value": 1.0, "unit": "", "better": "lower", "protocol": "", "tag": "", "standard_error": None}
     ],
     "by_class": [{"class": 0, "images": 3, "mse": 0.5}, {"class": 1, "images": 2, "mse": "inf"}],
@@ -403,20 +403,20 @@ RECORD: dict[str, Any] = {
 
 
 def other_figure(**changes: Any) -> dict[str, Any]:
-    return {"figures": [{name: value for name, value in (RECORD["figures"][0] | changes).items() if value != "gone"}]}
+    return {"scores": [{name: value for name, value in (RECORD["scores"][0] | changes).items() if value != "gone"}]}
 
 
 @pytest.mark.parametrize(
     "change",
     [
         *[{name: "gone"} for name in RECORD],
-        *[other_figure(**{name: "gone"}) for name in RECORD["figures"][0]],
+        *[other_figure(**{name: "gone"}) for name in RECORD["scores"][0]],
         *[other_figure(better=bad) for bad in ("up", "Lower", None, 1, ["lower"])],
         *[other_figure(**{name: 3}) for name in ("name", "unit", "protocol", "tag")],
         *[other_figure(**{name: bad}) for name in ("value", "standard_error") for bad in ("much", [1.0], {}, 10**400)],
         other_figure(value=None),
         other_figure(surprise=1),
-        *[{"figures": bad} for bad in (None, 3, "abc", {"a": 1}, [3], [None])],
+        *[{"scores": bad} for bad in (None, 3, "abc", {"a": 1}, [3], [None])],
         *[{"by_class": bad} for bad in (None, 3, "abc", [3], [{"mse": 1.0}], [{"class": 0, "images": "many"}])],
         {"by_class": [{"class": 0, "images": 3, "mse": 0.5}, {"class": 1, "images": 2}]},
         *[{"by_dimension": bad} for bad in (None, 3, "abc", {"kl": 3}, {"kl": ["x"]}, {"kl": None})],
@@ -435,10 +435,10 @@ def test_damaged_records_are_refused(change: dict[str, Any], tmp_path: Path) -> 
 def test_the_record_that_is_not_damaged(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(json.dumps(RECORD))
     found = Evaluation.from_json(tmp_path / "a.json")
-    assert found.figure("a") == Figure("a", 1.0, "", "lower")
+    assert found.score("a") == Score("a", 1.0, "", "lower")
     assert found.by_class[1] == {"class": 1, "images": 2, "mse": math.inf}
     assert found.to_csv(tmp_path / "a.csv").read_text() == "class,images,mse,seed\n0,3,0.5,0\n1,2,inf,0\n"
-    assert found.figure("a").conditions == {}
+    assert found.score("a").conditions == {}
 
 
 @pytest.mark.parametrize(
@@ -459,7 +459,7 @@ def test_figures_that_make_no_sense(change: dict[str, Any], message: str) -> Non
 
 
 def test_a_figure_is_compared_with_a_figure() -> None:
-    with pytest.raises(DataError, match="a Figure to compare with, got a float"):
+    with pytest.raises(DataError, match="a Score to compare with, got a float"):
         figure().better_than(1.0)  # type: ignore[arg-type]
 
 
@@ -478,7 +478,7 @@ def test_the_csv(whole: Evaluation, tmp_path: Path) -> None:
     for row in rows:
         assert {name: row[name] for name in how} == how
         assert (row["seed"], row["version"]) == ("0", mv.__version__)
-    with pytest.raises(DataError, match="figures by class"):
+    with pytest.raises(DataError, match="scores by class"):
         Evaluation(()).to_csv(tmp_path / "b.csv")
 
 
@@ -494,7 +494,7 @@ def test_the_printed_table(whole: Evaluation) -> None:
 
 
 def test_a_table_of_several(whole: Evaluation) -> None:
-    better = dataclasses.replace(whole, figures=tuple(dataclasses.replace(one, value=one.value / 2) for one in whole))
+    better = dataclasses.replace(whole, scores=tuple(dataclasses.replace(one, value=one.value / 2) for one in whole))
     text = compare({"a": whole, "b": better})
     lines = {line.split()[1]: line for line in text.splitlines()[1:] if line.split()[0] in "↓↑"}
     assert lines["nll"].rstrip().endswith("*")
@@ -506,7 +506,7 @@ def test_a_table_of_several(whole: Evaluation) -> None:
 def test_a_star_is_for_what_is_ahead_beyond_doubt() -> None:
     def starred(*pairs: tuple[float, float | None], better: Any = "lower") -> int | None:
         """The number of the column that has the star."""
-        made = [Figure("a", value, "", better, standard_error=error) for value, error in pairs]
+        made = [Score("a", value, "", better, standard_error=error) for value, error in pairs]
         text = compare({f"{n}: it": Evaluation((one,)) for n, one in enumerate(made)})
         line = text.splitlines()[1]
         assert line.count("*") <= 1
@@ -538,7 +538,7 @@ def rows(text: str) -> set[str]:
 
 
 def test_what_one_evaluation_left_out_is_not_compared() -> None:
-    mse, mig = Figure("mse", 1.0, "", "lower"), Figure("mig", 0.1, "", "higher")
+    mse, mig = Score("mse", 1.0, "", "lower"), Score("mig", 0.1, "", "higher")
     told = Evaluation((mse,), left_out={"mig": "the encoder is told the label"})
     for pair in ({"a": Evaluation((mse, mig)), "b": told}, {"b": told, "a": Evaluation((mse, mig))}):
         text = compare(pair)
@@ -569,8 +569,8 @@ def test_figures_that_were_not_made_alike_are_not_compared(trained: VAE, digits:
     text = compare({"a": one, "b": other})
     assert rows(text) == set(GENERATION)
     assert "mse is not compared: pixels dynamic under seed 0 and dynamic under seed 1" in text
-    with pytest.raises(DataError, match="a figure in common, got mse is not compared: pixels"):
-        compare({"a": Evaluation((one.figure("mse"),)), "b": Evaluation((other.figure("mse"),))})
+    with pytest.raises(DataError, match="a score in common, got mse is not compared: pixels"):
+        compare({"a": Evaluation((one.score("mse"),)), "b": Evaluation((other.score("mse"),))})
 
 
 def test_what_is_no_evaluation_is_not_compared(whole: Evaluation) -> None:
@@ -578,8 +578,8 @@ def test_what_is_no_evaluation_is_not_compared(whole: Evaluation) -> None:
         compare([whole, whole])  # type: ignore[arg-type]
     with pytest.raises(DataError, match="a dict under 'b'"):
         compare({"a": whole, "b": {}})  # type: ignore[dict-item]
-    with pytest.raises(DataError, match="a figure in common"):
-        compare({"a": whole, "b": dataclasses.replace(whole, figures=())})
+    with pytest.raises(DataError, match="a score in common"):
+        compare({"a": whole, "b": dataclasses.replace(whole, scores=())})
 
 
 def test_other_images_of_the_same_set_are_not_compared(trained: VAE, digits: ImageDataset) -> None:
@@ -685,8 +685,8 @@ def test_inception(monkeypatch: pytest.MonkeyPatch, trained: VAE, digits: ImageD
         x = torch.as_tensor(images).double().flatten(1)[:, 300:310] / 255
         return x, x
 
-    monkeypatch.setattr("mnistvae.metrics._evaluate.inception_features", features)
-    monkeypatch.setattr("mnistvae.metrics._evaluate.inception_network", lambda: None)
+    monkeypatch.setattr("mnistvae.metrics.inception.inception_features", features)
+    monkeypatch.setattr("mnistvae.metrics.inception.inception_network", lambda: None)
     found = evaluate(trained, digits[:50], include=["generation"], inception=True)
     assert found.names() == [*GENERATION, "fd_inception", "score_inception"]
     real, made = (features(x, device="cpu")[0] for x in (digits.images[:50], trained.sample(50, generator=seed(0))))
@@ -731,7 +731,7 @@ def test_inception_without_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     mv.metrics.inception.inception_network.cache_clear()
     with pytest.raises(DataError, match="weights of Inception-v3, got OSError: no network"):
         metrics.inception_features(torch.zeros(2, 28, 28))
-    monkeypatch.setattr("mnistvae.metrics._evaluate._Task.reconstruction", lambda task: pytest.fail("too early"))
+    monkeypatch.setattr("mnistvae.View.reconstructed", lambda *_: pytest.fail("too early"))
     with pytest.raises(DataError, match="weights of Inception-v3, got OSError: no network"):
         evaluate(VAE(2), torch.zeros(3, 1, 28, 28), inception=True)
     with pytest.raises(SettingError, match="'generation' in include, for inception=True"):

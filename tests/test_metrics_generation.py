@@ -20,13 +20,11 @@ from torch import Tensor, nn
 
 from mnistvae.errors import DataError, SettingError
 from mnistvae.metrics import generation
+from mnistvae.metrics.frechet import frechet_distance, frechet_distance_of, gaussian_statistics
 from mnistvae.metrics.generation import (
     ClassifierScore,
     PrecisionRecall,
     classifier_score,
-    frechet_distance,
-    frechet_distance_of,
-    gaussian_statistics,
     label_accuracy,
     precision_recall,
 )

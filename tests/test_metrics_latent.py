@@ -20,16 +20,11 @@ from mnistvae._random import derive_seed, seeded
 from mnistvae.distributions import DiagonalNormal, PushForward, UnitNormal
 from mnistvae.errors import ComponentError, DataError, SettingError, type_name
 from mnistvae.losses import gaussian_kl, kl_decomposition
-from mnistvae.metrics import latent
+from mnistvae.metrics import information
 from mnistvae.metrics.disentanglement import mig, sap
-from mnistvae.metrics.latent import (
-    Estimate,
-    active_units,
-    kl_parts,
-    mutual_information,
-    total_correlation,
-    unit_activity,
-)
+from mnistvae.metrics.information import kl_parts, mutual_information, total_correlation
+from mnistvae.metrics.latent import active_units, unit_activity
+from mnistvae.metrics.metric import Estimate
 
 
 def normals(n: int, latent_dim: int, spread: float = 1.0, seed: int = 1) -> DiagonalNormal:
@@ -87,7 +82,7 @@ def _no_chunks_to_speak_of(monkeypatch: pytest.MonkeyPatch) -> None:
     def three_rows(z: Tensor, numbers: int) -> Iterator[Tensor]:
         yield from torch.split(z, 3)
 
-    monkeypatch.setattr(latent, "_chunks", three_rows)
+    monkeypatch.setattr(information, "_chunks", three_rows)
 
 
 # ------------------------------------------------------------------------------------- unit_activity, active_units
@@ -137,8 +132,8 @@ def test_a_dimension_far_from_zero_loses_no_digits() -> None:
     ("means", "message"),
     [
         (torch.zeros(1, 3), "posterior means of at least 2 images, got 1"),
-        (torch.zeros(5), r"shape \(N, latent_dim\), got shape \(5,\).*x\[:, None\]"),
-        (torch.zeros(5, 2, 2), r"got shape \(5, 2, 2\): pass one row for each image"),
+        (torch.zeros(5), r"shape \(N, latent_dim\), a row for each image, got shape \(5,\).*x\[:, None\]"),
+        (torch.zeros(5, 2, 2), r"a row for each image, got shape \(5, 2, 2\)"),
         (torch.zeros(5, 0), r"got shape \(5, 0\)"),
         ([[0.0], [1.0]], "a torch tensor or a numpy array, got a list"),
         (torch.zeros(5, 2, dtype=torch.bool), "real numbers, got dtype torch.bool"),

@@ -19,9 +19,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from mnistvae.data import load_dataset
 from mnistvae.errors import DataError, SettingError
-from mnistvae.metrics import reconstruction
+from mnistvae.metrics import _pairs, similarity
 from mnistvae.metrics.reconstruction import ClassMean, by_class, mae, mse, psnr
-from mnistvae.metrics.reconstruction import ssim as tolerant_ssim
+from mnistvae.metrics.similarity import ssim as tolerant_ssim
 
 Metric = Callable[..., Tensor]
 #: In float64.
@@ -95,7 +95,7 @@ def flat(n: int, spread: float) -> Tensor:
 def test_rounding_is_within_the_tolerance(first: Tensor, second: Tensor, tolerance: float) -> None:
     exact = ssim(first, second)
     torch.testing.assert_close(tolerant_ssim(first, second, tolerance=tolerance), exact, rtol=0, atol=tolerance)
-    values, bounds = reconstruction._ssim_in(torch.float32, first, second, 1.0)
+    values, bounds = similarity._ssim_in(torch.float32, first, second, 1.0)
     assert ((values - exact).abs() <= bounds).all()
     single = tolerant_ssim(first, second, tolerance=tolerance)
     assert torch.equal(single[bounds <= tolerance], values[bounds <= tolerance])
@@ -104,13 +104,13 @@ def test_rounding_is_within_the_tolerance(first: Tensor, second: Tensor, toleran
 
 def test_digits_are_compared_in_float32_and_flat_images_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[torch.dtype, int]] = []
-    compute = reconstruction._ssim_in
+    compute = similarity._ssim_in
 
     def spied(dtype: torch.dtype, a: Any, b: Any, data_range: float) -> Any:
         asked.append((dtype, len(a)))
         return compute(dtype, a, b, data_range)
 
-    monkeypatch.setattr(reconstruction, "_ssim_in", spied)
+    monkeypatch.setattr(similarity, "_ssim_in", spied)
     shifted = torch.cat([digits(50), (255 * flat(50, 0.01)).byte()])
     for x in (shifted, shifted.numpy()):
         asked.clear()
@@ -287,16 +287,16 @@ def test_each_image_has_its_own_figure_however_the_batch_is_cut(
     one_by_one = torch.cat([metric(a[[i]], b[[i]]) for i in range(n)])
     assert one_by_one.shape == (n,)
     for images_in_chunk, images_in_tile in ((1000, 1000), (7, 3), (1, 1), (8, 5)):
-        monkeypatch.setitem(reconstruction._CHUNK, "cpu", images_in_chunk * 144 * 8)
-        monkeypatch.setitem(reconstruction._TILE, "cpu", images_in_tile * 144 * 8)
+        monkeypatch.setitem(_pairs._CHUNK, "cpu", images_in_chunk * 144 * 8)
+        monkeypatch.setitem(similarity._TILE, "cpu", images_in_tile * 144 * 8)
         torch.testing.assert_close(metric(a, b), one_by_one, rtol=1e-12, atol=1e-13)
 
 
 def test_an_image_larger_than_a_chunk_is_compared_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = noise(3, 1, 20, 20), noise(3, 1, 20, 20, seed=1)
     expected = ssim(a, b)
-    monkeypatch.setitem(reconstruction._CHUNK, "cpu", 10)
-    monkeypatch.setitem(reconstruction._TILE, "cpu", 10)
+    monkeypatch.setitem(_pairs._CHUNK, "cpu", 10)
+    monkeypatch.setitem(similarity._TILE, "cpu", 10)
     torch.testing.assert_close(ssim(a, b), expected, rtol=0, atol=1e-13)
 
 

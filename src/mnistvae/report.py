@@ -20,9 +20,9 @@ from mnistvae.analysis.embedding import umap_class
 from mnistvae.data import Binarization, ImageDataset, as_trained, going_round
 from mnistvae.errors import ComponentError, DataError, MnistvaeError, SettingError
 from mnistvae.metrics import Classification, Evaluation, classify_codes, evaluate, roc_auc
-from mnistvae.metrics._passes import depends_on_label
 from mnistvae.models import VAE
 from mnistvae.plotting import png_bytes
+from mnistvae.view import View
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -361,7 +361,7 @@ class _Report:
         if len(set(self.labels.tolist())) < 2:
             self.page.text("The images are of one class.")
             return
-        if depends_on_label(self.model, self.data):
+        if View(self.model, self.data).codes_depend_on_label:
             self.page.text("The encoder is told the label, and its codes may just repeat it: classifiers are left out.")
             return
         known = as_trained(train[:10_000], self.binarization, seed=self.seed)

@@ -16,7 +16,7 @@ from mnistvae._checks import check_choice, check_count, check_seed
 from mnistvae._codes import LatentCodes
 from mnistvae._passes import Done, OfBatch, Pass, measuring
 from mnistvae._products import fast_products
-from mnistvae.arrays import ArrayLike
+from mnistvae.arrays import ArrayLike, check_finite
 from mnistvae.data import Binarization, ImageDataset, as_dataset, as_trained
 from mnistvae.images import to_uint8
 from mnistvae.models import VAE
@@ -27,6 +27,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 #: Most training images whose codes a classifier learns from.
 _LEARNED_FROM = 10_000
+_DIVERGED = "look at the weights: the model may have diverged"
 
 
 class View:
@@ -165,11 +166,11 @@ class View:
     @cached_property
     def codes_depend_on_label(self) -> bool:
         """True if the encoder of a conditional model uses the label, so that its codes may just repeat it."""
-        x, y, posterior = next(self.batches())
-        if y is None:
+        if self.model.num_classes is None:
             return False
+        x, y, posterior = next(self.batches())
         with measuring(self.model):
-            other = self.model.encode(x, (y + 1) % (self.model.num_classes or 1))
+            other = self.model.encode(x, (y + 1) % self.model.num_classes)  # type: ignore[operator]
         return not torch.equal(posterior.mean, other.mean)
 
     def batches(self, size: int | None = None) -> Iterator[tuple[Tensor, Tensor | None, Distribution]]:
@@ -180,11 +181,10 @@ class View:
                 be taken apart are computed again.
         """
         size = self.batch_size if size is None else size
-        whole = self.posterior if type(self.posterior) is type(self.posteriors[0]) else None
         start = 0
         for number, (x, y) in enumerate(passes.batches(self.model, self.shown, size)):
             rows = slice(start, start + len(x))
-            posterior = self.posteriors[number] if size == self.batch_size else passes.some_of(whole, rows)
+            posterior = self.posteriors[number] if size == self.batch_size else self._some_posteriors(rows)
             if posterior is None:
                 with measuring(self.model):
                     posterior = self.model.encode(x, y)
@@ -222,6 +222,11 @@ class View:
         """Announce functions, which the next pass over reconstructions, or samples, is then made for, too."""
         self._of_reconstructions.expect(*reconstructed)
         self._of_samples.expect(*sampled)
+
+    def _some_posteriors(self, rows: slice) -> Distribution | None:
+        """q(z | x) of some images; None for a kind that cannot be taken apart."""
+        same = type(self.posterior) is type(self.posteriors[0])  # and not of a class above it
+        return passes.some_of(self.posterior, rows) if same else None
 
     def keep(self, *pictures: Literal["reconstructions", "samples"]) -> None:
         """Announce pictures to be kept, from the next pass: first asked for after that, they take one of their own."""
@@ -277,7 +282,7 @@ def _reconstructions(view: View) -> Iterator[tuple[Tensor, Tensor]]:
                     made = model.reconstruct(x, y)
                 else:
                     made = model.decode(passes.mean_of(posterior), y).mean.clamp(0.0, 1.0)
-            yield x.cpu(), passes.check_finite_images(made.cpu(), start)
+            yield x.cpu(), check_finite(made.cpu(), "reconstructions", _DIVERGED, first=start)
             start += len(x)
             done(len(x))
 

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mnistvae._checks import check_choice, check_count, check_instance
+from mnistvae._passes import check_model
 from mnistvae.analysis.planes import decode_codes
 from mnistvae.arrays import ArrayLike
 from mnistvae.errors import DataError, SettingError, type_name
 from mnistvae.images import Labels, as_labels
-from mnistvae.metrics._passes import check_model
 from mnistvae.metrics.latent import as_codes
 from mnistvae.models import VAE
 

@@ -9,14 +9,13 @@ import torch
 from torch import Tensor
 
 from mnistvae._checks import check_count, check_seed
+from mnistvae._passes import check_dataset
 from mnistvae.data import ImageDataset
 from mnistvae.errors import DataError
-from mnistvae.metrics._passes import reconstructions
-from mnistvae.metrics.reconstruction import ClassMean, by_class, mse, psnr, ssim
+from mnistvae.metrics.reconstruction import ClassMean, by_class, mse, psnr
+from mnistvae.metrics.similarity import WINDOW, ssim
 from mnistvae.models import VAE
-
-#: Side of the windows of the structural similarity.
-_WINDOW = 7
+from mnistvae.view import View
 
 __all__ = ["Extremes", "ReconstructionErrors", "reconstruction_errors"]
 
@@ -85,13 +84,12 @@ def reconstruction_errors(model: VAE, data: ImageDataset, *, batch_size: int = 1
     Raises:
         DataError: data that do not fit the model, or reconstructions that are not finite.
     """
-    batch_size = check_count("batch_size as an integer of at least 1", batch_size)
-    a, b = reconstructions(model, data, batch_size)
-    try:
-        similarity: Tensor | None = ssim(a, b)
-    except DataError:
-        if min(a.shape[-2:]) >= _WINDOW:
-            raise
-        similarity = None
-    labels = None if data.labels is None else data.labels.cpu()
-    return ReconstructionErrors(b, mse(a, b), psnr(a, b), similarity, labels)
+    view = View(model, check_dataset(data), batch_size=batch_size)
+    functions = [mse, psnr, _made] + ([ssim] if min(data.image_shape[1:]) >= WINDOW else [])
+    errors, ratios, images, *similarity = view.reconstructed(*functions)
+    return ReconstructionErrors(images, errors, ratios, similarity[0] if similarity else None, view.labels)
+
+
+def _made(_: Tensor, reconstruction: Tensor) -> Tensor:
+    """The reconstruction itself."""
+    return reconstruction

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from mnistvae._checks import check_choice, check_count, check_indices, check_numbers
 from mnistvae._modes import evaluating
+from mnistvae._passes import check_model
 from mnistvae.arrays import ArrayLike, as_real, bad_rows, check_finite
 from mnistvae.errors import DataError, SettingError
 from mnistvae.images import Labels
-from mnistvae.metrics._passes import check_model
 from mnistvae.metrics.latent import as_codes
 from mnistvae.models import VAE
 

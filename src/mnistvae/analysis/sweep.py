@@ -58,7 +58,7 @@ class Sweep:
         Raises:
             DataError: the figure has no better side.
         """
-        figures = [one.figure(figure) for one in self.evaluations]
+        figures = [one.score(figure) for one in self.evaluations]
         better = figures[0].better
         if not better:
             raise DataError("a figure that has a better side", figure, "such as mse, psnr, nll or fd_digits")

@@ -49,6 +49,6 @@ def sweep(
         found = runs.sweep(recipes.get(recipe), latent_dims, train, test, folder, training=training, seed=seed)
     click.echo(f"{'latent_dim':>10s}  {'mse':>20s}  {'psnr':>16s}")
     for value, one in zip(found.values, found.evaluations, strict=True):
-        click.echo(f"{value:>10d}  {one.figure('mse').text():>20s}  {one.figure('psnr').text():>16s}")
+        click.echo(f"{value:>10d}  {one.score('mse').text():>20s}  {one.score('psnr').text():>16s}")
     click.echo(f"best: latent_dim {found.best('mse')}, the smallest within one standard error of the lowest MSE")
     click.echo(f"wrote {folder}")

@@ -1,33 +1,30 @@
-"""How good a model is: what it reconstructs, how probable it finds images, what its codes hold, what it makes up.
+"""Metrics of a model: its reconstructions, the likelihood of images, its codes, its samples.
 
-A pure function stands under each figure; :func:`evaluate` gathers them.
+A pure function stands under each score; :func:`evaluate` computes all of them, and those of your own.
 """
 
-from mnistvae.metrics._evaluate import GROUPS, Group, evaluate
-from mnistvae.metrics.classification import Classification, RocAuc, classify_codes, roc_auc
+from mnistvae.metrics.classification import (
+    NEEDS_OF_CLASSIFIERS,
+    Classification,
+    RocAuc,
+    classify_codes,
+    code_classification,
+    roc_auc,
+)
 from mnistvae.metrics.digits import DigitClassifier, classify, digit_classifier
 from mnistvae.metrics.disentanglement import mig, sap
-from mnistvae.metrics.evaluation import Evaluation, Figure, compare
+from mnistvae.metrics.evaluation import GROUPS, METRICS, Group, evaluate, evaluate_view
+from mnistvae.metrics.frechet import frechet_distance, frechet_distance_of, gaussian_statistics
 from mnistvae.metrics.generation import (
     ClassifierScore,
     PrecisionRecall,
     classifier_score,
-    frechet_distance,
-    frechet_distance_of,
-    gaussian_statistics,
     label_accuracy,
     precision_recall,
 )
 from mnistvae.metrics.inception import inception_features
-from mnistvae.metrics.latent import (
-    Estimate,
-    KLParts,
-    active_units,
-    kl_parts,
-    mutual_information,
-    total_correlation,
-    unit_activity,
-)
+from mnistvae.metrics.information import KLParts, kl_parts, mutual_information, total_correlation
+from mnistvae.metrics.latent import active_units, unit_activity
 from mnistvae.metrics.likelihood import (
     Bound,
     ImportanceEstimate,
@@ -35,10 +32,18 @@ from mnistvae.metrics.likelihood import (
     elbo,
     importance_sampled_nll,
 )
-from mnistvae.metrics.reconstruction import ClassMean, by_class, mae, mse, psnr, ssim
+from mnistvae.metrics.metric import Estimate, Metric
+from mnistvae.metrics.needs import NEEDS, Need, unmet
+from mnistvae.metrics.reconstruction import ClassMean, by_class, mae, mse, psnr
+from mnistvae.metrics.record import ARROWS, Evaluation, Score, compare
+from mnistvae.metrics.similarity import ssim
 
 __all__ = [
+    "ARROWS",
     "GROUPS",
+    "METRICS",
+    "NEEDS",
+    "NEEDS_OF_CLASSIFIERS",
     "Bound",
     "ClassMean",
     "Classification",
@@ -46,22 +51,26 @@ __all__ = [
     "DigitClassifier",
     "Estimate",
     "Evaluation",
-    "Figure",
     "Group",
     "ImportanceEstimate",
     "KLParts",
+    "Metric",
+    "Need",
     "PrecisionRecall",
     "RocAuc",
+    "Score",
     "active_units",
     "bits_per_dimension",
     "by_class",
     "classifier_score",
     "classify",
     "classify_codes",
+    "code_classification",
     "compare",
     "digit_classifier",
     "elbo",
     "evaluate",
+    "evaluate_view",
     "frechet_distance",
     "frechet_distance_of",
     "gaussian_statistics",
@@ -80,4 +89,5 @@ __all__ = [
     "ssim",
     "total_correlation",
     "unit_activity",
+    "unmet",
 ]

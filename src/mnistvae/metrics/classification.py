@@ -1,7 +1,8 @@
-"""How well codes tell the labels: a classifier of scikit-learn's learns from some codes and is judged on others."""
+"""Classifiers of codes: one of scikit-learn's learns from some codes and is judged on others."""
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,15 +16,26 @@ from mnistvae.arrays import ArrayLike
 from mnistvae.errors import DataError, SettingError
 from mnistvae.images import Labels, as_labels, match_classes
 from mnistvae.metrics.latent import as_codes
+from mnistvae.metrics.metric import Estimate, Metric
+from mnistvae.view import View
 
-__all__ = ["Classification", "Kind", "RocAuc", "classify_codes", "roc_auc"]
+__all__ = [
+    "METRICS",
+    "NEEDS_OF_CLASSIFIERS",
+    "Classification",
+    "Kind",
+    "RocAuc",
+    "classify_codes",
+    "code_classification",
+    "roc_auc",
+]
 
 #: The classifiers of :func:`classify_codes`.
 Kind: TypeAlias = Literal["knn", "logistic", "random-forest", "mlp"]
 
 
 class Classification(NamedTuple):
-    """What a classifier makes of M test codes, of K classes; rates are from 0 to 1, higher is better."""
+    """The result of a classifier on M test codes of K classes; rates are from 0 to 1, higher is better."""
 
     #: Share of the codes whose label is predicted.
     accuracy: float
@@ -62,7 +74,7 @@ def classify_codes(
     seed: int = 0,
     **settings: Any,
 ) -> Classification:
-    """How well codes tell the labels: a classifier learns from the training codes and is judged on the test codes.
+    """Accuracy of a classifier that learns labels from the training codes and is judged on the test codes.
 
     The classifiers are scikit-learn's, on one core: ``"knn"``, the 5 nearest neighbours (``KNeighborsClassifier``);
     ``"logistic"``, a logistic regression of standardised codes (``LogisticRegression``); ``"random-forest"``, 100 trees
@@ -73,17 +85,18 @@ def classify_codes(
     hold is always predicted wrongly, and its probability is 0.
 
     Args:
-        train_codes: (N, latent_dim), usually posterior means.
-        train_labels: (N,), of at least two classes.
-        test_codes: (M, latent_dim), of other images.
-        test_labels: (M,).
-        kind: the classifier.
-        seed: of the forest and of the network; the others draw nothing.
-        settings: of scikit-learn's classifier, under its own names, such as ``n_neighbors=1`` or ``max_iter=2000``.
+        train_codes: Codes to learn from, (N, latent_dim), usually posterior means.
+        train_labels: Their labels, (N,), of at least two classes.
+        test_codes: Codes of other images, (M, latent_dim).
+        test_labels: Their labels, (M,).
+        kind: Kind of classifier.
+        seed: Seed of the forest and of the network; the others draw nothing.
+        settings: Settings of scikit-learn's classifier, under its own names, such as ``n_neighbors=1``.
 
     Raises:
-        DataError: other shapes, more or fewer labels than codes, NaN or infinity, or training labels of one class.
-        SettingError: another kind, or settings that the classifier does not take, such as more neighbours than codes.
+        DataError: If shapes do not match, a code is not finite, or the training labels are of one class.
+        SettingError: If the kind is another, or the classifier does not take a setting, such as more neighbours than
+            codes.
 
     Example:
         >>> train, test = mv.load_dataset("mnist-mini", "train")[:2000], mv.load_dataset("mnist-mini", "test")[:500]
@@ -128,12 +141,13 @@ def roc_auc(labels: Labels, probabilities: ArrayLike, classes: ArrayLike | Seque
     is better, and 0.5 is chance. A class that no label is of, or that all are of, has no area: NaN, with a warning.
 
     Args:
-        labels: (M,).
-        probabilities: of each class, (M, K), as :func:`classify_codes` gives them.
-        classes: the label that each column stands for, (K,); 0 to K - 1 by default.
+        labels: True labels, (M,).
+        probabilities: Probabilities of each class, (M, K), as :func:`classify_codes` gives them.
+        classes: Label that each column stands for, (K,); 0 to K - 1 by default.
 
     Raises:
-        DataError: other shapes, fewer than two classes, a label that is none of the classes, NaN or infinity.
+        DataError: If shapes do not match, classes are fewer than two, a label is none of them, or a probability is
+            not finite.
 
     Example:
         >>> found = roc_auc([0, 0, 1, 1], torch.tensor([[0.9, 0.1], [0.4, 0.6], [0.6, 0.4], [0.2, 0.8]]))
@@ -241,3 +255,47 @@ def _judged(
 
 def _numbers(rows: ArrayLike, name: str, columns: str = "latent_dim") -> NDArray[np.float64]:
     return as_codes(rows, name, columns=columns).cpu().double().numpy()
+
+
+def code_classification(view: View, kind: Kind) -> Classification:
+    """A classifier that learns from the codes of a view's training images and is judged on those of its images.
+
+    Args:
+        view: A model and a data set, which meet :data:`NEEDS_OF_CLASSIFIERS`.
+        kind: Kind of classifier, see :func:`classify_codes`.
+
+    Raises:
+        DataError: If the view has no labels, or no labelled training images.
+    """
+    codes, labels = view.known_codes, view.labels
+    if codes is None or codes.labels is None or labels is None:
+        raise DataError("labelled images and training images", "none", "pass an ImageDataset with labels, and train=")
+    with view.bar(f"{kind} classifier", 1) as done:
+        found = classify_codes(codes.means, codes.labels, view.codes.means, labels, kind, seed=view.seed)
+        done(1)
+    return found
+
+
+#: What a view has to offer to classifiers of codes; see :data:`mnistvae.metrics.NEEDS`.
+NEEDS_OF_CLASSIFIERS = ("two images", "two classes", "codes not told the label", "training labels")
+
+
+def _metric(name: str, kind: Kind) -> Metric:
+    def accuracy(view: View) -> Estimate:
+        share = view.once(code_classification, kind).accuracy
+        return Estimate(share, math.sqrt(share * (1 - share) / len(view)))
+
+    return Metric(
+        name,
+        better="higher",
+        needs=NEEDS_OF_CLASSIFIERS,
+        compute=accuracy,
+        protocol=lambda view: f"{kind} on posterior means, learned on {len(view.known or ())} of the training images",
+    )
+
+
+METRICS = (
+    _metric("knn_accuracy", "knn"),
+    _metric("logistic_accuracy", "logistic"),
+    _metric("forest_accuracy", "random-forest"),
+)

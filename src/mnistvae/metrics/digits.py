@@ -1,4 +1,4 @@
-"""A digit classifier that ships with the package: what reads generated digits, and the features they are compared by.
+"""A digit classifier that ships with the package: it reads generated digits and gives features to compare them by.
 
 It was trained on MNIST by ``scripts/train_digit_classifier.py``; ``digit_classifier.json`` is the record. It is
 not Inception-v3, so figures made with it carry a name of their own: ``fd_digits``, ``score_digits``.
@@ -22,10 +22,12 @@ from mnistvae.devices import resolve_device
 from mnistvae.errors import DataError
 from mnistvae.images import ImageShape, as_images, check_range
 
-__all__ = ["DIGIT_SHAPE", "DigitClassifier", "classify", "digit_classifier"]
+__all__ = ["DATASETS", "DIGIT_SHAPE", "DigitClassifier", "classify", "digit_classifier", "digit_logits"]
 
 #: What the classifier reads: (channels, height, width).
 DIGIT_SHAPE: ImageShape = (1, 28, 28)
+#: Names of the data sets whose images it reads; give yours one of them (``ImageDataset(name="mnist")``) if it does.
+DATASETS = ("mnist", "mnist-mini", "qmnist", "emnist-digits", "emnist-mnist")
 #: Channels of the three scales; the last is the number of features.
 _WIDTHS = (16, 32, 64)
 _WEIGHTS = "digit_classifier.safetensors"
@@ -63,13 +65,13 @@ class DigitClassifier(nn.Module):
         self.head = nn.Linear(self.num_features, self.num_classes)
 
     def features(self, x: Tensor) -> Tensor:
-        """What the last linear map sees: (B, D), not negative.
+        """Input of the last linear map: (B, D), not negative.
 
         Args:
-            x: (B, 1, 28, 28), (B, 28, 28) or (B, 784), float in [0, 1] or uint8; values are not looked at.
+            x: Digits, (B, 1, 28, 28), (B, 28, 28) or (B, 784), float in [0, 1] or uint8; values are not looked at.
 
         Raises:
-            DataError: another shape or dtype.
+            DataError: If shape or dtype is another.
         """
         _check_shape(x)
         out: Tensor = self.layers(as_images(x, DIGIT_SHAPE, dtype=self.head.weight.dtype))
@@ -88,11 +90,11 @@ def digit_classifier(device: torch.device | str = "cpu") -> DigitClassifier:
     trained) reaches another caller.
 
     Args:
-        device: where to put it.
+        device: Device to put it on.
 
     Raises:
-        FileFormatError: the file that ships with the package is missing or damaged.
-        SettingError: a device that this machine does not have.
+        FileFormatError: If the file that ships with the package is missing or damaged.
+        SettingError: If this machine does not have the device.
 
     Example:
         >>> digits = mv.load_dataset("mnist-mini", "test")
@@ -110,16 +112,16 @@ def classify(
     """Features and logits of digits, by the classifier that ships with the package.
 
     Args:
-        images: (N, 1, 28, 28), (N, 28, 28) or (N, 784), float in [0, 1] or uint8; torch or numpy.
-        batch_size: images at a time, which bounds the memory.
-        device: where to compute (default: where the images are).
+        images: Digits, (N, 1, 28, 28), (N, 28, 28) or (N, 784), float in [0, 1] or uint8; torch or numpy.
+        batch_size: Number of images that are computed at once, which bounds the memory.
+        device: Device to compute on (default: that of the images).
 
     Returns:
         Features (N, 64) and logits (N, 10), float32, on ``device``, without gradients.
 
     Raises:
-        DataError: images of another size, none at all, pixels that are not finite, or outside [0, 1].
-        SettingError: a batch size below 1, or a device that this machine does not have.
+        DataError: If there are no images, they have another size, or a pixel is not finite or outside [0, 1].
+        SettingError: If the batch size is below 1, or this machine does not have the device.
 
     Example:
         >>> digits = mv.load_dataset("mnist-mini", "test")
@@ -139,6 +141,17 @@ def classify(
     with torch.no_grad():
         features = torch.cat([classifier.features(check_range(batch).to(device)) for batch in _batches(images, size)])
         return features, classifier.head(features)
+
+
+@torch.no_grad()
+def digit_logits(features: Tensor) -> Tensor:
+    """Logits of the ten digits, (N, 10), for features (N, 64) as :func:`classify` gives them.
+
+    Args:
+        features: Features, float32, on the device to compute on.
+    """
+    logits: Tensor = _shipped(features.device).head(features)
+    return logits
 
 
 @cache

@@ -1,4 +1,4 @@
-"""How well the label is taken apart from the rest: what one latent dimension alone tells of it.
+"""Disentanglement: how much of the label one latent dimension alone holds.
 
 Functions of codes as numbers, (N, latent_dim), usually posterior means, and of their labels.
 """
@@ -15,8 +15,9 @@ from mnistvae.arrays import ArrayLike
 from mnistvae.errors import DataError
 from mnistvae.images import Labels, as_labels
 from mnistvae.metrics.latent import as_codes
+from mnistvae.metrics.metric import Metric
 
-__all__ = ["mig", "sap"]
+__all__ = ["METRICS", "mig", "sap"]
 
 
 def mig(codes: ArrayLike, labels: Labels, bins: int = 20) -> float:
@@ -30,13 +31,13 @@ def mig(codes: ArrayLike, labels: Labels, bins: int = 20) -> float:
     one dimension the gap is to 0. Counts of few images overrate the information: take some 1,000 or more.
 
     Args:
-        codes: (N, latent_dim), usually posterior means.
-        labels: (N,), of at least two classes.
-        bins: in each dimension.
+        codes: Codes, (N, latent_dim), usually posterior means.
+        labels: Labels, (N,), of at least two classes.
+        bins: Number of bins in each dimension.
 
     Raises:
-        DataError: another shape, NaN or infinity, or labels of one class.
-        SettingError: fewer than two bins.
+        DataError: If a shape is another, a code is not finite, or the labels are of one class.
+        SettingError: If there are fewer than two bins.
 
     Example:
         >>> labels = torch.arange(1000) % 10
@@ -66,11 +67,11 @@ def sap(codes: ArrayLike, labels: Labels) -> float:
     nothing.
 
     Args:
-        codes: (N, latent_dim), usually posterior means.
-        labels: (N,), of at least two classes.
+        codes: Codes, (N, latent_dim), usually posterior means.
+        labels: Labels, (N,), of at least two classes.
 
     Raises:
-        DataError: another shape, NaN or infinity, or labels of one class.
+        DataError: If a shape is another, a code is not finite, or the labels are of one class.
 
     Example:
         >>> labels = torch.arange(1000) % 2
@@ -103,3 +104,22 @@ def _gap(scores: list[float], of_nothing: float) -> float:
     """The best score minus the next; ``of_nothing``, which a dimension that says nothing has, is the least there is."""
     best, following = sorted([*scores, of_nothing], reverse=True)[:2]
     return best - following
+
+
+_NEEDS = ("two images", "two classes", "codes not told the label")
+METRICS = (
+    Metric(
+        "mig",
+        better="higher",
+        needs=_NEEDS,
+        compute=lambda view: mig(view.codes.means, view.labels),
+        protocol="the label as the one factor, 20 bins",
+    ),
+    Metric(
+        "sap",
+        better="higher",
+        needs=_NEEDS,
+        compute=lambda view: sap(view.codes.means, view.labels),
+        protocol="the label as the one factor, decision trees",
+    ),
+)

@@ -1,333 +1,304 @@
-"""The record of an evaluation: figures, how each was made, and what may be compared with what."""
+"""All metrics of a model in one call: a loop over their rows, each on the same view."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import math
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
-from typing import Any, Literal, SupportsFloat, TypeAlias
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from types import MappingProxyType
+from typing import Any, Literal, TypeAlias, get_args
 
-from mnistvae._checks import check_choice, check_instance
-from mnistvae._files import write_atomically
-from mnistvae.errors import DataError, FileFormatError, SettingError, type_name
+import torch
+from torch import Tensor
 
-__all__ = ["Evaluation", "Figure", "compare"]
+from mnistvae._checks import check_choice, check_instance, listed
+from mnistvae._version import __version__
+from mnistvae.arrays import ArrayLike, as_numbers
+from mnistvae.data import Batches, Binarization, ImageDataset
+from mnistvae.errors import ComponentError, DataError, SettingError, type_name
+from mnistvae.metrics import (
+    classification,
+    disentanglement,
+    generation,
+    information,
+    latent,
+    likelihood,
+    reconstruction,
+    similarity,
+)
+from mnistvae.metrics import (
+    inception as inception_v3,
+)
+from mnistvae.metrics.metric import Estimate, Metric
+from mnistvae.metrics.needs import NEEDS, unmet
+from mnistvae.metrics.record import Evaluation, Score
+from mnistvae.models import VAE
+from mnistvae.plugins import resolve
+from mnistvae.view import View
 
-#: Which way a figure is better; "" where neither is.
-Direction: TypeAlias = Literal["lower", "higher", ""]
-_ARROWS = {"lower": "↓", "higher": "↑", "": " "}
-_VERSION = 1
-#: What two evaluations must have in common, and what it is called.
-_DATA = {
-    "dataset": "data set",
-    "split": "split",
-    "images": "number of images",
-    "fingerprint": "set of images (these are fingerprints)",
-}
-#: What the table of the classes says of how it was made.
-_PROTOCOL = ("dataset", "split", "fingerprint", "binarization", "tag", "num_samples", "seed", "version", "model")
+__all__ = ["GROUPS", "METRICS", "Group", "evaluate", "evaluate_view"]
 
-
-@dataclass(frozen=True)
-class Figure:
-    """One figure with what it takes to read it.
-
-    Raises:
-        SettingError: a better side, a value or a text of another kind.
-
-    Example:
-        >>> a = Figure("nll", 86.8, "nats", "lower", tag="binarized-dynamic")
-        >>> b = Figure("nll", 104.9, "nats", "lower", tag="grey-bce")
-        >>> a.better_than(b)
-        Traceback (most recent call last):
-        ...
-        mnistvae.errors.DataError: expected two figures of one tag, got ...
-    """
-
-    #: What it is called.
-    name: str
-    value: float
-    #: "nats", "dB", ..., or "".
-    unit: str = ""
-    #: "lower", "higher" or "".
-    better: Direction = ""
-    #: How it was made, in one line.
-    protocol: str = ""
-    #: Of a likelihood's figure: what it may be compared with.
-    tag: str = ""
-    standard_error: float | None = None
-    #: What else two such figures must have in common to be compared: numbers of samples, ...
-    conditions: Mapping[str, Any] = field(default_factory=dict, hash=False)
-
-    def __post_init__(self) -> None:
-        check_choice("better", self.better, tuple(_ARROWS))
-        for name in ("name", "unit", "protocol", "tag"):
-            check_instance(f"{name} as a text", getattr(self, name), str)
-        for name in ("value", "standard_error"):
-            number = getattr(self, name)
-            absent = number is None and name == "standard_error"
-            if not absent and (not isinstance(number, SupportsFloat) or isinstance(number, bool)):
-                raise SettingError(f"{name} as a number", repr(number))
-        if not isinstance(self.conditions, Mapping):
-            raise SettingError("conditions by name", type_name(self.conditions))
-
-    def better_than(self, other: Figure) -> bool:
-        """Whether this figure is the better one.
-
-        Raises:
-            DataError: they are not figures of one kind, their tags differ, or something else that they have to have
-                in common.
-        """
-        check_instance("a Figure to compare with", other, Figure, "evaluation.figure(name)", DataError)
-        if (self.name, self.unit) != (other.name, other.unit):
-            raise DataError(f"another {self.name}", f"{other.name}", "compare figures of one name")
-        if self.tag != other.tag:
-            raise DataError(
-                "two figures of one tag", f"{self.tag!r} and {other.tag!r}", "they are nats of different densities"
-            )
-        if reason := _differ([self, other]):
-            raise DataError(f"two figures of {self.name} made alike", reason, "evaluate both in the same way")
-        if not self.better:
-            raise DataError("a figure that has a better side", self.name, "look at both")
-        return self.value < other.value if self.better == "lower" else self.value > other.value
-
-    def text(self) -> str:
-        """The value with as many digits as it bears."""
-        if not math.isfinite(self.value):
-            return str(self.value)
-        if self.standard_error is not None and 0 < self.standard_error < math.inf:
-            size = math.floor(math.log10(abs(self.value))) if self.value else 0
-            digits = max(0, min(1 - math.floor(math.log10(self.standard_error)), 5 - size))
-            if digits > 8:
-                return f"{self.value:.3g} ± {self.standard_error:.1g}"
-            return f"{self.value:.{digits}f} ± {self.standard_error:.{digits}f}"
-        if self.value == int(self.value) and abs(self.value) < 1e6:
-            return str(int(self.value))
-        return f"{self.value:.4g}" if abs(self.value) < 1000 else f"{self.value:.1f}"
+#: Families of metrics, in the order of the table.
+Group: TypeAlias = Literal["reconstruction", "likelihood", "latent", "generation"]
+GROUPS: tuple[Group, ...] = get_args(Group)
+#: The metrics of each family.
+METRICS: Mapping[Group, tuple[Metric, ...]] = MappingProxyType(
+    {
+        "reconstruction": (*reconstruction.METRICS, *similarity.METRICS),
+        "likelihood": likelihood.METRICS,
+        "latent": (*latent.METRICS, *information.METRICS, *disentanglement.METRICS, *classification.METRICS),
+        "generation": generation.METRICS,
+    }
+)
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """What :func:`mnistvae.metrics.evaluate` found.
+def evaluate(
+    model: VAE,
+    data: ImageDataset | ArrayLike,
+    *,
+    train: ImageDataset | None = None,
+    num_samples: int = 500,
+    binarization: Binarization = "none",
+    include: Sequence[Group] = GROUPS,
+    metrics: Sequence[Metric | str] = (),
+    num_generated: int | None = None,
+    inception: bool = False,
+    batch_size: int = 512,
+    seed: int = 0,
+    progress: bool = False,
+) -> Evaluation:
+    """Measure a model: its reconstructions, the likelihood of images, its codes, its samples, and metrics of your own.
 
-    ``evaluation["nll"]`` is a value, ``evaluation.figure("nll")`` the :class:`Figure`, and ``print(evaluation)`` a
-    table of all.
-    """
-
-    figures: tuple[Figure, ...]
-    #: One row a class: its number, its images, and means over them.
-    by_class: tuple[Mapping[str, float], ...] = ()
-    #: Figures that are one for each latent dimension.
-    by_dimension: Mapping[str, Sequence[float]] = field(default_factory=dict)
-    #: What all figures have in common: data, seed, version, ...
-    protocol: Mapping[str, Any] = field(default_factory=dict)
-    #: What was not measured, and why.
-    left_out: Mapping[str, str] = field(default_factory=dict)
-
-    def __getitem__(self, name: str) -> float:
-        return self.figure(name).value
-
-    def __iter__(self) -> Iterator[Figure]:
-        return iter(self.figures)
-
-    def __len__(self) -> int:
-        return len(self.figures)
-
-    def __contains__(self, name: object) -> bool:
-        return any(figure.name == name for figure in self.figures)
-
-    def figure(self, name: str) -> Figure:
-        """The figure of that name.
-
-        Raises:
-            KeyError: there is none; the message says why, if it was left out.
-        """
-        for figure in self.figures:
-            if figure.name == name:
-                return figure
-        reason = self.left_out.get(name)
-        raise KeyError(f"{name} was left out: {reason}" if reason else f"{name}, of {', '.join(self.names())}")
-
-    def names(self) -> list[str]:
-        """The names of all figures."""
-        return [figure.name for figure in self.figures]
-
-    def __str__(self) -> str:
-        rows = [
-            (f"{_ARROWS[figure.better]} {figure.name}", figure.text(), figure.unit, figure.protocol)
-            for figure in self.figures
-        ]
-        widths = [max((len(row[column]) for row in rows), default=0) for column in range(3)]
-        lines = [
-            f"{name:{widths[0]}s}  {value:>{widths[1]}s} {unit:{widths[2]}s}  {protocol}".rstrip()
-            for name, value, unit, protocol in rows
-        ]
-        lines += [f"  {name} left out: {reason}" for name, reason in self.left_out.items()]
-        return "\n".join(lines)
-
-    def to_json(self, path: str | os.PathLike[str]) -> Path:
-        """Write everything as JSON, atomically; :meth:`from_json` reads it.
-
-        A value that is not finite becomes a string, since JSON knows none.
-
-        Raises:
-            OutputError: it cannot be written.
-        """
-        content = {"format": "mnistvae-evaluation", "format_version": _VERSION} | _plain(asdict(self))
-        return write_atomically(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
-
-    @classmethod
-    def from_json(cls, path: str | os.PathLike[str]) -> Evaluation:
-        """What :meth:`to_json` wrote.
-
-        Raises:
-            FileFormatError: the file is something else, or of a newer version.
-        """
-        try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
-            if content["format"] != "mnistvae-evaluation" or content["format_version"] > _VERSION:
-                raise ValueError(f"{content['format']} of version {content['format_version']}")  # noqa: TRY301
-            return cls(
-                tuple(_figure(figure) for figure in content["figures"]),
-                tuple(_row(row, content["by_class"][0]) for row in content["by_class"]),
-                {name: [float(value) for value in values] for name, values in content["by_dimension"].items()},
-                dict(content["protocol"].items()),
-                {name: check_instance("a reason", reason, str) for name, reason in content["left_out"].items()},
-            )
-        except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
-            raise FileFormatError(
-                f"{path}, written by Evaluation.to_json", f"{type(error).__name__}: {error}", "evaluate the model again"
-            ) from error
-
-    def to_csv(self, path: str | os.PathLike[str]) -> Path:
-        """Write the table of the classes, one a line, atomically; how they were made stands in the last columns.
-
-        Raises:
-            DataError: there is none, since the data had no labels.
-            OutputError: it cannot be written.
-        """
-        if not self.by_class:
-            raise DataError("figures by class", "none", "evaluate data with labels")
-        stream = io.StringIO()
-        how = {name: self.protocol[name] for name in _PROTOCOL if name in self.protocol}
-        writer = csv.DictWriter(stream, [*self.by_class[0], *how], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(
-            {name: int(value) if name in {"class", "images"} else value for name, value in row.items()} | how
-            for row in self.by_class
-        )
-        return write_atomically(path, stream.getvalue().encode())
-
-
-def compare(evaluations: Mapping[str, Evaluation]) -> str:
-    """A table of several evaluations, a column each.
-
-    A star marks the best value of a row where it is ahead of all others by more than two standard errors of the
-    difference; where no error is known there is none. Figures that were not made alike (nats of two tags, other
-    numbers of samples) are not in the table, and lines under it say why.
+    Each score is computed by a function of its own in :mod:`mnistvae.metrics`, and says in the table how it was made.
+    Metrics that the data or the model do not allow are left out, and :attr:`Evaluation.left_out` says why.
 
     Args:
-        evaluations: at least two, by name.
+        model: The model, on the device to measure on.
+        data: Images that it was not trained on: an ImageDataset, whose labels give scores by class, or a tensor or
+            array (N, C, H, W).
+        train: Images that it was trained on, with labels: classifiers of codes learn from them.
+        num_samples: Number of importance samples for each image, for the log-likelihood.
+        binarization: How training turned grey images into black and white; the same is done to these, once, under
+            ``seed``. Generated images are compared with the grey ones.
+        include: Families of the package's metrics.
+        metrics: Metrics of your own, see :class:`Metric`: objects, "module:NAME", or names under which an installed
+            package offers them (the entry points ``mnistvae.metrics``).
+        num_generated: Number of images to draw (default: as many as there are in ``data``).
+        inception: Whether to measure samples by torchvision's Inception-v3, too; it is downloaded, and slow on a CPU.
+        batch_size: Number of images that are computed at once. Codes and samples are drawn a batch at a time, so scores
+            that are drawn (the bound, those of samples) come out a little different with another size, as they do with
+            another seed.
+        seed: Seed of all that is drawn.
+        progress: Whether to show a bar.
 
     Raises:
-        DataError: they are of different images, or there is nothing to compare.
+        DataError: If the data do not fit the model, a value is not finite, or Inception-v3 has no weights.
+        SettingError: If a setting makes no sense, or a metric has a name that is taken.
+        ComponentError: If a metric of your own raises an error, or gives something else than it says.
+
+    Example:
+        >>> digits = mv.load_dataset("mnist-mini", "test")[:200]
+        >>> found = mv.metrics.evaluate(mv.VAE(latent_dim=2), digits, include=["reconstruction"])
+        >>> found.names()
+        ['mse', 'mae', 'psnr', 'ssim']
     """
-    _check_same_images(evaluations)
-    rows, unlike = [["", *map(str, evaluations)]], []
-    for name in dict.fromkeys(name for one in evaluations.values() for name in one.names()):
-        missing = {label: one.left_out.get(name) for label, one in evaluations.items() if name not in one}
-        if missing:  # said where there is a reason, and not where it was not asked for
-            said = [f"left out of {label}, {reason}" for label, reason in missing.items() if reason]
-            unlike += [f"{name} is not compared: {'; '.join(said)}"] if said else []
-            continue
-        figures = [one.figure(name) for one in evaluations.values()]
-        if reason := _differ(figures):
-            unlike.append(f"{name} is not compared: {reason}")
-            continue
-        best = _best(figures)
-        marks = [figure.text() + (" *" if number == best else "  ") for number, figure in enumerate(figures)]
-        rows.append([f"{_ARROWS[figures[0].better]} {name} {figures[0].unit}".rstrip(), *marks])
-    if len(rows) == 1:
-        reason = "; ".join(unlike) or "none"
-        raise DataError("evaluations with a figure in common", reason, "evaluate the models in the same way")
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = [
-        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))])
-        for row in rows
-    ]
-    return "\n".join([*lines, *unlike])
+    view = View(
+        model,
+        data,
+        train=train,
+        binarization=binarization,
+        num_generated=num_generated,
+        num_samples=num_samples,
+        batch_size=batch_size,
+        seed=seed,
+        progress=progress,
+    )
+    return evaluate_view(view, include=include, metrics=metrics, inception=inception)
 
 
-def _check_same_images(evaluations: Mapping[str, Evaluation]) -> None:
-    """Raise DataError for what is no evaluation, or is one of other images."""
-    if not isinstance(evaluations, Mapping):
-        raise DataError("evaluations by name", type_name(evaluations), "pass {name: evaluation}")
-    if len(evaluations) < 2:
-        raise DataError("at least two evaluations", str(len(evaluations)))
-    for name, one in evaluations.items():
-        if not isinstance(one, Evaluation):
-            raise DataError("evaluations by name", f"{type_name(one)} under {name!r}", "pass {name: evaluation}")
-    for key, what in _DATA.items():
-        found = {str(one.protocol.get(key)) for one in evaluations.values() if key in one.protocol}
-        if len(found) > 1:
-            raise DataError(
-                f"evaluations of one {what}", " and ".join(sorted(found)), "evaluate the models on the same images"
-            )
+def evaluate_view(
+    view: View,
+    *,
+    include: Sequence[Group] = GROUPS,
+    metrics: Sequence[Metric | str] = (),
+    inception: bool = False,
+) -> Evaluation:
+    """Measure a model on a view, whose codes and pictures are then there for other uses; see :func:`evaluate`.
+
+    Args:
+        view: A model and a data set, with the settings of the evaluation.
+        include: Families of the package's metrics.
+        metrics: Metrics of your own.
+        inception: Whether to measure samples by torchvision's Inception-v3, too.
+
+    Raises:
+        DataError: If the data do not fit the model, a value is not finite, or Inception-v3 has no weights.
+        SettingError: If a setting makes no sense, or a metric has a name that is taken.
+        ComponentError: If a metric of your own raises an error, or gives something else than it says.
+    """
+    check_instance("a View", view, View, "View(model, data)")
+    ours = _included(include, inception=inception)
+    rows = [*ours, *_own(metrics)]
+    reasons = {metric: unmet(view, metric.needs) for metric in rows}
+    rows = [metric for metric in rows if reasons[metric] is None]
+    for metric in rows:
+        for need in metric.needs:
+            NEEDS[need].prepare(view)
+    view.expect(reconstructed=[metric.compute for metric in rows if metric.per == "reconstruction"])
+    scores: list[Score] = []
+    by_image: dict[str, Tensor] = {}
+    by_dimension: dict[str, list[float]] = {}
+    protocol = _protocol(view)
+    for metric in rows:
+        values = _values(view, metric)
+        if metric.per == "dimension":
+            by_dimension[metric.name] = values.tolist()
+        else:
+            scores.append(_score(view, metric, values))
+        if metric.per in {"image", "reconstruction"}:
+            by_image[metric.name] = values
+        protocol |= dict(chain.from_iterable(NEEDS[need].protocol(view).items() for need in metric.needs))
+    left_out = {metric.label: reason for metric, reason in reasons.items() if reason}
+    return Evaluation(tuple(scores), _by_class(view, by_image), by_dimension, protocol, left_out)
 
 
-def _differ(figures: Sequence[Figure]) -> str:
-    """What figures of one name do not have in common, though they would have to, or ""."""
-    if len({figure.tag for figure in figures}) > 1:
-        return "tags " + " and ".join(sorted({repr(figure.tag) for figure in figures}))
-    for condition in sorted({name for figure in figures for name in figure.conditions}):
-        found = {str(figure.conditions.get(condition, "unknown")) for figure in figures}
-        if len(found) > 1:
-            return f"{condition} " + " and ".join(sorted(found))
-    return ""
+def _included(include: Sequence[Group], *, inception: bool) -> list[Metric]:
+    """The package's metrics of some families, in the order of the table."""
+    groups = listed(include)
+    if groups is None:
+        raise SettingError(f"include as a list of {', '.join(GROUPS)}", repr(include), "such as ['latent']")
+    for group in groups:
+        check_choice("include", group, GROUPS)
+    if inception and "generation" not in groups:
+        raise SettingError("'generation' in include, for inception=True", repr(groups), "leave inception out")
+    if inception:
+        inception_v3.inception_network()  # which is missed before the rest is computed, and not after it
+    more = inception_v3.METRICS if inception else ()
+    return [*chain.from_iterable(METRICS[group] for group in GROUPS if group in groups), *more]
 
 
-def _best(figures: Sequence[Figure]) -> int | None:
-    """The number of the best figure; None where there is none, or where it might be another's."""
-    if not figures[0].better or any(math.isnan(figure.value) for figure in figures):
-        return None
-    choose = min if figures[0].better == "lower" else max
-    best = choose(range(len(figures)), key=lambda number: figures[number].value)
-    for number, figure in enumerate(figures):
-        errors = (figure.standard_error, figures[best].standard_error)
-        if number != best and (
-            None in errors or abs(figure.value - figures[best].value) <= 2 * math.hypot(*errors)  # type: ignore[arg-type]
-        ):
-            return None
-    return best
+def _own(metrics: Sequence[Metric | str]) -> list[Metric]:
+    """Metrics of a user's own, each made to name itself where it fails."""
+    given = listed(metrics)
+    if given is None:
+        raise SettingError("metrics as a list", type_name(metrics), "metrics=[...]")
+    taken = {metric.label for metric in chain(*METRICS.values(), inception_v3.METRICS)} | {"class", "images"}
+    found: list[Metric] = []
+    for one in given:
+        metric = resolve("metric", one, of=Metric) if isinstance(one, str) else one
+        check_instance("metrics of the class Metric", metric, Metric, "Metric(name, compute=...)")
+        if metric.label in taken:
+            raise SettingError("a metric with a name of its own", repr(metric.label), "give it another name")
+        taken.add(metric.label)
+        for need in metric.needs:
+            check_choice(f"needs, of the metric {metric.name!r},", need, tuple(NEEDS))
+        found.append(replace(metric, compute=_Guarded(metric)))
+    return found
 
 
-def _plain(value: Any) -> Any:
-    """As JSON has it: numbers that are not finite become text."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
-    return value
+@dataclass(frozen=True)
+class _Guarded:
+    """The function of a metric of a user's own, whose errors name it."""
+
+    metric: Metric
+
+    def __call__(self, *given: Any) -> Any:
+        try:
+            found = self.metric.compute(*given)
+        except Exception as error:
+            raise self._error("to be computed", f"{type(error).__name__}: {error}", "mend its compute") from error
+        n = len(given[0])
+        if self.metric.per == "data":
+            return self._number(found)
+        size = given[0].model.latent_dim if self.metric.per == "dimension" else n
+        what = "one value for each latent dimension" if self.metric.per == "dimension" else "one value for each image"
+        try:
+            values = as_numbers(found, "its values", (size,), finite=False)
+        except DataError as error:
+            raise self._error(f"to give {what}, shape ({size},)", str(error.got), "or say so by per=") from error
+        return torch.from_numpy(values)
+
+    def _number(self, found: Any) -> Estimate:
+        pair = found if isinstance(found, tuple) and len(found) == 2 else (found, None)
+        try:
+            value, error = (None if one is None else float(as_numbers(one, "it", ())) for one in pair)
+        except DataError as wrong:
+            raise self._error("to give a number", str(wrong.got), "or say so by per=") from wrong
+        if value is None:
+            raise self._error("to give a number", "None", "return it")
+        return Estimate(value, error)
+
+    def _error(self, expected: str, got: str, fix: str) -> ComponentError:
+        return ComponentError(f"the metric {self.metric.name!r} {expected}", got, fix)
 
 
-def _figure(content: Mapping[str, Any]) -> Figure:
-    """A figure as :func:`_plain` left it: all that it holds, and nothing else."""
-    error = content["standard_error"]
-    known = {one.name: content[one.name] for one in fields(Figure) if one.name != "conditions"}
-    known["conditions"] = dict(content.get("conditions", {}))
-    numbers = {"value": float(content["value"]), "standard_error": None if error is None else float(error)}
-    return Figure(**{**content, **known, **numbers})
+def _values(view: View, metric: Metric) -> Any:
+    """The values of a metric: a tensor on the CPU, a number or an Estimate."""
+    if metric.per == "reconstruction":
+        return view.reconstructed(metric.compute)[0]
+    found = metric.compute(view)
+    return found.cpu() if isinstance(found, Tensor) else found
 
 
-def _row(content: Mapping[str, Any], first: Mapping[str, Any]) -> dict[str, float]:
-    """A line of the table of the classes, which has the columns of the first."""
-    if list(content) != list(first) or not {"class", "images"} <= set(content):
-        raise ValueError(f"a class with {', '.join(content)}")
-    return {name: float(value) for name, value in content.items()}
+def _score(view: View, metric: Metric, values: Any) -> Score:
+    """The score of a metric: the value, or the mean of the values that are finite."""
+    protocol = metric.protocol if isinstance(metric.protocol, str) else metric.protocol(view)
+    error = None
+    if metric.per == "data":
+        value, error = values if isinstance(values, Estimate) else (values, None)
+    else:
+        finite = values[values.isfinite()]
+        value = math.nan if bool(values.isnan().any()) else _mean(values)
+        if 0 < len(finite) < len(values):
+            protocol += f"; without {len(values) - len(finite)} images where it is infinite"
+        error = float(finite.std() / math.sqrt(len(finite))) if len(finite) > 1 else None
+    if math.isnan(value):
+        raise DataError(f"{metric.name} to be a number", "NaN", "look at the weights: the model may have diverged")
+    tag = view.tag if metric.tagged else ""
+    return Score(metric.name, value, metric.unit, metric.better, protocol, tag, error, _conditions(view, metric))
+
+
+def _conditions(view: View, metric: Metric) -> dict[str, Any]:
+    """Conditions that comparable scores have in common: numbers of samples, and how pixels were drawn."""
+    needs = [NEEDS[name] for name in metric.needs]
+    found = dict(chain.from_iterable(need.conditions(view).items() for need in needs))
+    drawn = view.binarization != "none" and view.data.binarization == "none"
+    if drawn and not any(need.of_samples for need in needs):
+        found["pixels"] = f"{view.binarization} under seed {view.seed}"
+    return found
+
+
+def _mean(values: Tensor) -> float:
+    """The mean of the values that are finite; infinite where none is."""
+    finite = values[values.isfinite()]
+    return float(finite.mean() if len(finite) else values[0])
+
+
+def _by_class(view: View, by_image: Mapping[str, Tensor]) -> tuple[dict[str, float], ...]:
+    """One row a class: its number, its images, and the means over them."""
+    if view.labels is None or not by_image:
+        return ()
+    rows = []
+    for label in sorted(set(view.labels.tolist())):
+        own = view.labels == label
+        means = {name: _mean(values[own]) for name, values in by_image.items()}
+        rows.append({"class": label, "images": int(own.sum()), **means})
+    return tuple(rows)
+
+
+def _protocol(view: View) -> dict[str, Any]:
+    """Facts that hold for all scores."""
+    return {
+        "version": __version__,
+        "torch": torch.__version__,
+        "dataset": view.data.name,
+        "split": view.data.split,
+        "images": len(view),
+        "fingerprint": Batches(view.data).fingerprint,
+        "binarization": view.binarization,
+        "tag": view.tag,
+        "seed": view.seed,
+        "batch_size": view.batch_size,
+        "device": view.model.device.type,
+    }

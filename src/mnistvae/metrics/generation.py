@@ -1,15 +1,13 @@
-"""How close generated images are to real ones, as the features and the logits of a classifier show it.
+"""Quality and variety of generated images, as the features and the logits of a classifier show them.
 
-The functions take what the classifier gave, not images: a figure belongs to the network that it was
-made with. Those made with :mod:`mnistvae.metrics.digits` are called ``fd_digits`` and ``score_digits``, and
-none of them compares with one that was made with Inception-v3. All is computed in float64 on the
-device of the real (or only) input.
+The functions take the classifier's output, not images: a score belongs to the network that it was made with. Those made
+with :mod:`mnistvae.metrics.digits` are called ``fd_digits`` and ``score_digits``, and none of them compares with one
+that was made with Inception-v3. All is computed in float64 on the device of the real (or only) input.
 """
 
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -17,138 +15,30 @@ import torch
 from torch import Tensor
 
 from mnistvae._checks import check_count
-from mnistvae.arrays import ArrayLike, as_double, as_rows
+from mnistvae._passes import OfBatch
+from mnistvae.arrays import ArrayLike, as_rows
 from mnistvae.errors import DataError
 from mnistvae.images import Labels, as_labels
+from mnistvae.metrics.digits import classify, digit_logits
+from mnistvae.metrics.frechet import check_as_many_features, frechet_distance
+from mnistvae.metrics.metric import Estimate, Metric
+from mnistvae.view import View
 
 __all__ = [
+    "METRICS",
     "ClassifierScore",
+    "Features",
     "PrecisionRecall",
+    "by_digit_classifier",
     "classifier_score",
-    "frechet_distance",
-    "frechet_distance_of",
-    "gaussian_statistics",
+    "expect_digits",
     "label_accuracy",
     "precision_recall",
 ]
 
 _EPS = torch.finfo(torch.float64).eps
-#: Asymmetry and negative eigenvalues that may be a covariance's rounding to float32, as parts of its largest value.
-_ROUNDING = 1e-5
 #: Distances that are held at once: 8 MB.
 _DISTANCES = 2**20
-
-
-def gaussian_statistics(features: ArrayLike) -> tuple[Tensor, Tensor]:
-    r"""Mean and unbiased covariance of features.
-
-    .. math:: \mu = \frac{1}{N} \sum_n f_n, \qquad \Sigma = \frac{1}{N - 1} \sum_n (f_n - \mu) (f_n - \mu)^\top
-
-    Args:
-        features: (N, D), N at least 2.
-
-    Returns:
-        Mean (D,) and covariance (D, D), float64.
-
-    Raises:
-        DataError: fewer than two images, another shape, NaN or an infinity.
-
-    Example:
-        >>> mean, covariance = gaussian_statistics(torch.tensor([[0.0, 1.0], [2.0, 1.0]]))
-        >>> mean.tolist(), covariance.tolist()
-        ([1.0, 1.0], [[2.0, 0.0], [0.0, 0.0]])
-    """
-    return _statistics("features", as_rows(features, "features"))
-
-
-def _statistics(name: str, rows: Tensor) -> tuple[Tensor, Tensor]:
-    if len(rows) < 2:
-        raise DataError(f"at least 2 images in {name}, for a covariance", str(len(rows)), "pass more images")
-    mean = rows.mean(0)
-    centred = rows - mean
-    return mean, centred.T @ centred / (len(rows) - 1)
-
-
-def frechet_distance(real: ArrayLike, generated: ArrayLike) -> float:
-    r"""Fréchet distance between the features of real and of generated images, each taken as a normal distribution.
-
-    .. math:: \|\mu_1 - \mu_2\|^2 + \operatorname{tr}\left(\Sigma_1 + \Sigma_2 - 2 (\Sigma_1 \Sigma_2)^{1/2}\right)
-
-    Heusel et al. (2017), "GANs trained by a two time-scale update rule converge to a local Nash equilibrium",
-    equation 6. With features of Inception-v3 this is the FID.
-
-    Lower is better; at least 0, and 0 for equal statistics. It is biased upwards, the more so the fewer the images:
-    compare distances only between sets of the same sizes.
-
-    Args:
-        real: features of real images, (N, D).
-        generated: features of generated images, (M, D), by the same network.
-
-    Returns:
-        In squared units of the features.
-
-    Raises:
-        DataError: fewer than two images in a set, different numbers of features, NaN or an infinity.
-
-    Warns:
-        UserWarning: a set has no more images than features, so that its covariance is singular.
-
-    Example:
-        >>> features = torch.randn(500, 8)
-        >>> round(frechet_distance(features, features + 1), 6)  # a shift by 1 in each of 8 directions
-        8.0
-    """
-    real = as_rows(real, "real")
-    generated = as_rows(generated, "generated").to(real.device)
-    _check_as_many_features(real, generated)
-    fewest, dimensions = min(len(real), len(generated)), real.shape[1]
-    of_real, of_generated = _statistics("real", real), _statistics("generated", generated)
-    if fewest <= dimensions:
-        warnings.warn(
-            f"the Fréchet distance is biased upwards: {fewest} images are too few for the covariance of {dimensions} "
-            f"features; take more than {dimensions} of each set, better ten times as many",
-            stacklevel=2,
-        )
-    return frechet_distance_of(*of_real, *of_generated)
-
-
-def frechet_distance_of(mean1: ArrayLike, cov1: ArrayLike, mean2: ArrayLike, cov2: ArrayLike) -> float:
-    r"""The distance of :func:`frechet_distance`, between two normals given by their statistics.
-
-    With :math:`\Sigma_i = L_i L_i^\top`, the trace of the root is the sum of the singular values of
-    :math:`L_1^\top L_2`, whose squares are the eigenvalues of :math:`L_1^\top \Sigma_2 L_1`. No root of a matrix that
-    is not symmetric is taken, and singular covariances are as exact as others.
-
-    Args:
-        mean1: (D,).
-        cov1: symmetric and positive semidefinite, (D, D).
-        mean2: (D,).
-        cov2: (D, D).
-
-    Returns:
-        At least 0.
-
-    Raises:
-        DataError: shapes that do not fit, a matrix that is no covariance, NaN or an infinity.
-
-    Example:
-        >>> frechet_distance_of(torch.zeros(2), torch.eye(2), torch.ones(2), 4 * torch.eye(2))  # 2 + 2
-        4.0
-    """
-    mu1 = as_double(mean1, "mean1")
-    mu2, first, second = (
-        as_double(x, name).to(mu1.device) for name, x in (("mean2", mean2), ("cov1", cov1), ("cov2", cov2))
-    )
-    size = mu1.numel()
-    if size == 0 or not mu1.shape == mu2.shape == (size,) or not first.shape == second.shape == (size, size):
-        got = ", ".join(str(tuple(x.shape)) for x in (mu1, first, mu2, second))
-        raise DataError(
-            "means of shape (D,) and covariances of shape (D, D)", f"shapes {got}", "pass what gaussian_statistics gave"
-        )
-    root1, root2 = _root("cov1", first), _root("cov2", second)
-    spread = first.trace() + second.trace() - 2 * torch.linalg.svdvals(root1.T @ root2).sum()
-    distance = (mu1 - mu2).square().sum() + spread
-    return max(0.0, float(distance))
 
 
 class ClassifierScore(NamedTuple):
@@ -159,7 +49,7 @@ class ClassifierScore(NamedTuple):
 
 
 def classifier_score(logits: ArrayLike, *, splits: int = 1) -> ClassifierScore:
-    r"""How sure a classifier is of each generated image, and how evenly it sees the classes.
+    r"""Score of a classifier that is sure of each generated image and sees all classes alike.
 
     .. math:: \exp\left(\frac{1}{N} \sum_n D_{KL}\left(p(y \mid x_n) \,\|\, \bar{p}(y)\right)\right), \qquad
         \bar{p}(y) = \frac{1}{N} \sum_n p(y \mid x_n)
@@ -170,16 +60,16 @@ def classifier_score(logits: ArrayLike, *, splits: int = 1) -> ClassifierScore:
     Higher is better; from 1, the same answer for each image, to the number of classes.
 
     Args:
-        logits: of the classifier, (N, K).
-        splits: parts of the set that are scored alone. Image n is in part n modulo ``splits``, so that images in
-            order of their class are spread evenly.
+        logits: Logits of the classifier, (N, K).
+        splits: Number of parts of the set that are scored alone. Image n is in part n modulo ``splits``, so that
+            images in order of their class are spread evenly.
 
     Returns:
         Mean and standard deviation over the parts; the latter is 0 for one.
 
     Raises:
-        DataError: fewer images than splits, another shape, NaN or an infinity.
-        SettingError: fewer than one split.
+        DataError: If there are fewer images than splits, the shape is another, or a logit is not finite.
+        SettingError: If there is less than one split.
 
     Example:
         >>> score, _ = classifier_score(100.0 * torch.eye(10))  # ten images, each surely of a class of its own
@@ -208,7 +98,7 @@ class PrecisionRecall(NamedTuple):
 
 
 def precision_recall(real: ArrayLike, generated: ArrayLike, *, k: int = 3) -> PrecisionRecall:
-    r"""Improved precision and recall: how good, and how varied, generated images are.
+    r"""Improved precision and recall of generated images: their quality and their variety.
 
     A set's manifold is the union of balls about its features, each reaching to its k-th nearest other:
 
@@ -221,13 +111,13 @@ def precision_recall(real: ArrayLike, generated: ArrayLike, *, k: int = 3) -> Pr
     Higher is better for both; from 0 to 1. They depend on the numbers of images and on k: compare like with like.
 
     Args:
-        real: features of real images, (N, D).
-        generated: features of generated images, (M, D), by the same network.
-        k: neighbours that a ball reaches; the paper has 3.
+        real: Features of real images, (N, D).
+        generated: Features of generated images, (M, D), by the same network.
+        k: Number of neighbours that a ball reaches; the paper has 3.
 
     Raises:
-        DataError: no more than k images in a set, different numbers of features, NaN or an infinity.
-        SettingError: k below 1.
+        DataError: If a set has no more than k images, the numbers of features differ, or one is not finite.
+        SettingError: If k is below 1.
 
     Example:
         >>> real = torch.tensor([[0.0], [1.0], [2.0], [3.0]])
@@ -237,7 +127,7 @@ def precision_recall(real: ArrayLike, generated: ArrayLike, *, k: int = 3) -> Pr
     k = check_count("k as an integer of at least 1", k)
     real = as_rows(real, "real")
     generated = as_rows(generated, "generated").to(real.device)
-    _check_as_many_features(real, generated)
+    check_as_many_features(real, generated)
     for name, rows in (("real", real), ("generated", generated)):
         if len(rows) <= k:
             raise DataError(f"more than k = {k} images in {name}", str(len(rows)), "pass more images, or a smaller k")
@@ -284,11 +174,11 @@ def label_accuracy(logits: ArrayLike, labels: Labels) -> float:
     Higher is better; from 0 to 1. The classifier errs, too: real images are the ceiling.
 
     Args:
-        logits: of the classifier on generated images, (N, K).
-        labels: the class that each was generated for, (N,), or one integer for all.
+        logits: Logits of the classifier on generated images, (N, K).
+        labels: Class that each was generated for, (N,), or one integer for all.
 
     Raises:
-        DataError: labels that do not match or are not below K, another shape, NaN or an infinity.
+        DataError: If labels do not match or are not below K, the shape is another, or a logit is not finite.
 
     Example:
         >>> label_accuracy(torch.eye(3), [0, 1, 1])  # doctest: +ELLIPSIS
@@ -299,31 +189,95 @@ def label_accuracy(logits: ArrayLike, labels: Labels) -> float:
     return float((rows.argmax(1) == wanted).double().mean())
 
 
-def _check_as_many_features(real: Tensor, generated: Tensor) -> None:
-    if real.shape[1] != generated.shape[1]:
-        raise DataError(
-            "as many features of real as of generated images",
-            f"{real.shape[1]} and {generated.shape[1]}",
-            "make both with the same network",
-        )
+class Features(NamedTuple):
+    """Features of real images and of samples by one network, and its logits of the samples."""
+
+    #: Features of the images, (N, D).
+    real: Tensor
+    #: Features of the samples, (M, D).
+    generated: Tensor
+    #: Logits of the samples, (M, K).
+    logits: Tensor
 
 
-def _root(name: str, covariance: Tensor) -> Tensor:
-    r"""An L with :math:`L L^\top = \Sigma`: Cholesky's, or one of eigenvectors where that is singular."""
-    largest = float(covariance.diagonal().max())
-    if float((covariance - covariance.T).abs().max()) > _ROUNDING * abs(largest):
-        raise DataError(f"{name} as a symmetric matrix", "another", "pass what gaussian_statistics gave")
-    factor: Tensor
-    factor, failed = torch.linalg.cholesky_ex(covariance)
-    noise = 4 * len(covariance) * _EPS
-    # Of a singular matrix the last pivots are noise, which may be above zero: the slower way is right for all.
-    if int(failed) == 0 and float(factor.diagonal().square().min()) > 100 * noise * largest:
-        return factor
-    values, vectors = torch.linalg.eigh(covariance)
-    lowest, highest = float(values[0]), float(values[-1])
-    if lowest < -_ROUNDING * abs(highest):
-        got = f"{lowest:.6g}, where the largest is {highest:.6g}"
-        raise DataError(f"{name} without negative eigenvalues", got, "pass what gaussian_statistics gave")
-    # An eigenvalue that is mere rounding would count by its root, which is far from that small.
-    root: Tensor = vectors * torch.where(values > noise * highest, values, 0.0).sqrt()
-    return root
+def by_digit_classifier(view: View) -> Features:
+    """The images of a view, as they came, and its samples, as the digit classifier sees them.
+
+    Args:
+        view: A model and a data set of digits.
+    """
+    (generated,) = view.sampled(view.once(_reader))
+    generated = generated.to(view.model.device)
+    with view.bar("digit classifier", len(view)) as done:
+        real, _ = classify(view.data.images, batch_size=view.batch_size, device=view.model.device)
+        done(len(real))
+    return Features(real, generated, digit_logits(generated))
+
+
+def expect_digits(view: View) -> None:
+    """Announce that the digit classifier will read the samples."""
+    view.expect(sampled=[view.once(_reader)])
+
+
+def _reader(view: View) -> OfBatch:
+    """The function that gives the digit classifier's features of a batch of samples."""
+    device = view.model.device
+    return lambda samples: classify(samples, batch_size=len(samples), device=device)[0]
+
+
+def _samples(view: View) -> str:
+    labels = "" if view.model.num_classes is None else ", all labels in turn"
+    return f"{view.num_generated} samples (means of p(x | z){labels})"
+
+
+def _against(view: View) -> str:
+    return f"{_samples(view)} against {len(view)} images, digit classifier"
+
+
+def _neighbours(view: View) -> PrecisionRecall:
+    return precision_recall(*view.once(by_digit_classifier)[:2])
+
+
+def _label_accuracy(view: View) -> Estimate:
+    labels = torch.arange(view.num_generated) % (view.model.num_classes or 1)
+    share = label_accuracy(view.once(by_digit_classifier).logits, labels)
+    return Estimate(share, math.sqrt(share * (1 - share) / view.num_generated))
+
+
+METRICS = (
+    Metric(
+        "fd_digits",
+        better="lower",
+        needs=["digits"],
+        compute=lambda view: frechet_distance(*view.once(by_digit_classifier)[:2]),
+        protocol=_against,
+    ),
+    Metric(
+        "score_digits",
+        better="higher",
+        needs=["digits"],
+        compute=lambda view: classifier_score(view.once(by_digit_classifier).logits).mean,
+        protocol=lambda view: f"{_samples(view)}, from 1 to 10, digit classifier",
+    ),
+    Metric(
+        "precision",
+        better="higher",
+        needs=["digits"],
+        compute=lambda view: view.once(_neighbours).precision,
+        protocol=lambda view: f"{_against(view)}, 3 neighbours",
+    ),
+    Metric(
+        "recall",
+        better="higher",
+        needs=["digits"],
+        compute=lambda view: view.once(_neighbours).recall,
+        protocol=lambda view: f"{_against(view)}, 3 neighbours",
+    ),
+    Metric(
+        "label_accuracy",
+        better="higher",
+        needs=["a label to ask for", "digits", "readable classes"],
+        compute=_label_accuracy,
+        protocol=lambda view: f"share of {_samples(view)} that the digit classifier reads as the label asked for",
+    ),
+)

@@ -1,77 +1,38 @@
-"""What a code says: how much, and in how many dimensions.
+"""How many latent dimensions a code makes use of.
 
-Two kinds of functions: of the posterior that an encoder gives for N images (the parts of the KL term), and of codes
-as numbers, (N, latent_dim), usually posterior means (active units). Nothing here sees a model, or a label:
-``disentanglement`` has those.
+Functions of codes as numbers, (N, latent_dim), usually posterior means.
 """
 
 from __future__ import annotations
 
-import math
-import warnings
-from collections.abc import Iterator
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any
 
-import torch
-import torch.distributions as td
 from torch import Tensor
-from torch.distributions import Distribution
 
-from mnistvae._checks import check_number, check_seed
-from mnistvae._random import derive_seed, seeded
-from mnistvae.arrays import ArrayLike, as_rows, check_array, check_finite, double_on
-from mnistvae.distributions import DiagonalNormal
-from mnistvae.errors import ComponentError, DataError, type_name
+from mnistvae._checks import check_number
+from mnistvae.arrays import ArrayLike, as_rows, check_array
+from mnistvae.distributions import kl_by_dimension
+from mnistvae.metrics.metric import Metric
+from mnistvae.view import View
 
-__all__ = [
-    "Estimate",
-    "KLParts",
-    "active_units",
-    "kl_parts",
-    "mutual_information",
-    "total_correlation",
-    "unit_activity",
-]
-
-_LOG_2PI = math.log(2 * math.pi)
-
-
-class Estimate(NamedTuple):
-    """A Monte Carlo estimate."""
-
-    value: float
-    #: Standard deviation of the value over draws and images.
-    standard_error: float
-
-
-class KLParts(NamedTuple):
-    """The mean KL term of N images and its three parts, which add up to it; nats."""
-
-    #: I(x; z): what the code tells of which image it is.
-    mutual_information: Estimate
-    #: What the latent dimensions tell of each other, over all images.
-    total_correlation: Estimate
-    #: How far each latent dimension is from the prior, over all images.
-    dimension_wise_kl: Estimate
-    #: The whole, estimated at the same draws.
-    kl: Estimate
+__all__ = ["METRICS", "active_units", "as_codes", "kl_of_dimensions", "unit_activity"]
 
 
 def unit_activity(means: ArrayLike) -> Tensor:
-    r"""How much the posterior mean moves with the image, in each latent dimension.
+    r"""Variance of the posterior mean over images, in each latent dimension.
 
     .. math:: A_j = \operatorname{Var}_x\left(\mathbb{E}_{q(z \mid x)}[z_j]\right)
 
     Burda et al. (2016), "Importance weighted autoencoders", section 5; the unbiased variance, N - 1 below.
 
     Args:
-        means: posterior means, (N, latent_dim), of at least two images.
+        means: Posterior means, (N, latent_dim), of at least two images.
 
     Returns:
         (latent_dim,), float64, at least 0; a dimension near 0 says nothing of the image.
 
     Raises:
-        DataError: another shape, fewer than two images, NaN or infinity.
+        DataError: If the shape is another, there are fewer than two images, or a mean is not finite.
 
     Example:
         >>> unit_activity(torch.tensor([[0.0, 5.0], [2.0, 5.0]]))
@@ -88,12 +49,12 @@ def active_units(means: ArrayLike, threshold: float = 0.01) -> int:
     Burda et al. (2016), "Importance weighted autoencoders", section 5. From 0, a collapsed posterior, to latent_dim.
 
     Args:
-        means: posterior means, (N, latent_dim), of at least two images.
-        threshold: delta.
+        means: Posterior means, (N, latent_dim), of at least two images.
+        threshold: The threshold delta.
 
     Raises:
-        DataError: another shape, fewer than two images, NaN or infinity.
-        SettingError: a negative threshold.
+        DataError: If the shape is another, there are fewer than two images, or a mean is not finite.
+        SettingError: If the threshold is negative.
 
     Example:
         >>> active_units(torch.tensor([[0.0, 5.0], [2.0, 5.0]]))
@@ -103,285 +64,53 @@ def active_units(means: ArrayLike, threshold: float = 0.01) -> int:
     return int((unit_activity(means) > threshold).sum())
 
 
-def mutual_information(posterior: Distribution, seed: int = 0) -> Estimate:
-    r"""Mutual information between N images and their codes.
-
-    .. math:: I_q(x; z) = \mathbb{E}_{q(x, z)}\left[\log \frac{q(z \mid x)}{q(z)}\right], \qquad
-        q(z) = \frac{1}{N} \sum_{n=1}^{N} q(z \mid x_n)
-
-    Hoffman and Johnson (2016), "ELBO surgery"; Chen et al. (2018), equation 2, the index-code mutual information. It
-    is from 0, where all posteriors are the same, to :math:`\log N`, where each code names its image. Within 5 % of that
-    ceiling there is a warning: more images would give more. The estimate takes one code an image and all N posteriors:
-    for these images it has noise and no bias. Its time grows with N squared.
-
-    Args:
-        posterior: q(z | x) of at least two images, batch shape (N,), event shape (latent_dim,); any with ``log_prob``.
-        seed: of the codes.
-
-    Returns:
-        Nats.
-
-    Raises:
-        ComponentError: another shape, or no distribution.
-        DataError: fewer than two images, or codes or densities that are not finite.
-
-    Example:
-        >>> from mnistvae.distributions import DiagonalNormal
-        >>> mu = torch.tensor([[-50.0], [50.0]]).repeat(100, 1)  # the code tells which of two kinds an image is of
-        >>> round(mutual_information(DiagonalNormal(mu, torch.zeros(200, 1))).value, 4)  # log 2
-        0.6931
-    """
-    densities = _log_densities(posterior, seed)
-    return _estimate(densities.conditional - densities.joint)
-
-
-def total_correlation(posterior: Distribution, seed: int = 0) -> Estimate:
-    r"""How much the latent dimensions tell of each other, over N images.
-
-    .. math:: D_{KL}\left(q(z) \,\|\, \prod_j q(z_j)\right), \qquad q(z) = \frac{1}{N} \sum_{n=1}^{N} q(z \mid x_n)
-
-    Chen et al. (2018), equation 2. At least 0, which means independent dimensions; lower is more disentangled. Where
-    the mutual information is near :math:`\log N` there is a warning, as in :func:`mutual_information`: q(z) is then N
-    separate islands, and the figure is too large.
-
-    Args:
-        posterior: q(z | x) of at least two images, batch shape (N,), event shape (latent_dim,): with independent
-            dimensions (``torch.distributions.Independent``), or a multivariate normal.
-        seed: of the codes, one an image.
-
-    Returns:
-        Nats.
-
-    Raises:
-        ComponentError: another shape, or a posterior without a density for each dimension.
-        DataError: fewer than two images, or codes or densities that are not finite.
-
-    Example:
-        >>> mean, cov = torch.zeros(1000, 2), torch.tensor([[1.0, 0.8], [0.8, 1.0]])
-        >>> correlated = torch.distributions.MultivariateNormal(mean, cov)
-        >>> value, standard_error = total_correlation(correlated)
-        >>> abs(value - 0.5108) < 4 * standard_error  # -log(1 - 0.8^2) / 2
-        True
-    """
-    densities = _log_densities(posterior, seed, by_dimension=True)
-    return _estimate(densities.joint - densities.product)
-
-
-def kl_parts(posterior: Distribution, prior: Distribution, seed: int = 0) -> KLParts:
-    r"""The KL term of N images in three: mutual information, total correlation, dimension-wise KL.
-
-    .. math::
-        \frac{1}{N} \sum_n D_{KL}(q(z \mid x_n) \| p(z)) = I_q(x; z)
-            + D_{KL}\left(q(z) \,\|\, \prod_j q(z_j)\right) + \sum_j D_{KL}(q(z_j) \| p(z_j))
-
-    Chen et al. (2018), equation 2, with the aggregate posterior :math:`q(z) = \frac{1}{N} \sum_n q(z \mid x_n)` over
-    all N images, which training has to estimate from a batch (:func:`mnistvae.losses.kl_decomposition`). Each part is
-    at least 0, save for the noise of one code an image. :func:`mutual_information`, which tells of its ceiling and the
-    warning there, and :func:`total_correlation` give the same figures from the same seed.
-
-    Args:
-        posterior: q(z | x) of at least two images, batch shape (N,), event shape (latent_dim,): with independent
-            dimensions (``torch.distributions.Independent``), or a multivariate normal.
-        prior: p(z), batch shape (), with independent dimensions; one for all images.
-        seed: of the codes, one an image.
-
-    Returns:
-        Nats. 10,000 images of 20 dimensions take some 10 seconds on one core; time grows with N squared, memory with N.
-
-    Raises:
-        ComponentError: another shape, or a posterior or prior without a density for each dimension.
-        DataError: fewer than two images, or codes or densities that are not finite.
-
-    Example:
-        >>> data = mv.load_dataset("mnist-mini", "test")[:500]
-        >>> model = mv.VAE(latent_dim=2)
-        >>> parts = kl_parts(model.encode(data.images), model.latent_prior())
-        >>> three = parts.mutual_information.value + parts.total_correlation.value + parts.dimension_wise_kl.value
-        >>> abs(three - parts.kl.value) < 1e-9
-        True
-    """
-    _check_posterior(posterior)
-    _check_prior(prior, posterior.event_shape)
-    densities = _log_densities(posterior, seed, by_dimension=True)
-    with torch.no_grad():
-        log_p = prior.log_prob(densities.z).to(densities.joint)
-    return KLParts(
-        _estimate(densities.conditional - densities.joint),
-        _estimate(densities.joint - densities.product),
-        _estimate(densities.product - log_p),
-        _estimate(densities.conditional - log_p),
-    )
-
-
 def as_codes(codes: Any, name: str = "codes", least: int = 1, columns: str = "latent_dim") -> Tensor:
     """Codes as a tensor (N, latent_dim) of finite numbers in double precision, where the device has it.
 
     Args:
-        codes: a tensor or array.
-        name: what they are, for the message.
-        least: how many there have to be.
-        columns: what stands in a row, for the message.
+        codes: A tensor or array.
+        name: Name of the codes in the message.
+        least: Number of codes that there have to be, at least.
+        columns: Name of the second dimension in the message.
 
     Raises:
-        DataError: another shape or dtype, too few, NaN or infinity.
+        DataError: If shape or dtype is another, there are too few codes, or one is not finite.
     """
     return as_rows(check_array(codes, name), name, columns, least=least)
 
 
-class _LogDensities(NamedTuple):
-    """At one code of each of N images, in nats."""
+def kl_of_dimensions(view: View) -> Tensor | None:
+    """Mean KL divergence from the posterior to the prior in each latent dimension; None where it is not a sum of such.
 
-    #: The codes, (N, latent_dim).
-    z: Tensor
-    #: log q(z | x), (N,).
-    conditional: Tensor
-    #: log q(z), (N,).
-    joint: Tensor
-    #: sum_j log q(z_j), (N,); zeros where it was not asked for.
-    product: Tensor
-
-
-@torch.no_grad()
-def _log_densities(posterior: Distribution, seed: int, *, by_dimension: bool = False) -> _LogDensities:
-    _check_posterior(posterior)
-    n = posterior.batch_shape[0]
-    marginals = _marginals(posterior) if by_dimension else None
-    device = _device(posterior)
-    posterior = _in_double(posterior, device)
-    with seeded(derive_seed(check_seed(seed)), device):
-        z = check_finite(posterior.sample(), "codes drawn from the posterior")
-    conditional = check_finite(posterior.log_prob(z), "log-densities of the posterior").to(double_on(device))
-    if isinstance(posterior, DiagonalNormal):
-        joint, product = _of_normals(posterior, z, by_dimension=by_dimension)
-    else:
-        joint = _averaged(posterior, z).to(conditional)
-        product = torch.zeros_like(joint) if marginals is None else _averaged(marginals, z).sum(-1).to(conditional)
-    _warn_if_saturated(float((conditional - joint).mean()), n)
-    return _LogDensities(z, conditional, joint, product)
-
-
-def _of_normals(posterior: DiagonalNormal, z: Tensor, *, by_dimension: bool) -> tuple[Tensor, Tensor]:
-    r"""``_averaged`` of diagonal normals and of their dimensions, several times as quick.
-
-    One dimension at a time, the matrix of squared distances between codes and means serves both sums, and
-    stays in the cache. The distances are differences and not a matrix product of squares, which would cancel where
-    a posterior is narrow.
+    Args:
+        view: A model and a data set.
     """
-    n, latent_dim = z.shape
-    mu = posterior.mean.T.contiguous()
-    log_sigma = 0.5 * posterior.logvar.expand(n, latent_dim).T.contiguous()
-    heights = (-log_sigma).exp()
-    scale = heights * math.sqrt(0.5)
-    joints, products = [], []
-    for rows in _chunks(z, n):
-        exponents = -log_sigma.sum(0).repeat(len(rows), 1)
-        product = rows.new_zeros(len(rows))
-        for j in range(latent_dim):
-            distances = (rows[:, j, None] - mu[j]).mul_(scale[j]).square_()
-            exponents -= distances
-            if by_dimension:
-                product += (distances.neg_().exp_() @ heights[j]).log_()
-        joints.append(exponents.logsumexp(1))
-        products.append(product)
-    constant = 0.5 * latent_dim * _LOG_2PI
-    product = torch.cat(products) - latent_dim * math.log(n) - constant if by_dimension else z.new_zeros(n)
-    return torch.cat(joints) - math.log(n) - constant, product
+    if view.prior is None or view.posterior is None:
+        return None
+    divergences = kl_by_dimension(view.posterior, view.prior)
+    return None if divergences is None else divergences.double().mean(0)
 
 
-def _averaged(posterior: Distribution, z: Tensor) -> Tensor:
-    """Logarithm of the mean over N posteriors, batch shape (N, ...), of their density at each of N codes: (N, ...)."""
-    n = len(z)
-    pairs = (rows.unsqueeze(1).expand(-1, n, -1) for rows in _chunks(z, z.numel()))
-    return torch.cat([posterior.log_prob(pair).logsumexp(1) for pair in pairs]) - math.log(n)
-
-
-def _chunks(z: Tensor, numbers: int) -> Iterator[Tensor]:
-    """Rows of ``z``, so many at once that memory is bounded where each takes so many ``numbers``."""
-    at_once = 2**17 if z.device.type == "cpu" else 2**24  # a processor's cache; enough to fill a GPU
-    yield from torch.split(z, max(1, at_once // numbers))
-
-
-def _in_double(posterior: Distribution, device: torch.device) -> Distribution:
-    """Diagonal normals as a DiagonalNormal in double precision; any other posterior as it is."""
-    dtype = double_on(device)
-    if isinstance(posterior, DiagonalNormal):
-        return DiagonalNormal(posterior.mu.to(dtype), posterior.logvar.to(dtype)).expand(posterior.batch_shape)
-    if _factorises(posterior) and isinstance(posterior.base_dist, td.Normal):
-        return DiagonalNormal(posterior.base_dist.loc.to(dtype), 2 * posterior.base_dist.scale.to(dtype).log())
-    return posterior
-
-
-def _check_posterior(posterior: Distribution) -> None:
-    if not isinstance(posterior, Distribution) or not len(posterior.batch_shape) == len(posterior.event_shape) == 1:
-        raise ComponentError(
-            "a posterior with batch shape (N,) and event shape (latent_dim,)",
-            _described(posterior),
-            "for instance model.encode(images), or torch.distributions.Independent(..., 1)",
-        )
-    if posterior.batch_shape[0] < 2:
-        raise DataError("a posterior of at least two images", f"{posterior.batch_shape[0]}", "pass more images")
-
-
-def _check_prior(prior: Distribution, event_shape: torch.Size) -> None:
-    if not isinstance(prior, Distribution) or prior.batch_shape or prior.event_shape != event_shape:
-        raise ComponentError(
-            f"one prior for all images, batch shape () and event shape {tuple(event_shape)}",
-            _described(prior),
-            "for instance model.latent_prior()",
-        )
-    if not _factorises(prior):
-        raise ComponentError(
-            "a prior whose dimensions are independent",
-            type_name(prior),
-            "mutual_information and total_correlation need no prior",
-        )
-
-
-def _factorises(distribution: Distribution) -> TypeGuard[td.Independent[Distribution]]:
-    return isinstance(distribution, td.Independent) and distribution.reinterpreted_batch_ndims == 1
-
-
-def _marginals(posterior: Distribution) -> Distribution:
-    """q(z_j | x), batch shape (N, latent_dim)."""
-    if _factorises(posterior):
-        base: Distribution = posterior.base_dist
-        return base
-    if isinstance(posterior, td.MultivariateNormal | td.LowRankMultivariateNormal):
-        return td.Normal(posterior.mean, posterior.stddev, validate_args=False)
-    raise ComponentError(
-        "a posterior with a density for each dimension",
-        type_name(posterior),
-        "return torch.distributions.Independent(..., 1) from the encoder, or take only mutual_information",
-    )
-
-
-def _device(distribution: Distribution) -> torch.device:
-    """Where the first of its parameters is; the CPU, where none is found."""
-    for value in vars(distribution).values():
-        if isinstance(value, Tensor):
-            return value.device
-        if isinstance(value, Distribution):
-            return _device(value)
-    return torch.device("cpu")
-
-
-def _described(distribution: Any) -> str:
-    name = type_name(distribution)
-    if not isinstance(distribution, Distribution):
-        return name
-    return (
-        f"{name} with batch shape {tuple(distribution.batch_shape)} and event shape {tuple(distribution.event_shape)}"
-    )
-
-
-def _estimate(values: Tensor) -> Estimate:
-    return Estimate(float(values.mean()), float(values.std()) / math.sqrt(len(values)))
-
-
-def _warn_if_saturated(information: float, n: int) -> None:
-    if information > 0.95 * math.log(n):
-        warnings.warn(
-            f"the mutual information, {information:.2f} nats, is as large as {n} images can show (log N = "
-            f"{math.log(n):.2f}): the code may tell more, and the total correlation is overrated; pass more images",
-            stacklevel=5,
-        )
+METRICS = (
+    Metric(
+        "active_units",
+        needs=["two images"],
+        compute=lambda view: active_units(view.codes.means),
+        protocol=lambda view: f"of {view.model.latent_dim}, variance of the posterior mean above 0.01",
+    ),
+    Metric(
+        "activity",
+        needs=["two images"],
+        compute=lambda view: unit_activity(view.codes.means),
+        per="dimension",
+        protocol="variance of the posterior mean",
+    ),
+    Metric(
+        "kl",
+        "nats",
+        needs=["two images", "KL by dimension"],
+        compute=lambda view: view.once(kl_of_dimensions),
+        per="dimension",
+        protocol="mean over images",
+    ),
+)

@@ -1,24 +1,35 @@
-"""How probable a model finds images: the evidence lower bound, and log p(x) itself by importance sampling."""
+"""Likelihoods of images under a model: the evidence lower bound, and log p(x) itself by importance sampling."""
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.distributions import Distribution
 
-from mnistvae._checks import check_count, check_number, check_seed
+from mnistvae._checks import check_number
+from mnistvae._passes import Done, check_dataset, measuring
 from mnistvae.arrays import check_finite
 from mnistvae.data import ImageDataset
 from mnistvae.images import ImageShape, check_image_shape
 from mnistvae.losses import kl_or_estimate
-from mnistvae.metrics._passes import batches, measuring, nothing
+from mnistvae.metrics.metric import Estimate, Metric
 from mnistvae.models import VAE
+from mnistvae.view import View
 
-__all__ = ["Bound", "ImportanceEstimate", "bits_per_dimension", "elbo", "importance_sampled_nll"]
+__all__ = [
+    "METRICS",
+    "Bound",
+    "ImportanceEstimate",
+    "bits_per_dimension",
+    "bound",
+    "elbo",
+    "importance_estimate",
+    "importance_sampled_nll",
+]
 
 #: Images that are encoded at once, and codes that are decoded at once: what stays in a CPU's cache is quick.
 _IMAGES, _CODES = 256, 512
@@ -53,12 +64,12 @@ class ImportanceEstimate(NamedTuple):
 
     @property
     def mean(self) -> float:
-        """Over the images."""
+        """Mean over the images."""
         return float(self.nll.mean())
 
     @property
     def standard_error(self) -> float:
-        r"""Of the mean: the images are a sample, and so are the codes.
+        r"""Standard error of the mean: the images are a sample, and so are the codes.
 
         .. math:: \sqrt{\frac{\operatorname{Var}_x(\text{nll})}{N}}
 
@@ -78,9 +89,7 @@ class ImportanceEstimate(NamedTuple):
         return float(variance.sum().sqrt() / len(self.nll))
 
 
-def elbo(
-    model: VAE, data: ImageDataset, *, batch_size: int = 512, seed: int = 0, done: Callable[[int], object] = nothing
-) -> Bound:
+def elbo(model: VAE, data: ImageDataset, *, batch_size: int = 512, seed: int = 0, done: Done | None = None) -> Bound:
     r"""The negative evidence lower bound of each image, whatever the model was trained for.
 
     .. math:: -\log p(x \mid z) + D_{KL}(q(z \mid x) \| p(z)), \qquad z \sim q(z \mid x)
@@ -89,22 +98,33 @@ def elbo(
     estimated at the code. Lower is better; at least the negative log-likelihood in expectation.
 
     Args:
-        model: the model.
+        model: The model.
         data: N images, and their labels for a conditional model.
-        batch_size: images at once.
-        seed: of the codes.
-        done: called with the number of images after each batch.
+        batch_size: Number of images that are computed at once.
+        seed: Seed of the codes.
+        done: Function that is called with the number of images after each batch.
 
     Raises:
-        DataError: data that do not fit the model, or a model that gives a value that is not finite.
+        DataError: If the data do not fit the model, or the model gives a value that is not finite.
+    """
+    return bound(View(model, check_dataset(data), batch_size=batch_size, seed=seed), done)
+
+
+def bound(view: View, done: Done | None = None) -> Bound:
+    """The bound of :func:`elbo` on the images of a view.
+
+    Args:
+        view: A model and a data set.
+        done: Function that is called with the number of images after each batch (default: the view's bar).
     """
     parts: list[tuple[Tensor, Tensor]] = []
-    with measuring(model, check_seed(seed)):
-        for x, y in batches(model, data, batch_size, seed=seed, done=done):
-            posterior = model.encode(x, y)
+    with view.bar("bound", len(view)) as show, measuring(view.model, view.seed):
+        for x, y, posterior in view.batches():
             z = posterior.rsample()
-            reconstruction = -model.decode(z, y).log_prob(x)
-            parts.append((reconstruction.double(), kl_or_estimate(posterior, model.latent_prior(y), z).double()))
+            reconstruction = -view.model.decode(z, y).log_prob(x)
+            divergence = kl_or_estimate(posterior, view.model.latent_prior(y), z)
+            parts.append((reconstruction.double(), divergence.double()))
+            (done or show)(len(x))
     return Bound(*(check_finite(torch.cat(part).cpu(), "bounds", _DIVERGED) for part in zip(*parts, strict=True)))
 
 
@@ -114,7 +134,7 @@ def importance_sampled_nll(
     num_samples: int = 500,
     *,
     seed: int = 0,
-    done: Callable[[int], object] = nothing,
+    done: Done | None = None,
 ) -> ImportanceEstimate:
     r"""Minus the log-likelihood of each image, by importance sampling from the posterior.
 
@@ -126,18 +146,18 @@ def importance_sampled_nll(
     is encoded once; sums are kept as logarithms, so that neither K nor N costs memory.
 
     Args:
-        model: the model.
+        model: The model.
         data: N images, and their labels for a conditional model.
-        num_samples: K.
-        seed: of the codes.
-        done: called with the number of images after each batch.
+        num_samples: Number K of samples for each image.
+        seed: Seed of the codes.
+        done: Function that is called with the number of images after each batch.
 
     Raises:
-        DataError: data that do not fit the model, or a model that gives a value that is not finite.
-        SettingError: no samples.
+        DataError: If the data do not fit the model, or the model gives a value that is not finite.
+        SettingError: If there are no samples.
 
     Warns:
-        UserWarning: the effective number of samples is poor for many images.
+        UserWarning: If the effective number of samples is poor for many images.
 
     Example:
         >>> digits = mv.load_dataset("mnist-mini", "test")[:4]
@@ -145,35 +165,50 @@ def importance_sampled_nll(
         >>> estimate.nll.shape, bool((estimate.effective_samples <= 50).all())
         (torch.Size([4]), True)
     """
-    num_samples = check_count("num_samples as an integer of at least 1", num_samples)
+    return importance_estimate(View(model, check_dataset(data), num_samples=num_samples, seed=seed), done)
+
+
+def importance_estimate(view: View, done: Done | None = None) -> ImportanceEstimate:
+    """The estimate of :func:`importance_sampled_nll` on the images of a view, with its number of samples.
+
+    Args:
+        view: A model and a data set.
+        done: Function that is called with the number of images after each batch (default: the view's bar).
+    """
     found: list[tuple[Tensor, Tensor]] = []
-    with measuring(model, check_seed(seed)):
-        for x, y in batches(model, data, _IMAGES, seed=seed, done=done):
-            posterior, prior = model.encode(x, y), model.latent_prior(y)
-            sums = torch.full((2, len(x)), -math.inf, dtype=torch.float64, device=x.device)
-            left, at_once = num_samples, min(num_samples, max(1, _CODES // len(x)))
-            images, classes = x.repeat(at_once, 1, 1, 1), None if y is None else y.repeat(at_once)
-            while left:
-                now = min(left, at_once)
-                z = posterior.sample(torch.Size([now]))
-                n = now * len(x)
-                pixels = model.decode(z.flatten(0, 1), None if classes is None else classes[:n])
-                log_p = pixels.log_prob(images[:n]).reshape(now, len(x)) + prior.log_prob(z)
-                log_weights = (log_p - posterior.log_prob(z)).double()
-                sums = torch.logaddexp(sums, torch.stack([log_weights, 2 * log_weights]).logsumexp(1))
-                left -= now
-            first, second = sums  # log sum w, log sum w^2
-            found.append((math.log(num_samples) - first, (2 * first - second).exp()))
+    with view.bar("log-likelihood", len(view)) as show, measuring(view.model, view.seed):
+        for x, y, posterior in view.batches(_IMAGES):
+            first, second = _log_sums(view.model, x, y, posterior, view.num_samples)
+            found.append((math.log(view.num_samples) - first, (2 * first - second).exp()))
+            (done or show)(len(x))
     nll, effective = (torch.cat(part).cpu() for part in zip(*found, strict=True))
-    estimate = ImportanceEstimate(check_finite(nll, "log-likelihoods", _DIVERGED), effective, num_samples)
+    estimate = ImportanceEstimate(check_finite(nll, "log-likelihoods", _DIVERGED), effective, view.num_samples)
     poor = float((estimate.effective_samples < _FEW).double().mean())
-    if num_samples >= _MANY and poor > _SHARE:
+    if view.num_samples >= _MANY and poor > _SHARE:
         warnings.warn(
-            f"the log-likelihood of {poor:.0%} of the images rests on fewer than {_FEW} of {num_samples} samples, "
+            f"the log-likelihood of {poor:.0%} of the images rests on fewer than {_FEW} of {view.num_samples} samples, "
             "so the estimate is too high: take more samples",
-            stacklevel=2,
+            stacklevel=3,
         )
     return estimate
+
+
+def _log_sums(model: VAE, x: Tensor, y: Tensor | None, posterior: Distribution, num_samples: int) -> Tensor:
+    """Logarithms of the sums of the importance weights of each image, and of their squares, (2, B), float64."""
+    prior = model.latent_prior(y)
+    sums = torch.full((2, len(x)), -math.inf, dtype=torch.float64, device=x.device)
+    left, at_once = num_samples, min(num_samples, max(1, _CODES // len(x)))
+    images, classes = x.repeat(at_once, 1, 1, 1), None if y is None else y.repeat(at_once)
+    while left:
+        now = min(left, at_once)
+        z = posterior.sample(torch.Size([now]))
+        n = now * len(x)
+        pixels = model.decode(z.flatten(0, 1), None if classes is None else classes[:n])
+        log_p = pixels.log_prob(images[:n]).reshape(now, len(x)) + prior.log_prob(z)
+        log_weights = (log_p - posterior.log_prob(z)).double()
+        sums = torch.logaddexp(sums, torch.stack([log_weights, 2 * log_weights]).logsumexp(1))
+        left -= now
+    return sums
 
 
 def bits_per_dimension(nats: float, image_shape: ImageShape) -> float:
@@ -184,8 +219,12 @@ def bits_per_dimension(nats: float, image_shape: ImageShape) -> float:
     For densities on [0, 1] this is relative to that interval, so it may be negative; add 8 to compare with
     models of 256 grey levels, whose data were dequantized.
 
+    Args:
+        nats: Nats an image.
+        image_shape: Shape (C, H, W) of the images.
+
     Raises:
-        SettingError: nats that are no finite number, or a shape that is not (C, H, W).
+        SettingError: If nats are no finite number, or the shape is not (C, H, W).
 
     Example:
         >>> round(bits_per_dimension(784 * 0.6931, (1, 28, 28)), 2)
@@ -193,3 +232,63 @@ def bits_per_dimension(nats: float, image_shape: ImageShape) -> float:
     """
     nats = check_number("nats as a finite number", nats, -math.inf, above=True, fix="pass the mean over the images")
     return nats / (math.prod(check_image_shape(image_shape)) * math.log(2))
+
+
+def _bits(view: View) -> Estimate:
+    estimate = view.once(importance_estimate)
+    spread = estimate.standard_error if len(view) > 1 else 0.0
+    bits, error = (bits_per_dimension(nats, view.model.image_shape) for nats in (estimate.mean, spread))
+    return Estimate(bits, error or None)
+
+
+def _how_sampled(view: View) -> str:
+    effective = float(view.once(importance_estimate).effective_samples.median())
+    return f"{view.tag}; {view.num_samples} importance samples, {effective:.3g} of them effective (median)"
+
+
+METRICS = (
+    Metric(
+        "negative_elbo",
+        "nats",
+        "lower",
+        compute=lambda view: view.once(bound).loss,
+        per="image",
+        protocol=lambda view: f"{view.tag}; reconstruction + kl, beta = 1",
+        tagged=True,
+    ),
+    Metric(
+        "reconstruction",
+        "nats",
+        compute=lambda view: view.once(bound).reconstruction,
+        per="image",
+        protocol=lambda view: f"{view.tag}; -log p(x | z) at one code",
+        tagged=True,
+    ),
+    Metric(
+        "kl",
+        "nats",
+        compute=lambda view: view.once(bound).kl,
+        per="image",
+        protocol="from q(z | x) to the prior",
+        tagged=True,
+    ),
+    Metric(
+        "nll",
+        "nats",
+        "lower",
+        ["importance samples"],
+        compute=lambda view: view.once(importance_estimate).nll,
+        per="image",
+        protocol=_how_sampled,
+        tagged=True,
+    ),
+    Metric(
+        "bits_per_dimension",
+        "bits",
+        "lower",
+        ["importance samples"],
+        compute=_bits,
+        protocol=lambda view: f"{view.tag}; nll a pixel",
+        tagged=True,
+    ),
+)

@@ -1,0 +1,345 @@
+"""The record of an evaluation: scores, how each was made, and which of them may be compared."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal, SupportsFloat, TypeAlias
+
+from mnistvae._checks import check_choice, check_instance, check_mapping
+from mnistvae._files import write_atomically
+from mnistvae.errors import DataError, FileFormatError, SettingError, type_name
+
+__all__ = ["ARROWS", "Direction", "Evaluation", "Score", "compare"]
+
+#: Side on which a score is better; "" where neither is.
+Direction: TypeAlias = Literal["lower", "higher", ""]
+#: Arrows that show the better side in a table.
+ARROWS: Mapping[Direction, str] = MappingProxyType({"lower": "↓", "higher": "↑", "": " "})
+_VERSION = 1
+#: Entries of the protocol that two evaluations must have in common, and their names in a message.
+_DATA = {
+    "dataset": "data set",
+    "split": "split",
+    "images": "number of images",
+    "fingerprint": "set of images (these are fingerprints)",
+}
+#: Entries of the protocol that the table of the classes repeats.
+_PROTOCOL = ("dataset", "split", "fingerprint", "binarization", "tag", "num_samples", "seed", "version", "model")
+
+
+@dataclass(frozen=True)
+class Score:
+    """One number of an evaluation, with what it takes to read it.
+
+    Raises:
+        SettingError: If the better side, the value or a text is of another kind.
+
+    Example:
+        >>> a = Score("nll", 86.8, "nats", "lower", tag="binarized-dynamic")
+        >>> b = Score("nll", 104.9, "nats", "lower", tag="grey-bce")
+        >>> a.better_than(b)
+        Traceback (most recent call last):
+        ...
+        mnistvae.errors.DataError: expected two scores of one tag, got ...
+    """
+
+    #: Name of the metric.
+    name: str
+    value: float
+    #: "nats", "dB", ..., or "".
+    unit: str = ""
+    #: "lower", "higher" or "".
+    better: Direction = ""
+    #: How it was made, in one line.
+    protocol: str = ""
+    #: Name of the density that nats are of; those of two tags are not comparable.
+    tag: str = ""
+    standard_error: float | None = None
+    #: Conditions that comparable scores have in common, such as numbers of samples.
+    conditions: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        check_choice("better", self.better, tuple(ARROWS))
+        for name in ("name", "unit", "protocol", "tag"):
+            check_instance(f"{name} as a text", getattr(self, name), str)
+        for name in ("value", "standard_error"):
+            number = getattr(self, name)
+            absent = number is None and name == "standard_error"
+            if not absent and (not isinstance(number, SupportsFloat) or isinstance(number, bool)):
+                raise SettingError(f"{name} as a number", repr(number))
+        check_mapping("conditions by name", self.conditions)
+
+    def better_than(self, other: Score) -> bool:
+        """True if this score is the better one.
+
+        Args:
+            other: Score of the same metric, made in the same way.
+
+        Raises:
+            DataError: If it is of another metric or tag, was made under other conditions, or no side is better.
+        """
+        check_instance("a Score to compare with", other, Score, "evaluation.score(name)", DataError)
+        if (self.name, self.unit) != (other.name, other.unit):
+            raise DataError(f"another {self.name}", f"{other.name}", "compare scores of one name")
+        if self.tag != other.tag:
+            raise DataError(
+                "two scores of one tag", f"{self.tag!r} and {other.tag!r}", "they are nats of different densities"
+            )
+        if reason := _differ([self, other]):
+            raise DataError(f"two scores of {self.name} made alike", reason, "evaluate both in the same way")
+        if not self.better:
+            raise DataError("a score that has a better side", self.name, "look at both")
+        return self.value < other.value if self.better == "lower" else self.value > other.value
+
+    def text(self) -> str:
+        """The value, with as many digits as its standard error leaves room for."""
+        if not math.isfinite(self.value):
+            return str(self.value)
+        if self.standard_error is not None and 0 < self.standard_error < math.inf:
+            size = math.floor(math.log10(abs(self.value))) if self.value else 0
+            digits = max(0, min(1 - math.floor(math.log10(self.standard_error)), 5 - size))
+            if digits > 8:
+                return f"{self.value:.3g} ± {self.standard_error:.1g}"
+            return f"{self.value:.{digits}f} ± {self.standard_error:.{digits}f}"
+        if self.value == int(self.value) and abs(self.value) < 1e6:
+            return str(int(self.value))
+        return f"{self.value:.4g}" if abs(self.value) < 1000 else f"{self.value:.1f}"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The record that :func:`mnistvae.metrics.evaluate` gives.
+
+    ``evaluation["nll"]`` is a value, ``evaluation.score("nll")`` the :class:`Score`, and ``print(evaluation)`` a
+    table of all.
+    """
+
+    scores: tuple[Score, ...]
+    #: One row a class: its number, its images, and means over them.
+    by_class: tuple[Mapping[str, float], ...] = ()
+    #: Values for each latent dimension, by metric.
+    by_dimension: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    #: Facts that hold for all scores: data, seed, version, ...
+    protocol: Mapping[str, Any] = field(default_factory=dict)
+    #: Reasons why metrics were left out, by name.
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> float:
+        return self.score(name).value
+
+    def __iter__(self) -> Iterator[Score]:
+        return iter(self.scores)
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __contains__(self, name: object) -> bool:
+        return any(score.name == name for score in self.scores)
+
+    def score(self, name: str) -> Score:
+        """The score of a name.
+
+        Args:
+            name: Name of a metric.
+
+        Raises:
+            KeyError: If there is none; the message says why, if it was left out.
+        """
+        for score in self.scores:
+            if score.name == name:
+                return score
+        reason = self.left_out.get(name)
+        raise KeyError(f"{name} was left out: {reason}" if reason else f"{name}, of {', '.join(self.names())}")
+
+    def names(self) -> list[str]:
+        """The names of all scores."""
+        return [score.name for score in self.scores]
+
+    def __str__(self) -> str:
+        rows = [(f"{ARROWS[score.better]} {score.name}", score.text(), score.unit, score.protocol) for score in self]
+        widths = [max((len(row[column]) for row in rows), default=0) for column in range(3)]
+        lines = [
+            f"{name:{widths[0]}s}  {value:>{widths[1]}s} {unit:{widths[2]}s}  {protocol}".rstrip()
+            for name, value, unit, protocol in rows
+        ]
+        lines += [f"  {name} left out: {reason}" for name, reason in self.left_out.items()]
+        return "\n".join(lines)
+
+    def to_json(self, path: str | os.PathLike[str]) -> Path:
+        """Write everything as JSON, atomically; :meth:`from_json` reads it.
+
+        A value that is not finite becomes a string, since JSON knows none.
+
+        Args:
+            path: File to write.
+
+        Raises:
+            OutputError: If it cannot be written.
+        """
+        content = {"format": "mnistvae-evaluation", "format_version": _VERSION} | _plain(asdict(self))
+        return write_atomically(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+
+    @classmethod
+    def from_json(cls, path: str | os.PathLike[str]) -> Evaluation:
+        """The evaluation that :meth:`to_json` wrote.
+
+        Args:
+            path: File to read.
+
+        Raises:
+            FileFormatError: If the file is something else, or of a newer version.
+        """
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            if content["format"] != "mnistvae-evaluation" or content["format_version"] > _VERSION:
+                raise ValueError(f"{content['format']} of version {content['format_version']}")  # noqa: TRY301
+            return cls(
+                tuple(_score(score) for score in content["scores"]),
+                tuple(_row(row, content["by_class"][0]) for row in content["by_class"]),
+                {name: [float(value) for value in values] for name, values in content["by_dimension"].items()},
+                dict(content["protocol"].items()),
+                {name: check_instance("a reason", reason, str) for name, reason in content["left_out"].items()},
+            )
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+            raise FileFormatError(
+                f"{path}, written by Evaluation.to_json", f"{type(error).__name__}: {error}", "evaluate the model again"
+            ) from error
+
+    def to_csv(self, path: str | os.PathLike[str]) -> Path:
+        """Write the table of the classes, one a line, atomically; how they were made stands in the last columns.
+
+        Args:
+            path: File to write.
+
+        Raises:
+            DataError: If there is none, since the data had no labels.
+            OutputError: If it cannot be written.
+        """
+        if not self.by_class:
+            raise DataError("scores by class", "none", "evaluate data with labels")
+        stream = io.StringIO()
+        how = {name: self.protocol[name] for name in _PROTOCOL if name in self.protocol}
+        writer = csv.DictWriter(stream, [*self.by_class[0], *how], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(
+            {name: int(value) if name in {"class", "images"} else value for name, value in row.items()} | how
+            for row in self.by_class
+        )
+        return write_atomically(path, stream.getvalue().encode())
+
+
+def compare(evaluations: Mapping[str, Evaluation]) -> str:
+    """A table of several evaluations, a column each.
+
+    A star marks the best value of a row where it is ahead of all others by more than two standard errors of the
+    difference; where no error is known there is none. Scores that were not made alike (nats of two tags, other
+    numbers of samples) are not in the table, and lines under it say why.
+
+    Args:
+        evaluations: At least two evaluations, by name.
+
+    Raises:
+        DataError: If they are of different images, or there is nothing to compare.
+    """
+    _check_same_images(evaluations)
+    rows, unlike = [["", *map(str, evaluations)]], []
+    for name in dict.fromkeys(name for one in evaluations.values() for name in one.names()):
+        missing = {label: one.left_out.get(name) for label, one in evaluations.items() if name not in one}
+        if missing:  # said where there is a reason, and not where it was not asked for
+            said = [f"left out of {label}, {reason}" for label, reason in missing.items() if reason]
+            unlike += [f"{name} is not compared: {'; '.join(said)}"] if said else []
+            continue
+        scores = [one.score(name) for one in evaluations.values()]
+        if reason := _differ(scores):
+            unlike.append(f"{name} is not compared: {reason}")
+            continue
+        best = _best(scores)
+        marks = [score.text() + (" *" if number == best else "  ") for number, score in enumerate(scores)]
+        rows.append([f"{ARROWS[scores[0].better]} {name} {scores[0].unit}".rstrip(), *marks])
+    if len(rows) == 1:
+        reason = "; ".join(unlike) or "none"
+        raise DataError("evaluations with a score in common", reason, "evaluate the models in the same way")
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = [
+        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))])
+        for row in rows
+    ]
+    return "\n".join([*lines, *unlike])
+
+
+def _check_same_images(evaluations: Mapping[str, Evaluation]) -> None:
+    """Raise DataError for what is no evaluation, or is one of other images."""
+    if not isinstance(evaluations, Mapping):
+        raise DataError("evaluations by name", type_name(evaluations), "pass {name: evaluation}")
+    if len(evaluations) < 2:
+        raise DataError("at least two evaluations", str(len(evaluations)))
+    for name, one in evaluations.items():
+        if not isinstance(one, Evaluation):
+            raise DataError("evaluations by name", f"{type_name(one)} under {name!r}", "pass {name: evaluation}")
+    for key, what in _DATA.items():
+        found = {str(one.protocol.get(key)) for one in evaluations.values() if key in one.protocol}
+        if len(found) > 1:
+            raise DataError(
+                f"evaluations of one {what}", " and ".join(sorted(found)), "evaluate the models on the same images"
+            )
+
+
+def _differ(scores: Sequence[Score]) -> str:
+    """The tags or the first condition in which scores of one metric differ, in words, or ""."""
+    if len({score.tag for score in scores}) > 1:
+        return "tags " + " and ".join(sorted({repr(score.tag) for score in scores}))
+    for condition in sorted({name for score in scores for name in score.conditions}):
+        found = {str(score.conditions.get(condition, "unknown")) for score in scores}
+        if len(found) > 1:
+            return f"{condition} " + " and ".join(sorted(found))
+    return ""
+
+
+def _best(scores: Sequence[Score]) -> int | None:
+    """The number of the best score; None where there is none, or where it might be another's."""
+    if not scores[0].better or any(math.isnan(score.value) for score in scores):
+        return None
+    choose = min if scores[0].better == "lower" else max
+    best = choose(range(len(scores)), key=lambda number: scores[number].value)
+    for number, score in enumerate(scores):
+        errors = (score.standard_error, scores[best].standard_error)
+        if number != best and (
+            None in errors or abs(score.value - scores[best].value) <= 2 * math.hypot(*errors)  # type: ignore[arg-type]
+        ):
+            return None
+    return best
+
+
+def _plain(value: Any) -> Any:
+    """As JSON has it: numbers that are not finite become text."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _score(content: Mapping[str, Any]) -> Score:
+    """A figure as :func:`_plain` left it: all that it holds, and nothing else."""
+    error = content["standard_error"]
+    known = {one.name: content[one.name] for one in fields(Score) if one.name != "conditions"}
+    known["conditions"] = dict(content.get("conditions", {}))
+    numbers = {"value": float(content["value"]), "standard_error": None if error is None else float(error)}
+    return Score(**{**content, **known, **numbers})
+
+
+def _row(content: Mapping[str, Any], first: Mapping[str, Any]) -> dict[str, float]:
+    """A line of the table of the classes, which has the columns of the first."""
+    if list(content) != list(first) or not {"class", "images"} <= set(content):
+        raise ValueError(f"a class with {', '.join(content)}")
+    return {name: float(value) for name, value in content.items()}
