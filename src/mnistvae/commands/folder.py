@@ -93,7 +93,7 @@ class RunFolder:
             OutputError: If one of the files is there already, or the folder cannot be made or written.
         """
         from mnistvae._files import output_folder
-        from mnistvae.training.interrupts import termination_as_interrupt
+        from mnistvae.training.signals import termination_as_interrupt
 
         with output_folder(chosen, parent, name) as path, termination_as_interrupt():
             claimed = path / (lock or files[0])

@@ -199,7 +199,7 @@ def _record(
     """The record of a run that starts; settings that the Trainer has are the Trainer's."""
     from mnistvae.training import Trainer
 
-    known = inspect.signature(Trainer).parameters
+    known = Trainer.setting_names()
     names = [one if isinstance(one, str) else f"{type(one).__module__}:{type(one).__qualname__}" for one in callbacks]
     return Provenance(
         recipe=recipe if isinstance(recipe, str) else recipe.name,
