@@ -91,11 +91,6 @@ class Objective(Component):
     def prepare(self, num_images: int | None) -> None:
         """Called once before training with the number of training images, where that is known. Does nothing here."""
 
-    @property
-    def advances(self) -> bool:
-        """Whether :meth:`advance` does anything. If not, a GPU may take several steps after one call of it."""
-        return type(self).advance is not Objective.advance
-
     def advance(self, step: int) -> None:
         """Called before each training step with its number, from 0. Does nothing here.
 
@@ -152,10 +147,6 @@ class ELBO(Objective):
             if self.free_bits:
                 raise SettingError("free_bits or a capacity", "both", "each sets how much KL there is: leave one out")
         self.register_buffer("_factor", torch.ones(()), persistent=False)
-
-    @property
-    def advances(self) -> bool:
-        return self.schedule is not None or type(self).advance is not ELBO.advance
 
     def advance(self, step: int) -> None:
         if self.schedule is not None:
