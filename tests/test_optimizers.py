@@ -117,7 +117,7 @@ def test_a_run_leaves_no_denormal_numbers_behind(monkeypatch: pytest.MonkeyPatch
     sparse = ImageDataset(images)
     steps = {"batch_size": 1, "epochs": 33, "steps": 258, "optimizer": make}
     trainer(Look(), **steps).fit(certain(), sparse)
-    monkeypatch.setattr("mnistvae.training.run.flush_denormals", lambda optimizer: None)
+    monkeypatch.setattr("mnistvae.training.loop.flush_denormals", lambda optimizer: None)
     trainer(Look(), **steps).fit(certain(), sparse)
     assert found[0] == 0
     assert found[1] > 0, "or there was nothing to be swept"
@@ -146,7 +146,9 @@ def test_the_default_is_fused_adam() -> None:
         (functools.partial(torch.optim.Adam, betas=(0.8, 0.9)), True),
         (functools.partial(torch.optim.Adam, fused=False), False),
         (functools.partial(torch.optim.Adam, foreach=True), None),
-        (lambda parameters, **settings: torch.optim.Adam(parameters, settings["lr"]), None),
+        (lambda parameters, lr: torch.optim.Adam(parameters, lr, (0.9, 0.98)), True),
+        (lambda parameters, lr: torch.optim.Adam(parameters, lr, fused=False), False),
+        (torch.optim.Adagrad, True),
     ],
 )
 def test_what_can_be_fused_is_unless_one_says_otherwise(make: Any, fused: bool | None) -> None:
@@ -531,7 +533,7 @@ def test_a_learning_rate_in_two_places() -> None:
 
 
 def test_an_optimizer_that_computes_the_loss_itself() -> None:
-    with pytest.raises(ComponentError, match="from one gradient, got LBFGS, which computes the loss several times"):
+    with pytest.raises(ComponentError, match="from one gradient, got an LBFGS, which computes the loss several times"):
         trainer(optimizer=torch.optim.LBFGS).fit(certain(), data(16))
 
 

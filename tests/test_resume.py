@@ -31,7 +31,7 @@ from mnistvae.networks import GaussianEncoder, MLPDecoder, MLPEncoder
 from mnistvae.objectives import ELBO, IWAE, Terms
 from mnistvae.schedules import Linear
 from mnistvae.training import Callback, Checkpoint, CSVLog, EarlyStopping, Interrupted, State, cosine, read_checkpoint
-from mnistvae.training.run import Run
+from mnistvae.training.optimizers import Rates
 
 EPOCHS, STEPS = 4, 3  # in an epoch: 40 images in groups of 2 batches of 8
 
@@ -654,14 +654,14 @@ def few(monkeypatch: pytest.MonkeyPatch | None = None) -> None:
 
 def signal_after(step: int, number: int) -> None:
     """This process gets a signal in the step after so many."""
-    set_up = Run._set_up
+    set_rates = Rates.set
 
-    def interrupted(self: Run) -> None:
-        if self.state.step == step:
+    def interrupted(self: Rates, now: int) -> None:
+        if now == step:
             os.kill(os.getpid(), number)
-        set_up(self)
+        set_rates(self, now)
 
-    Run._set_up = interrupted  # type: ignore[method-assign]
+    Rates.set = interrupted  # type: ignore[method-assign]
 
 
 def in_a_process(folder: Path, step: int, number: str, *options: object) -> subprocess.CompletedProcess[str]:

@@ -92,11 +92,6 @@ class Objective(Component):
     def prepare(self, num_images: int | None) -> None:
         """Take note of the number of training images, if it is known, before training starts. Does nothing here."""
 
-    @property
-    def advances(self) -> bool:
-        """Whether :meth:`advance` does anything. If not, a GPU may take several steps after one call of it."""
-        return type(self).advance is not Objective.advance
-
     def advance(self, step: int) -> None:
         """Set the weights for a training step, by its number from 0, before it is taken. Does nothing here.
 
@@ -154,10 +149,6 @@ class ELBO(Objective):
             if self.free_bits:
                 raise SettingError("free_bits or a capacity", "both", "each sets how much KL there is: leave one out")
         self.register_buffer("_factor", torch.ones(()), persistent=False)
-
-    @property
-    def advances(self) -> bool:
-        return self.schedule is not None or type(self).advance is not ELBO.advance
 
     def advance(self, step: int) -> None:
         if self.schedule is not None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from mnistvae._files import make_folder, write_atomically
 from mnistvae.errors import OutputError
 from mnistvae.plotting import png_bytes
-from mnistvae.training.interrupts import termination_as_interrupt
+from mnistvae.training.signals import termination_as_interrupt
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,7 +7,8 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from mnistvae.training.callbacks import Callback, State
+from mnistvae.training.callbacks.base import Callback
+from mnistvae.training.state import State
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -21,8 +22,6 @@ class Progress(Callback):
     Args:
         every: seconds between two readings of the running loss, so that a GPU is not kept waiting.
     """
-
-    each_step = False  # it counts
 
     def __init__(self, every: float = 0.5) -> None:
         self.every = every
@@ -45,16 +44,16 @@ class Progress(Callback):
         )
         self._read = time.perf_counter()
 
-    def on_batch_end(self, state: State, n: int) -> None:
+    def on_progress(self, state: State) -> None:
         if self._bar is None:
             return
         now = time.perf_counter()
-        if now - self._read > self.every and state.sums is not None:
+        if now - self._read > self.every:
             self._read = now
             loss, reconstruction, kl = (state.sums / state.images).tolist()
             speed = state.images / state.seconds
             self._bar.set_description_str(f"{_epoch(state)} {_figures(loss, reconstruction, kl, speed)}", refresh=False)
-        self._bar.update()
+        self._bar.update(state.batch - self._bar.n)
 
     def on_epoch_end(self, state: State) -> None:
         record = state.history[-1]

@@ -1,4 +1,4 @@
-"""torch's compiler, as training uses it: what it switches off is switched on again, what it overlooks is noticed."""
+"""Calls of torch's compiler that leave no trace in the process, and a count of the hooks that it does not see."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import nn
 from torch.distributions import Distribution
 from torch.nn.modules import module as torch_module
 
-__all__ = ["Listeners", "compiled"]
+__all__ = ["Hooks", "compiled"]
 
 _HOOKS = ("forward_hooks", "forward_pre_hooks", "backward_hooks", "backward_pre_hooks")
 #: Kinds of guards of what is found in a module of Python: that a function, a class or a module there is still the same.
@@ -23,10 +23,11 @@ def compiled(function: Callable[..., Any], device: torch.device, *, whole: bool 
     """A function that is compiled when it is called first, for tensors of one shape.
 
     Args:
-        function: what to compile.
-        device: where it computes.
-        whole: fail, rather than leave to Python what cannot be compiled; and nobody's functions but this package's and
-            torch's are called, nor hooks, which the caller asks :class:`Listeners` about.
+        function: Function to compile.
+        device: Device on which it computes.
+        whole: Fail, rather than leave to Python what cannot be compiled, and skip some checks at each call: the
+            function may call nothing but this package and torch, and the caller has to look for hooks, see
+            :class:`Hooks`.
     """
     # On a CPU the compiler's own random numbers are slow, and others than those of an uncompiled step.
     options: dict[str, Any] = {"fallback_random": True} if device.type == "cpu" else {}
@@ -48,9 +49,10 @@ def compiled(function: Callable[..., Any], device: torch.device, *, whole: bool 
 
 
 def _guarded(guards: Sequence[Any]) -> list[bool]:
-    """Which guards are asked in each call: not whether there are hooks, nor whether functions are still the same.
+    """A choice of the guards that are checked at each call.
 
-    Those are half of all guards, and take half of their time: 60 us of a step of 1.2 ms on a CPU.
+    Left out are the guards for hooks and for functions that are replaced, which are half of all guards and take half
+    of their time: 60 us of a step of 1.2 ms on a CPU.
     """
     return [
         guard.guard_type != "EMPTY_NN_MODULE_HOOKS_DICT" and not (guard.is_global and guard.guard_type in _SAME)
@@ -60,9 +62,9 @@ def _guarded(guards: Sequence[Any]) -> list[bool]:
 
 @contextmanager
 def _validation_kept() -> Iterator[None]:
-    """The compiler switches off the validation of all distributions in the process; switch it on again.
+    """A block after which distributions are validated as before, which the compiler switches off in the process.
 
-    What it imports may warn of torch's own old ways, which is nobody's business here.
+    Warnings about deprecated parts of torch that its own modules use are ignored.
     """
     before = Distribution._validate_args  # noqa: SLF001
     try:
@@ -73,8 +75,13 @@ def _validation_kept() -> Iterator[None]:
         Distribution.set_default_validate_args(before)
 
 
-class Listeners:
-    """Hooks of a model's modules and weights, of an optimizer and of all modules, which may come at any time."""
+class Hooks:
+    """Counts the hooks of a model's modules and weights, of an optimizer and of all modules.
+
+    Args:
+        model: Model whose hooks are counted.
+        optimizer: Optimizer whose hooks are counted.
+    """
 
     def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         self._hooks = [getattr(part, f"_{name}") for part in model.modules() for name in _HOOKS]
@@ -83,7 +90,7 @@ class Listeners:
         self._weights = list(model.parameters())
 
     def count(self) -> int:
-        """How many there are: asked in each step, so it has to be quick."""
+        """Number of hooks registered now; quick enough to be called in each step."""
         own = sum(
             bool(weight._backward_hooks) + bool(weight._post_accumulate_grad_hooks)  # noqa: SLF001
             for weight in self._weights

@@ -15,7 +15,8 @@ from mnistvae._files import as_path, make_folder, write_atomically
 from mnistvae._modes import evaluating
 from mnistvae.images import montage
 from mnistvae.models import VAE
-from mnistvae.training.callbacks import Callback, State
+from mnistvae.training.callbacks.base import Callback
+from mnistvae.training.state import State
 
 __all__ = ["SampleGrid"]
 

@@ -1,4 +1,4 @@
-"""A whole step in one compiled function: forward pass, gradients, clipping and update."""
+"""A whole step as one compiled function: forward pass, gradients, clipping and update."""
 
 from __future__ import annotations
 
@@ -11,26 +11,25 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value
 from torch.nn.utils import get_total_norm
 
-from mnistvae.training.compiler import Listeners, compiled
+from mnistvae.training.checks import has_batch_norm
+from mnistvae.training.steps.compiler import Hooks, compiled
+from mnistvae.training.steps.eager import Forward
 
 __all__ = ["WholeStep"]
-
-#: (images, labels) to the loss, a mean over the images, and the sums (3,) of its terms.
-Forward = Callable[[Tensor, "Tensor | None"], tuple[Tensor, Tensor]]
 
 
 class WholeStep:
     """A step of Adam on one batch, compiled as a whole.
 
     The gradients never leave the function (``weight.grad`` stays None), so that the compiler joins the update to what
-    makes them, and nothing of it is left to Python. Computed on a CPU only: a GPU plays its update back, see
-    :mod:`mnistvae.training.graphs`.
+    makes them, and nothing of it is left to Python. For CPUs only: a GPU plays its update back, see
+    :mod:`mnistvae.training.steps.graph`.
 
     Args:
-        forward: loss and sums of a batch.
-        model: what is trained.
-        optimizer: of its weights, see :meth:`fits`; it has taken a step before this one takes its first.
-        clip_norm: largest norm of the gradient, or None.
+        forward: Function from a batch to its loss and the sums of the loss's terms.
+        model: Model that is trained.
+        optimizer: Optimizer of its weights, see :meth:`fits`; it has taken a step before this one takes its first.
+        clip_norm: Largest norm of the gradient; None for no limit.
     """
 
     def __init__(
@@ -40,17 +39,17 @@ class WholeStep:
         self._optimizer = optimizer
         self._clip_norm = clip_norm
         self._weights = [weight for group in optimizer.param_groups for weight in group["params"]]
-        self._listeners = Listeners(model, optimizer)
         self._trained: list[bool] = []
         self._updates: list[_Adam] = []
         self._compiled: Callable[..., Tensor] | None = None
 
     @staticmethod
     def fits(model: nn.Module, optimizer: torch.optim.Optimizer) -> bool:
-        """Whether a step can be taken as a whole: Adam or AdamW on a CPU, parts of this package and of torch's.
+        """Whether a step can be taken as a whole: Adam or AdamW on a CPU, parts of this package and of torch, no hooks.
 
-        What others wrote may do something else from step to step, and have gradients for other weights than before: it
-        is compiled in parts, where torch sees to that.
+        Parts from elsewhere may behave differently from step to step, and have gradients for other weights than
+        before; and batch normalization changes its buffers. Such models are compiled in parts, where torch sees to
+        that.
         """
         weights = [weight for group in optimizer.param_groups for weight in group["params"]]
         return (
@@ -58,17 +57,16 @@ class WholeStep:
             and all(weight.device.type == "cpu" for weight in weights)
             and not any(group["amsgrad"] or group["differentiable"] for group in optimizer.param_groups)
             and all(type(part).__module__.startswith(("mnistvae.", "torch.nn.")) for part in model.modules())
-            and not Listeners(model, optimizer).count()
+            and not has_batch_norm(model)
+            and not Hooks(model, optimizer).count()
         )
 
     def __call__(self, x: Tensor, y: Tensor | None) -> Tensor:
-        """Update the weights; the sums of loss, reconstruction and KL over the images, (3,).
+        """Update the weights; the sums of the loss's terms over the images, (len(terms),).
 
         Raises:
-            RuntimeError: somebody listens to the step, or a weight has a gradient that had none.
+            RuntimeError: If a weight had no gradient before.
         """
-        if self._listeners.count():
-            raise RuntimeError("hooks were registered")
         trained = [weight.requires_grad for weight in self._weights]
         if self._compiled is not None and trained == self._trained:
             return self._take(self._compiled, x, y)
@@ -124,7 +122,7 @@ class WholeStep:
 
 
 class _Adam:
-    r"""Adam's update of a group of weights: what torch's fused one computes, in what a compiler can join.
+    r"""Adam's update of a group of weights, as torch's fused one computes it, in operations that a compiler can join.
 
     .. math:: m \leftarrow \beta_1 m + (1 - \beta_1) g, \quad v \leftarrow \beta_2 v + (1 - \beta_2) g^2, \quad
         \theta \leftarrow \theta - \frac{\eta}{1 - \beta_1^t} \frac{m}{\sqrt{v / (1 - \beta_2^t)} + \epsilon}
@@ -132,9 +130,9 @@ class _Adam:
     Kingma and Ba (2015), algorithm 1; with decoupled decay, Loshchilov and Hutter (2019), algorithm 2.
 
     Args:
-        group: of the optimizer, whose settings it has.
-        weights: by name; all have taken as many steps.
-        states: of the weights.
+        group: Group of the optimizer, with its settings.
+        weights: Weights by name; all have taken as many steps.
+        states: The optimizer's states of the weights, by the same names.
     """
 
     def __init__(self, group: Mapping[str, Any], weights: Mapping[str, Tensor], states: Mapping[str, Any]) -> None:
@@ -146,7 +144,7 @@ class _Adam:
         self.rate, self.root, self.kept = (torch.zeros(()) for _ in range(3))
 
     def prepare(self) -> None:
-        """Set what changes with the number of the step."""
+        """Set the numbers that change from step to step."""
         number, rate, (beta1, beta2) = float(self.number) + 1, float(self.group["lr"]), self.group["betas"]
         self.rate.fill_(rate / (1 - beta1**number))
         self.root.fill_(1 / math.sqrt(1 - beta2**number))

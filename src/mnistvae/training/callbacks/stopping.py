@@ -6,7 +6,8 @@ from typing import Any
 
 from mnistvae._checks import check_count, check_instance, check_number
 from mnistvae.errors import SettingError
-from mnistvae.training.callbacks import Callback, State
+from mnistvae.training.callbacks.base import Callback
+from mnistvae.training.state import State
 
 __all__ = ["EarlyStopping"]
 

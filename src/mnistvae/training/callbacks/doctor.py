@@ -9,7 +9,8 @@ import torch
 
 from mnistvae._checks import check_count, check_number
 from mnistvae._modes import evaluating
-from mnistvae.training.callbacks import Callback, State
+from mnistvae.training.callbacks.base import Callback
+from mnistvae.training.state import State
 
 __all__ = ["Doctor"]
 

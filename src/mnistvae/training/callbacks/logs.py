@@ -8,8 +8,9 @@ from pathlib import Path
 
 from mnistvae._files import as_path, make_folder, write_atomically
 from mnistvae.errors import ComponentError, OutputError, SettingError
-from mnistvae.training.callbacks import Callback, State
+from mnistvae.training.callbacks.base import Callback
 from mnistvae.training.history import Record
+from mnistvae.training.state import State
 
 __all__ = ["CSVLog", "JSONLinesLog", "TensorBoardLog"]
 
