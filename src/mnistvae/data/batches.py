@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from mnistvae._checks import check_count
+from mnistvae._checks import check_count, check_seed
 from mnistvae._random import Stream, derive_seed
 from mnistvae.arrays import ArrayLike
 from mnistvae.data.dataset import Binarization, ImageDataset
@@ -82,7 +82,7 @@ class Batches:
         self.dataset = dataset
         self.batch_size = batch_size
         self.shuffle = shuffle
-        self.seed = seed
+        self.seed = check_seed(seed)
         self.name = dataset.name
         self.image_shape = dataset.image_shape
         self.num_classes = dataset.num_classes
