@@ -98,7 +98,8 @@ class Batches:
         places = torch.arange(1, len(images) + 1, device=images.device)
         # A number of its own for each pixel of an image: multiples of one modulo a prime do not repeat before that.
         own = torch.arange(1, images[0].numel() + 1, device=images.device) * 2654435761 % 65521
-        parts = zip(torch.split(images, 4096), torch.split(places, 4096), strict=True)
+        few = max(1, 2**22 // len(own))  # images at once: eight bytes a pixel
+        parts = zip(torch.split(images, few), torch.split(places, few), strict=True)
         found = sum(int(((part.flatten(1) * own).sum(1) * place).sum()) for part, place in parts)
         if labels is not None:
             found += int((labels * places).sum())
