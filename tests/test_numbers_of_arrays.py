@@ -57,7 +57,7 @@ CALLS: dict[str, Callable[[Callable[[int], Any]], Any]] = {
     "evaluate": lambda i: (
         mv.metrics.evaluate(
             vae(), pictures(), seed=i(3), num_samples=i(5), batch_size=i(16), include=["likelihood"]
-        ).figures
+        ).scores
     ),
     "elbo": lambda i: mv.metrics.elbo(vae(), pictures(), batch_size=i(16), seed=i(3)).loss,
     "nll": lambda i: mv.metrics.importance_sampled_nll(vae(), pictures(), i(5), seed=i(3)).nll,
