@@ -1,4 +1,4 @@
-"""What a trained model has learned: its codes, drawn and clustered, and the images that it fails on."""
+"""The codes of a trained model, as maps, clusters and pictures, and the images that it reconstructs badly."""
 
 from mnistvae.analysis.clusters import (
     Agreement,

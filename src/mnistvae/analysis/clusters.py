@@ -39,14 +39,15 @@ _SHARE, _FEWEST = 0.01, 5
 
 @dataclass(frozen=True)
 class Clusters:
-    """Which code is in which cluster."""
+    """Clusters of codes: the cluster of each code, and the centroids."""
 
-    #: Numbers of clusters from 0, in the order of their size; -1 is noise, (N,).
+    #: Number of each code's cluster, (N,), from 0 in the order of their size; -1 is noise.
     members: NDArray[np.int64]
     #: Means of the codes of each cluster, (K, D).
     centroids: NDArray[np.float64]
+    #: Method that found them.
     kind: str
-    #: What the method was set to, by the caller or from the data.
+    #: Settings of the method, by the caller or from the data.
     settings: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -54,12 +55,12 @@ class Clusters:
 
     @property
     def count(self) -> int:
-        """K, how many clusters there are."""
+        """Number of clusters, K."""
         return len(self.centroids)
 
     @property
     def sizes(self) -> NDArray[np.int64]:
-        """Codes of each cluster, (K,)."""
+        """Number of codes of each cluster, (K,)."""
         return np.bincount(self.members[self.members >= 0], minlength=self.count).astype(np.int64)
 
     @property
@@ -69,13 +70,13 @@ class Clusters:
 
 
 class Agreement(NamedTuple):
-    """How well clusters and labels agree, over the codes that are in a cluster."""
+    """Agreement of clusters and labels, over the codes that are in a cluster."""
 
     #: Adjusted Rand index: 0 by chance, 1 for the same parts.
     rand_index: float
     #: Normalised mutual information, 0 to 1.
     mutual_information: float
-    #: Codes that are in a cluster.
+    #: Number of codes that are in a cluster.
     codes: int
 
 
@@ -85,16 +86,16 @@ class Outlier:
 
     #: Number of the image.
     index: int
-    #: The cluster whose centroid is nearest; -1 if there is no cluster.
+    #: Number of the cluster whose centroid is nearest; -1 if there is no cluster.
     nearest: int
-    #: From that centroid, in units of that cluster's spread: the root mean square distance of its codes.
+    #: Distance from that centroid, in units of the cluster's spread: the root mean square distance of its codes.
     distance: float
-    #: Whether the clusterer left it out.
+    #: True if it is noise.
     noise: bool
 
 
 def find_clusters(codes: ArrayLike, kind: ClusterKind = "hdbscan", **settings: Any) -> Clusters:
-    """Clusters by density: places where codes are near each other, of any shape and of a number that nobody gives.
+    """Find clusters by density: places where codes are near each other, of any shape and in any number.
 
     ``"hdbscan"`` (Campello et al., 2013) takes a cluster for what holds together over many densities. Where it is not
     set, ``min_cluster_size`` is a hundredth of the codes, and at least 5. ``"dbscan"`` (Ester et al., 1996) takes one
@@ -107,16 +108,16 @@ def find_clusters(codes: ArrayLike, kind: ClusterKind = "hdbscan", **settings: A
     sees, and t-SNE or UMAP may make some that are not there.
 
     Args:
-        codes: (N, D), codes or the points of an embedding, at least 5.
-        kind: the method.
-        settings: of scikit-learn's ``HDBSCAN`` or ``DBSCAN``, under their own names.
+        codes: Codes or points of an embedding, (N, D), at least 5.
+        kind: Method.
+        settings: Settings of scikit-learn's ``HDBSCAN`` or ``DBSCAN``, under their own names.
 
     Returns:
         The clusters, the largest first; none, if everything is noise.
 
     Raises:
-        DataError: codes of another shape, too few of them, NaN or infinity.
-        SettingError: another kind, or settings that the method does not take, such as more ``min_samples`` than codes.
+        DataError: If codes have another shape, are too few or not finite.
+        SettingError: If the method is unknown or does not take a setting, such as more ``min_samples`` than codes.
 
     Example:
         >>> two = torch.cat([torch.randn(50, 2), torch.randn(100, 2) + 20])
@@ -145,17 +146,17 @@ def find_clusters(codes: ArrayLike, kind: ClusterKind = "hdbscan", **settings: A
 
 
 def agreement(clusters: Clusters, labels: Labels) -> Agreement:
-    """How well clusters and labels agree; noise is left out, and how much is left says ``codes``.
+    """Measure how well clusters and labels agree, over the codes that are not noise.
 
     The adjusted Rand index of Hubert and Arabie (1985) is 0 for what chance would give; the mutual information is
     divided by the mean of the two entropies. Both are scikit-learn's.
 
     Args:
-        clusters: of N codes.
-        labels: (N,).
+        clusters: Clusters of N codes.
+        labels: Labels of the codes, (N,).
 
     Raises:
-        DataError: another number of labels, or no code that is in a cluster.
+        DataError: If there is another number of labels, or no code is in a cluster.
     """
     from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
@@ -169,23 +170,23 @@ def agreement(clusters: Clusters, labels: Labels) -> Agreement:
 
 
 def outliers(codes: ArrayLike, clusters: Clusters, n: int = 10) -> list[Outlier]:
-    r"""The codes that are farthest from the centroid of their nearest cluster, those of the noise before the others.
+    r"""Find the codes that are farthest from the centroid of their nearest cluster, those of the noise first.
 
     .. math:: d_i = \min_k \frac{\lVert z_i - c_k \rVert}{s_k}, \qquad
         s_k^2 = \frac{1}{n_k} \sum_{j \in k} \lVert z_j - c_k \rVert^2
 
     Args:
-        codes: (N, D), those that the clusters were found in.
-        clusters: of these codes.
-        n: how many, at most: all of them, where there are fewer codes.
+        codes: Codes that the clusters were found in, (N, D).
+        clusters: Clusters of these codes.
+        n: Largest number of outliers.
 
     Returns:
-        By falling distance, first those that the clusterer left out. Where there is no cluster, the distance is from
-        the mean of all codes.
+        Outliers by falling distance, first those of the noise. Where there is no cluster, the distance is from the
+        mean of all codes.
 
     Raises:
-        DataError: codes other than those of the clusters.
-        SettingError: an n below 1.
+        DataError: If the codes are not those of the clusters.
+        SettingError: If ``n`` is below 1.
     """
     n = check_count("n as an integer of at least 1", n)
     _checked(clusters)
@@ -208,16 +209,16 @@ def outliers(codes: ArrayLike, clusters: Clusters, n: int = 10) -> list[Outlier]
 
 
 def decode_centroids(model: VAE, codes: ArrayLike, clusters: Clusters, labels: Labels | None = None) -> Tensor:
-    """The images that the means of the clusters' codes decode to, (K, C, H, W) in [0, 1].
+    """Decode the mean of each cluster's codes to an image, (K, C, H, W) in [0, 1].
 
     Args:
-        model: the model of the codes.
-        codes: (N, latent_dim), the whole codes, also where the clusters were found in an embedding of them.
-        clusters: of these codes.
-        labels: for a conditional model, of the codes: a centroid is decoded under its cluster's commonest.
+        model: Model of the codes.
+        codes: Codes (N, latent_dim), the whole ones also where the clusters were found in an embedding of them.
+        clusters: Clusters of these codes.
+        labels: Labels of the codes, for a conditional model: a centroid is decoded under its cluster's commonest.
 
     Raises:
-        DataError: codes of another model or number, or no labels for a conditional model.
+        DataError: If codes are of another model or number, or a conditional model gets no labels.
     """
     check_model(model)
     rows = as_codes(codes)
