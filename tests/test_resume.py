@@ -29,8 +29,8 @@ from mnistvae.commands import RunFolder, cli
 from mnistvae.errors import FileFormatError, OutputError, SettingError
 from mnistvae.networks import GaussianEncoder, MLPDecoder, MLPEncoder
 from mnistvae.objectives import ELBO, IWAE, Terms
-from mnistvae.schedules import Linear
-from mnistvae.training import Callback, Checkpoint, CSVLog, EarlyStopping, Interrupted, State, cosine, read_checkpoint
+from mnistvae.schedules import CosineDecay, Linear
+from mnistvae.training import Callback, Checkpoint, CSVLog, EarlyStopping, Interrupted, State, read_checkpoint
 from mnistvae.training.optimizers import Rates
 
 EPOCHS, STEPS = 4, 3  # in an epoch: 40 images in groups of 2 batches of 8
@@ -61,7 +61,7 @@ def trainer(*callbacks: Callback, **changes: Any) -> Trainer:
         "epochs": EPOCHS,
         "batch_size": 8,
         "learning_rate": 0.01,
-        "schedule": functools.partial(cosine, warmup=2),
+        "schedule": CosineDecay(warmup=2),
         "clip_norm": 5.0,
         "ema": 0.9,
         "accumulate": 2,

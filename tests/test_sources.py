@@ -322,7 +322,7 @@ def test_a_function_of_an_installed_package_has_a_name(outside: Path, monkeypatc
             SettingError,
             "outside_data:nothing as a function of the split, 'train' or 'test', got",
         ),
-        ("outside_data:NUMBER", SettingError, "as a data set: an object of the class Callable, got a"),
+        ("outside_data:NUMBER", SettingError, "as a data set: a function, got an int"),
         ("outside_data:digit", SettingError, "got no attribute 'digit': check the spelling; the closest is 'digits'"),
         ("outside_dat:digits", SettingError, "got no module named 'outside_dat'"),
         ("outside_data:pair", DataError, r"an ImageDataset, got a tuple of two"),

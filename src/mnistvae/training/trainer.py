@@ -65,8 +65,8 @@ class Trainer:
         minutes: Minutes after which training ends, if that is sooner; then a run cannot be repeated to the bit.
         optimizer: Function called as ``optimizer(parameters, lr=learning_rate)``: a class of ``torch.optim``, or a
             ``functools.partial`` of one, or one of your own; the optimizer is fused where torch can.
-        schedule: Schedule of the learning rate: "cosine", "one-cycle", or a function of (step, steps in all) to a
-            factor, such as a ``functools.partial`` of :func:`~mnistvae.training.cosine`.
+        schedule: Schedule of the learning rate: "cosine", "one-cycle", one of :mod:`mnistvae.schedules`, or another
+            function of (step, steps in all) to a factor.
         clip_norm: Largest norm of the gradient.
         ema: Decay of an average of the weights, which is what is validated and left in the model.
         accumulate: Batches in a step; their gradients are averaged over all images.
