@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnistvae.commands._face import command
-from mnistvae.commands._inputs import Say, first, open_model, silent
+from mnistvae.commands._inputs import Say, first_images, open_model, print_nothing
 from mnistvae.commands.folder import RunFolder
 from mnistvae.commands.provenance import Provenance
 
@@ -39,7 +39,7 @@ def report(
     progress: bool = True,
     history: History | None = None,
     about: Provenance | None = None,
-    say: Say = silent,
+    say: Say = print_nothing,
 ) -> Path:
     """Write everything about MODEL: figures, tables, and report.html, a page that shows them all.
 
@@ -77,7 +77,7 @@ def report(
     from mnistvae.report import write_report
 
     opened = open_model(model, about, device, classes)
-    data = first(opened.data(dataset, "test", data_root, image_size), limit)
+    data = first_images(opened.data(dataset, "test", data_root, image_size), limit)
     if train is None and isinstance(dataset, str | None):
         train = opened.data(dataset, "train", data_root, image_size)
     if not isinstance(model, VAE):
