@@ -187,8 +187,8 @@ def traverse(
         dimensions: Dimensions that are changed (default: all).
         values: Values that each of them takes.
         label: Label of the images, for a conditional model.
-        spread: Widths of the dimensions, (latent_dim,), such as the standard deviations of all codes: each is then moved
-            by so many times its own, so that codes of every size are walked through in steps that show something.
+        spread: Widths of the dimensions, (latent_dim,), such as the standard deviations of all codes: each is
+            then moved by so many times its own, so that codes of every size are walked through .
 
     Returns:
         (dimensions, values, C, H, W) in [0, 1].
