@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from mnistvae._component import Component, arguments, class_finder, clone, from_spec, spec_text, to_spec
-from mnistvae.errors import ComponentError, FileFormatError
+from mnistvae.errors import ComponentError, FileFormatError, SettingError
 from mnistvae.models import VAE, BetaVAE, ConditionalVAE
 from mnistvae.networks import MLP, ConvEncoder, GaussianEncoder, MLPDecoder, MLPEncoder
 from mnistvae.objectives import ELBO
@@ -172,7 +173,8 @@ def test_spec_text_of_a_value_evaluates_to_it(value: Any) -> None:
 )
 def test_what_json_cannot_hold_is_refused(value: Any) -> None:
     with pytest.raises(
-        ComponentError, match=r"expected constructor arguments made of numbers, .*got a .*: keep a tensor"
+        ComponentError,
+        match=r"arguments made of numbers, .*got (an? |the class ).*: keep a tensor",
     ):
         to_spec(value)
     with pytest.raises(ComponentError, match="expected constructor arguments"):
@@ -423,3 +425,33 @@ def test_repr_never_fails() -> None:
             super().__init__()
 
     assert repr(Careless(3)) == "Careless(...)"
+
+
+# ------------------------------------------------------------------------------------------- where in the tree it is
+
+
+def test_an_error_tells_the_place_of_the_part() -> None:
+    inner = nn.Sequential(nn.Flatten(), Forgets(3))
+    with pytest.raises(ComponentError, match=r"^Holds\.value\.1: expected Forgets to keep its constructor argument"):
+        to_spec(Holds(inner))
+    with pytest.raises(ComponentError, match=r"^model\.value\.1: expected Forgets to keep its constructor argument"):
+        to_spec(Holds(inner), "model")
+    with pytest.raises(ComponentError, match=r"^Holds\.value\[1\]\['a'\]: expected constructor arguments made of"):
+        to_spec(Holds((1, {"a": torch.relu})))
+    spec = to_spec(Holds([Holds(1)]))
+    with pytest.raises(FileFormatError, match=r"^model\.value\[0\]: expected the class 'Holds' .* to be allowed"):
+        from_spec(spec, class_finder(), "model")
+    spec["args"]["value"][0]["args"] = {"other": 1}
+    message = r"^model\.value\[0\]: expected Holds to be made again .*, got TypeError: .*other"
+    with pytest.raises(ComponentError, match=message):
+        from_spec(spec, class_finder([Holds]), "model")
+    spec["args"]["value"][0] = {"class": "mnistvae.StandardNormal", "args": {"latent_dim": 0}}
+    with pytest.raises(SettingError, match=r"^model\.value\[0\]: expected latent_dim as an integer .*, got 0"):
+        from_spec(spec, class_finder([Holds]), "model")
+
+
+def test_the_innermost_place_is_kept_and_survives_pickling() -> None:
+    error = ComponentError("a part", "another", "change it").at("model.encoder")
+    assert error.at("model") is error
+    same_error = pickle.loads(pickle.dumps(error))  # noqa: S301 (our own)
+    assert str(same_error) == str(error) == "model.encoder: expected a part, got another: change it"

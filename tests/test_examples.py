@@ -54,7 +54,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Any:
         if script not in done:
             folder = tmp_path_factory.mktemp(script)
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(mv, "load_dataset", lambda *args: load_dataset(*args)[:300])
+                patch.setattr(mv, "load_dataset", lambda *args, **more: load_dataset(*args, **more)[:300])
                 patch.setattr(mv.Trainer, "fit", short_fit)
                 patch.setattr(sys, "argv", [f"{script}.py", str(folder)])
                 capsys.readouterr()

@@ -493,10 +493,10 @@ class Correlated(Encoder):
         return td.Independent(q, 0) if self.wrapped else q
 
 
-@pytest.mark.parametrize(("wrapped", "got"), [(False, "MultivariateNormal"), (True, "Independent")])
+@pytest.mark.parametrize(("wrapped", "got"), [(False, "a MultivariateNormal"), (True, "an Independent")])
 def test_beta_tc_asks_for_independent_dimensions(wrapped: bool, got: str) -> None:
     vae = VAE(LATENT, SHAPE, encoder=Correlated(LATENT, wrapped))
-    message = rf"expected a posterior whose dimensions are independent.*, got a {got}: .*or use ELBO"
+    message = rf"expected a posterior whose dimensions are independent.*, got {got}: .*or use ELBO"
     with pytest.raises(ComponentError, match=message):
         VAE(LATENT, SHAPE, encoder=Correlated(LATENT, wrapped), objective=BetaTC())
     with pytest.raises(ComponentError, match=message):
@@ -540,10 +540,10 @@ def test_free_bits_and_a_capacity_exclude_each_other(capacity: float) -> None:
 @pytest.mark.parametrize(
     ("schedule", "got"),
     [
-        (Linear, "Linear"),
-        (1000, "a int"),
+        (Linear, "the class Linear"),
+        (1000, "an int"),
         (0.5, "a float"),
-        (nn.Identity(), "a Identity"),
+        (nn.Identity(), "an Identity"),
         (lambda step: 1.0, "a function"),
     ],
 )

@@ -61,6 +61,8 @@ ORDER = [
     "plot_custom_likelihood.py",
     "plot_custom_prior.py",
     "plot_custom_objective.py",
+    "plot_own_data.py",
+    "plot_custom_recipe.py",
 ]
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from mnistvae.errors import ComponentError, FileFormatError, type_name
+from mnistvae.errors import ComponentError, FileFormatError, MnistvaeError, type_name
 
 __all__ = ["Component", "arguments", "class_finder", "clone", "from_spec", "spec_text", "to_spec"]
 
@@ -48,11 +48,15 @@ class Component(nn.Module, ABC):
             return f"{type(self).__name__}(...)"  # a repr must never fail
 
 
-def arguments(module: nn.Module) -> dict[str, Any]:
+def arguments(module: nn.Module, where: str | None = None) -> dict[str, Any]:
     """The constructor arguments of ``module``, read back from its attributes.
 
+    Args:
+        module: Part to read.
+        where: Its place in a tree of parts, for the message.
+
     Raises:
-        ComponentError: an argument was not kept under its own name.
+        ComponentError: If an argument has no name, or was not kept under its own name.
     """
     if type(module) in _CONTAINERS:
         return dict(module._modules)  # noqa: SLF001 (children() leaves out a module's second place)
@@ -66,6 +70,7 @@ def arguments(module: nn.Module) -> dict[str, Any]:
                 f"{type(module).__name__} to have named constructor arguments",
                 f"*{name}",
                 "give each argument a name, or take them as one tuple",
+                where,
             )
         try:
             value = getattr(module, name)
@@ -74,6 +79,7 @@ def arguments(module: nn.Module) -> dict[str, Any]:
                 f"{type(module).__name__} to keep its constructor argument as self.{name}",
                 "no such attribute",
                 f"write self.{name} = {name} in its __init__, so that it can be saved, copied and printed",
+                where,
             ) from None
         if from_torch and name == "bias" and not isinstance(value, bool):
             value = value is not None  # torch keeps the tensor under the flag's name
@@ -81,14 +87,19 @@ def arguments(module: nn.Module) -> dict[str, Any]:
     return found
 
 
-def to_spec(value: Any) -> Any:
+def to_spec(value: Any, where: str | None = None) -> Any:
     """A constructor argument, or a whole part, as JSON-ready data.
 
     A part is ``{"class": name, "args": {...}}``, a tuple ``{"tuple": [...]}`` and a dict
     ``{"dict": {...}}``; numbers, strings, booleans, ``None`` and lists are themselves.
 
+    Args:
+        value: Argument or part to describe.
+        where: Its place in a tree of parts, for the message (default: the name of its class).
+
     Raises:
-        ComponentError: a value that JSON cannot hold, such as a tensor or a function.
+        ComponentError: If JSON cannot hold a value, such as a tensor or a function, or a part does not keep its
+            arguments.
     """
     if isinstance(value, np.generic) or (
         isinstance(value, torch.Tensor) and value.ndim == 0 and not isinstance(value, nn.Parameter)
@@ -97,37 +108,60 @@ def to_spec(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, nn.Module):
-        args = {name: to_spec(argument) for name, argument in arguments(value).items()}
+        where = where or type(value).__name__
+        args = {name: to_spec(argument, f"{where}.{name}") for name, argument in arguments(value, where).items()}
         return {"class": _name(type(value)), "args": args}
-    if isinstance(value, tuple):
-        return {"tuple": [to_spec(item) for item in value]}
-    if isinstance(value, list):
-        return [to_spec(item) for item in value]
+    if isinstance(value, list | tuple):
+        items = [to_spec(item, f"{where or ''}[{n}]") for n, item in enumerate(value)]
+        return items if isinstance(value, list) else {"tuple": items}
     if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
-        return {"dict": {key: to_spec(item) for key, item in value.items()}}
+        return {"dict": {key: to_spec(item, f"{where or ''}[{key!r}]") for key, item in value.items()}}
     raise ComponentError(
         "constructor arguments made of numbers, strings, tuples, lists, modules and dicts with strings as keys",
         type_name(value),
         "keep a tensor under another name than the argument's, and name a function by a string",
+        where,
     )
 
 
-def from_spec(spec: Any, find: ClassFinder) -> Any:
-    """Rebuild what :func:`to_spec` described, with fresh weights; ``find`` names the classes allowed."""
+def from_spec(spec: Any, find: ClassFinder, where: str = "") -> Any:
+    """The argument or part that :func:`to_spec` described, made again with fresh weights.
+
+    Args:
+        spec: The description.
+        find: Gives a class by its name in the description, if it is allowed.
+        where: Place in a tree of parts, for the message.
+
+    Raises:
+        FileFormatError: If the description is damaged, or names a class that is not allowed.
+        ComponentError: If a class cannot be made of the arguments.
+        MnistvaeError: Whatever a constructor raises of mnistvae's errors, with the place of the part.
+    """
     if isinstance(spec, list):
-        return [from_spec(item, find) for item in spec]
+        return [from_spec(item, find, f"{where}[{n}]") for n, item in enumerate(spec)]
     if not isinstance(spec, dict):
         return spec
     if spec.keys() == {"tuple"}:
-        return tuple(from_spec(item, find) for item in spec["tuple"])
+        return tuple(from_spec(item, find, f"{where}[{n}]") for n, item in enumerate(spec["tuple"]))
     if spec.keys() == {"dict"}:
-        return {key: from_spec(item, find) for key, item in spec["dict"].items()}
+        return {key: from_spec(item, find, f"{where}[{key!r}]") for key, item in spec["dict"].items()}
     if spec.keys() != {"class", "args"}:
-        raise FileFormatError(
-            "a part described by its class and args", f"the keys {sorted(spec)}", "the file is damaged"
-        )
-    args = {name: from_spec(value, find) for name, value in spec["args"].items()}
-    return _make(find(spec["class"]), args)
+        got = f"the keys {sorted(spec)}"
+        raise FileFormatError("a part described by its class and args", got, "the file is damaged", where or None)
+    args = {name: from_spec(value, find, f"{where}.{name}".lstrip(".")) for name, value in spec["args"].items()}
+    try:
+        return _make(find(spec["class"]), args)
+    except MnistvaeError as error:
+        if where:
+            error.at(where)
+        raise
+    except Exception as error:  # a constructor may raise anything
+        raise ComponentError(
+            f"{spec['class'].rpartition(':')[2]} to be made again from its constructor arguments",
+            f"{type(error).__name__}: {' '.join(str(error).split())}",
+            "keep each argument as it came, under its own name; or did the class change since it was saved?",
+            where or None,
+        ) from error
 
 
 def _make(cls: type[nn.Module], args: dict[str, Any]) -> nn.Module:
@@ -170,10 +204,19 @@ def class_finder(classes: Iterable[type[nn.Module]] = ()) -> ClassFinder:
     return find
 
 
-def clone(module: M) -> M:
-    """A new module made with the same constructor arguments, with fresh weights."""
+def clone(module: M, where: str | None = None) -> M:
+    """A new module made with the same constructor arguments, with fresh weights.
+
+    Args:
+        module: Part to copy.
+        where: Its place in a tree of parts, for the message (default: the name of its class).
+
+    Raises:
+        ComponentError: If an argument was not kept, or the class cannot be made of the arguments.
+    """
     classes = {_name(type(part)): type(part) for part in module.modules()}
-    rebuilt: M = from_spec(to_spec(module), classes.__getitem__)
+    where = where or type(module).__name__
+    rebuilt: M = from_spec(to_spec(module, where), classes.__getitem__, where)
     return rebuilt
 
 

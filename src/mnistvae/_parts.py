@@ -157,7 +157,8 @@ def _try(model: Any, name: str, *inputs: object, **named: object) -> object:
     """The part's output; what it raises on a first image means that it does not fit."""
     try:
         out: object = getattr(model, name)(*inputs, **named)
-    except ComponentError:
+    except ComponentError as error:
+        error.at(f"model.{name}")
         raise
     except Exception as error:  # a part of the user's may raise anything
         takes = {

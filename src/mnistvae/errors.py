@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 __all__ = [
     "ComponentError",
@@ -24,27 +24,35 @@ class MnistvaeError(Exception):
     """Base of every error that mnistvae raises on purpose.
 
     Args:
-        expected: what the code needed, as a noun phrase (or, given alone, the whole message).
-        got: what came instead.
-        fix: the likely remedy.
+        expected: Noun phrase for the thing that was needed (or, given alone, the whole message).
+        got: The thing that came instead.
+        fix: The likely remedy.
+        where: Place in a tree of parts that the error is about, such as "model.encoder.trunk".
 
     Example:
         >>> print(MnistvaeError("images in [0, 1]", "a maximum of 255.0", "divide by 255"))
         expected images in [0, 1], got a maximum of 255.0: divide by 255
     """
 
-    def __init__(self, expected: str, got: str | None = None, fix: str | None = None) -> None:
-        # Exception.args keeps all three, so the error survives pickling between processes.
-        super().__init__(expected, got, fix)
+    def __init__(self, expected: str, got: str | None = None, fix: str | None = None, where: str | None = None) -> None:
+        # Exception.args keeps all four, so the error survives pickling between processes.
+        super().__init__(expected, got, fix, where)
         self.expected = expected
         self.got = got
         self.fix = fix
+        self.where = where
 
     def __str__(self) -> str:
-        if self.got is None:
-            return self.expected if self.fix is None else f"{self.expected}: {self.fix}"
-        message = f"expected {self.expected}, got {self.got}"
-        return message if self.fix is None else f"{message}: {self.fix}"
+        message = self.expected if self.got is None else f"expected {self.expected}, got {self.got}"
+        place = "" if self.where is None else f"{self.where}: "
+        return f"{place}{message}" if self.fix is None else f"{place}{message}: {self.fix}"
+
+    def at(self, where: str) -> Self:
+        """The same error with its place in a tree of parts; an error that has one keeps it, since it knows better."""
+        if self.where is None:
+            self.where = where
+            self.args = (self.expected, self.got, self.fix, where)
+        return self
 
 
 class SettingError(MnistvaeError, ValueError):

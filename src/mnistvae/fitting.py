@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any, Literal
 
 import numpy as np
@@ -86,15 +85,13 @@ def fit_prior(
     fit = Fit(components, covariance_type=covariance, random_state=seed % 2**32, max_iter=500)
     fit.fit(codes.double().numpy())
     covariances = fit.covariances_ if covariance == "full" else np.stack([np.diag(row) for row in fit.covariances_])
-    fitted = copy.deepcopy(model).eval()
     with seeded(seed):
         prior = GaussianMixture(model.latent_dim, components, covariance)
     weights, means, scale_tril = (
         torch.from_numpy(a) for a in (fit.weights_, fit.means_, np.linalg.cholesky(covariances))
     )
     prior.set_components(weights, means, scale_tril)
-    fitted.prior = prior.eval().to(device=model.device, dtype=model.dtype)
-    return fitted
+    return model.replace(prior=prior).eval()
 
 
 @torch.no_grad()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -138,6 +139,54 @@ class VAE(Component):
         except ComponentError:
             super().__setattr__(name, before)
             raise
+
+    def replace(
+        self,
+        *,
+        encoder: Encoder | None = None,
+        decoder: Decoder | None = None,
+        likelihood: Likelihood | None = None,
+        prior: Prior | None = None,
+        objective: Objective | None = None,
+    ) -> Self:
+        """A copy of the model with other parts, checked together as the constructor checks them.
+
+        The copy and its model share nothing: training one leaves the other as it is. Whatever is not replaced keeps its
+        weights and buffers, a new part comes as a copy too, on the model's device and in its dtype, and the copy is of
+        the same class and in the same mode. Sizes are those of the model; for other ones make a new model. A part can
+        also be assigned, ``model.prior = prior``, which changes the model itself, one part at a time.
+
+        Args:
+            encoder: New q(z | x).
+            decoder: New parameters of p(x | z).
+            likelihood: New p(x | z); with another number of parameters a pixel, replace the decoder too.
+            prior: New p(z).
+            objective: New objective; of a :class:`BetaVAE`, ``ELBO(beta=...)`` sets another beta.
+
+        Raises:
+            ComponentError: If a new part does not fit the model or another part.
+
+        Example:
+            >>> vae = VAE(latent_dim=2)
+            >>> finer = vae.replace(objective=mv.objectives.IWAE(num_samples=8))
+            >>> finer.objective, vae.objective.beta
+            (IWAE(num_samples=8, gradient='plain'), 1.0)
+            >>> torch.equal(finer.decode(torch.zeros(1, 2)).mean, vae.decode(torch.zeros(1, 2)).mean)
+            True
+        """
+        given = {"encoder": encoder, "decoder": decoder, "likelihood": likelihood, "prior": prior}
+        parts = {name: part for name, part in {**given, "objective": objective}.items() if part is not None}
+        for name, part in parts.items():
+            check_contract(name, part)
+        new = {
+            name: copy.deepcopy(part).to(device=self.device, dtype=self.dtype).train(self.training)
+            for name, part in parts.items()
+        }
+        # Wherever the model refers to an old part, its copy refers to the new one.
+        other = copy.deepcopy(self, {id(getattr(self, name)): part for name, part in new.items()})
+        other.prior.attach_once(other.latent_dim, other.image_shape, other.num_classes)
+        check_parts(other)
+        return other
 
     def encode(self, x: ArrayLike, y: Labels | None = None) -> Distribution:
         """q(z | x, y): batch shape (B,), event shape (latent_dim,)."""

@@ -38,7 +38,7 @@ class Lazy:
         return f"{self.reference.rpartition(':')[2]}({given})"
 
     def partial(self) -> Callable[..., Any]:
-        """The :class:`functools.partial` of the function or class, which is imported now.
+        """A ``functools.partial`` of the function or class, which is imported now.
 
         Raises:
             SettingError: If it cannot be imported.
