@@ -103,10 +103,11 @@ found["20 dimensions"].to_json(folder / "metrics.json")
 # %%
 # By class: the strokes of a 1 are as sharp as they were, and those of an 8 blur first.
 groups = {name: {row["class"]: row["sharpness"] for row in one.by_class} for name, one in found.items()}
-mv.plotting.class_bars(groups, "sharpness", title="Edges that are left of them").savefig(folder / "sharpness.png")
+mv.plotting.class_bars(groups, "sharpness", title="Edges of reconstructions over edges of images").savefig(folder / "sharpness.png")
 
 # %%
-# The images behind the number: a view of the same model, and the least and the most blurred of its reconstructions.
+# The images behind the number: a view of the same model, and the most and the least blurred of its reconstructions. A
+# sharp edge may be of the wrong digit, so a metric of this kind stands beside the errors and not in their place.
 view = View(models["2 dimensions"], test[:1000])
 view.keep("reconstructions")
 (values,) = view.reconstructed(sharpness)
@@ -114,4 +115,4 @@ order = values.argsort()
 shown = torch.cat([order[:5], order[-5:]])
 print(values[shown])
 figure = mv.plotting.reconstruction_grid(view.shown.images[shown], view.reconstructions[shown])
-figure.savefig(folder / "least_and_most_sharp.png")
+figure.savefig(folder / "most_and_least_blurred.png")

@@ -133,9 +133,7 @@ def evaluate_view(
         inception: Whether to measure samples by torchvision's Inception-v3, too.
 
     Raises:
-        DataError: If the data do not fit the model, a value is not finite, or Inception-v3 has no weights.
-        SettingError: If a setting makes no sense, or a metric has a name that is taken.
-        ComponentError: If a metric of your own raises an error, or gives something else than it says.
+        MnistvaeError: If :func:`evaluate` raises one.
     """
     check_instance("a View", view, View, "View(model, data)")
     ours = _included(include, inception=inception)
