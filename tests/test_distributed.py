@@ -17,7 +17,7 @@ from test_step import noisy
 from torch import Tensor
 
 from mnistvae import History, Trainer, load
-from mnistvae.training.distributed import ALONE, World, joined, rank_here, restarted
+from mnistvae.training.world import ALONE, World, joined, rank_here, restarted
 
 EPOCHS = 3
 #: 33 images in batches of 8 leave one image, which is more than two processes can share.
@@ -196,22 +196,23 @@ COMMAND = """
 import os, runpy, signal, sys
 import torch
 import mnistvae.data
-from mnistvae.training.run import Run
+from mnistvae.training import State
 
 torch.set_num_threads(1)
 mode, *sys.argv[1:] = sys.argv[1:]
-find, begin = mnistvae.data.load_dataset, Run.begin_epoch
+find, begin = mnistvae.data.load_dataset, State.begin_epoch
 mnistvae.data.load_dataset = lambda *arguments: find(*arguments)[:160]
 
 
 def dying(self):
-    begin(self)
+    under_way = begin(self)
     first = os.environ["TORCHELASTIC_RESTART_COUNT"] == "0"
-    if mode == "die" and first and os.environ["RANK"] == "1" and self.state.epoch == 3:
+    if mode == "die" and first and os.environ["RANK"] == "1" and self.epoch == 3:
         os.kill(os.getpid(), signal.SIGKILL)
+    return under_way
 
 
-Run.begin_epoch = dying
+State.begin_epoch = dying
 runpy.run_module("mnistvae", run_name="__main__")
 """
 

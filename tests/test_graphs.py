@@ -8,14 +8,18 @@ it, as in a graph. It refuses what a recording GPU refuses: values that are read
 from __future__ import annotations
 
 import functools
+import io
 import os
 import signal
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from test_loop import Deep
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -27,11 +31,11 @@ from mnistvae.data import Batches
 from mnistvae.likelihoods import ContinuousBernoulli, DiscretizedLogistic, Gaussian
 from mnistvae.objectives import ELBO, IWAE, BetaTC, Objective, Terms
 from mnistvae.priors import Flow, GaussianMixture, VampPrior
-from mnistvae.schedules import Linear
-from mnistvae.training import Callback, Checkpoint, Interrupted, State, cosine
+from mnistvae.schedules import CosineDecay, Linear
+from mnistvae.training import Callback, Checkpoint, Interrupted, State
 from mnistvae.training import trainer as trainer_module
-from mnistvae.training.graphs import RecordedStep
-from mnistvae.training.step import Step
+from mnistvae.training.steps import Step, recorder_for, takes_single_steps
+from mnistvae.training.steps.graph import GraphSteps
 
 REFUSED = {"aten._local_scalar_dense", "aten.lift_fresh", "aten.nonzero", "aten.equal"}
 
@@ -75,27 +79,28 @@ class TapeRecorder:
     def __init__(self) -> None:
         self.rehearsals = self.recordings = self.plays = 0
 
-    def rehearse(self, work: Callable[[], None]) -> None:
+    @contextmanager
+    def rehearse(self) -> Iterator[None]:
         self.rehearsals += 1
-        work()
+        yield
 
-    def record(self, work: Callable[[], None], generators: Sequence[torch.Generator]) -> Callable[[], None]:
+    @contextmanager
+    def record(self, generators: Sequence[torch.Generator]) -> Iterator[Callable[[], None]]:
         states = [generator.get_state() for generator in (torch.default_generator, *generators)]
         tape = Tape()
-        try:
-            with tape:
-                work()
-        finally:
-            tape.undo()
-            for generator, state in zip((torch.default_generator, *generators), states, strict=True):
-                generator.set_state(state)
-        self.recordings += 1
 
         def play() -> None:
             self.plays += 1
             tape.play()
 
-        return play
+        try:
+            with tape:
+                yield play
+        finally:
+            tape.undo()
+            for generator, state in zip((torch.default_generator, *generators), states, strict=True):
+                generator.set_state(state)
+        self.recordings += 1
 
 
 @pytest.fixture
@@ -187,7 +192,7 @@ def test_a_run_has_the_steps_that_it_was_given(recorder: TapeRecorder, steps: in
 @pytest.mark.parametrize(
     "settings",
     [
-        {"schedule": functools.partial(cosine, warmup=5)},
+        {"schedule": CosineDecay(warmup=5)},
         {"ema": 0.9},
         {"clip_norm": 1.0},
         {"accumulate": 2},
@@ -232,7 +237,7 @@ class Growing(ELBO):
 
 
 def test_an_objective_of_ones_own_is_told_of_each_step(recorder: TapeRecorder) -> None:
-    assert Growing().advances
+    assert takes_single_steps(Growing(), [])
     assert_recorded_equals_usual(lambda: vae(objective=Growing()), recorder, recordings=1)
 
 
@@ -250,7 +255,7 @@ def test_every_recipe_can_be_recorded(recorder: TapeRecorder, name: str, monkeyp
     model = recipe.model(image_shape=(1, 8, 8), num_classes=3, **changes)
     settings = {**recipe.training, "epochs": 2, "batch_size": 4}
     history = train(model, cuda_graph=True, **settings)
-    disturbed = "schedule" in recipe.training or model.objective.advances
+    disturbed = "schedule" in recipe.training or takes_single_steps(model.objective, [])
     assert (recorder.recordings, recorder.plays) == ((1, 19) if disturbed else (2, 5))
     assert history[1]["loss"] < history[0]["loss"]
 
@@ -278,7 +283,7 @@ def test_every_part_can_be_recorded(recorder: TapeRecorder, parts: Callable[[], 
         torch.manual_seed(1)
         return vae(**parts())
 
-    assert_recorded_equals_usual(make, recorder, recordings=1 if make().objective.advances else 2)
+    assert_recorded_equals_usual(make, recorder, recordings=1 if takes_single_steps(make().objective, []) else 2)
 
 
 def test_a_flow_is_not_recorded_since_its_library_reads_its_masks(recorder: TapeRecorder) -> None:
@@ -357,22 +362,20 @@ def test_an_optimizer_that_cannot_be_recorded(recorder: TapeRecorder) -> None:
 def test_what_a_step_gave_stays_when_the_next_is_played() -> None:
     vae = mv.VAE(2, (1, 8, 8))
     step = Step(vae, with_rate_in_a_tensor(vae.parameters(), 1e-3))
-    recorded = RecordedStep(Batches(data(), 4, seed=0), step, 1, TapeRecorder())
-    left, rest = recorded.begin(1, 0)
-    assert (left, list(rest)) == (11, [])
-    rows = [recorded()[0] for _ in range(3)]
-    assert recorded.longest == left - 3
-    rows += recorded(recorded.longest)
+    recorded = GraphSteps(Batches(data(), 4, seed=0), step, 1, TapeRecorder())
+    taken = [take() for _, take in recorded.epoch(1)]
+    assert [len(rows) for rows in taken] == [1, 1, 1, 8]
+    rows = [row for rows in taken for row in rows]
     assert [len(row) for row in rows] == 11 * [3]
     assert len({float(row[0]) for row in rows}) == 11
-    recorded.begin(2, 0)
     before = [row.clone() for row in rows]
-    recorded(recorded.longest)
+    _, take = next(recorded.epoch(2))
+    assert len(take()) == 8
     assert all(torch.equal(*pair) for pair in zip(before, rows, strict=True))
 
 
 def test_a_cpu_records_nothing() -> None:
-    assert mv.training.graphs.recorder_for(torch.device("cpu")) is None
+    assert recorder_for(torch.device("cpu")) is None
 
 
 def test_fewer_images_than_a_step_has(recorder: TapeRecorder) -> None:
@@ -394,17 +397,32 @@ def test_the_callbacks_hear_of_each_step(recorder: TapeRecorder) -> None:
     assert heard == [(step, 3) for step in range(1, 15)] + [(15, 2)]
 
 
-def test_a_callback_that_only_counts_hears_of_each_step_too(recorder: TapeRecorder) -> None:
+def test_a_callback_that_only_watches_hears_of_several_steps_at_once(recorder: TapeRecorder) -> None:
     heard: list[tuple[int, int, float]] = []
 
-    class Count(Callback):
-        each_step = False
+    class Watch(Callback):
+        def on_progress(self, state: State) -> None:
+            heard.append((state.step, state.images, float(state.sums[0])))
 
-        def on_batch_end(self, state: State, n: int) -> None:
-            assert state.sums is not None
-            heard.append((state.step, n, float(state.sums[0])))
-
-    train(vae(), cuda_graph=True, batch_size=3, epochs=1, callbacks=[Count()])
+    train(vae(), cuda_graph=True, batch_size=3, epochs=1, callbacks=[Watch()])
     assert recorder.plays == 1 + 3
-    assert [(step, n) for step, n, _ in heard] == [(step, 3) for step in range(1, 15)] + [(15, 2)]
+    assert [step for step, *_ in heard] == [1, 2, 3, 11, 12, 13, 14, 15]
+    assert [images for _, images, _ in heard] == [*(3 * step for step, *_ in heard[:-1]), 44]
     assert [loss for *_, loss in heard] == sorted({loss for *_, loss in heard})
+
+
+def test_the_bar_keeps_no_steps_apart(recorder: TapeRecorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True  # type: ignore[method-assign]
+    monkeypatch.setattr(sys, "stderr", terminal)
+    train(vae(), cuda_graph=True, epochs=1, progress=True)
+    assert recorder.plays == 1
+    assert "epoch 1/1" in terminal.getvalue()
+
+
+def test_a_loss_that_is_computed_when_a_step_is_recorded_is_near_to_fit(recorder: TapeRecorder) -> None:
+    """Five frames of this package at most, as in a step that is computed as usual."""
+    model = Deep(3, (1, 8, 8))
+    train(model, cuda_graph=True)
+    assert recorder.recordings == 2
+    assert max(model.frames) <= 5

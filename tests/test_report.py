@@ -16,7 +16,8 @@ import torch
 from readback import content, png
 
 import mnistvae as mv
-from mnistvae import VAE, ConditionalVAE, History, ImageDataset, recipes, runs
+from mnistvae import VAE, ConditionalVAE, History, ImageDataset, commands
+from mnistvae.commands import Run
 from mnistvae.errors import DataError, OutputError, SettingError
 from mnistvae.metrics import Evaluation
 from mnistvae.report import write_report
@@ -66,23 +67,18 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> runs.Run:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
     train = mv.load_dataset("mnist-mini", "train")
-    recipe = recipes.get("mlp")
     folder = tmp_path_factory.mktemp("run") / "run"
-    how: dict[str, Any] = {"epochs": 6, "batch_size": 64}
-    return runs.train(
-        recipe, train, None, folder, settings={"hidden": (128,)}, training=how, progress=False, device="cpu"
-    )
+    how: dict[str, Any] = {"hidden": (128,), "epochs": 6, "batch_size": 64, "progress": False, "device": "cpu"}
+    return commands.train(recipe="mlp", dataset=train, out=folder, **how)
 
 
 @pytest.fixture(scope="module")
-def folder(trained: runs.Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(trained: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("report") / "report"
     train, test = (mv.load_dataset("mnist-mini", split)[:n] for split, n in (("train", 4000), ("test", 600)))
-    metadata = mv.io.read(trained.folder / "model.safetensors").metadata
-    history = trained.folder / "history.csv"
-    runs.report(trained.model, test, target, train=train, history=history, num_samples=5, metadata=metadata)
+    commands.report(trained.folder.model, dataset=test, out=target, train=train, num_samples=5, progress=False)
     return target
 
 
@@ -122,7 +118,7 @@ def test_what_the_page_says(folder: Path) -> None:
     assert found.left_out == {}
 
 
-def test_what_is_to_be_known_of_a_figure_is_in_the_page(trained: runs.Run, tmp_path: Path) -> None:
+def test_what_is_to_be_known_of_a_figure_is_in_the_page(trained: Run, tmp_path: Path) -> None:
     """Forty images are too few for some figures, which warnings say; the reader of the page has not seen them."""
     test = mv.load_dataset("mnist-mini", "test")[:40]
     with pytest.warns(UserWarning, match="pass more images|are too few") as told:
@@ -147,17 +143,17 @@ def test_a_golden_run(folder: Path) -> None:
     assert [row["class"] for row in by_class] == [str(n) for n in range(10)]
 
 
-def test_it_is_repeatable(trained: runs.Run, tmp_path: Path) -> None:
+def test_it_is_repeatable(trained: Run, tmp_path: Path) -> None:
     test = mv.load_dataset("mnist-mini", "test")[:60]
     for name in ("a", "b"):
         write_report(trained.model, test, tmp_path / name, num_samples=2, seed=3)
     assert content(tmp_path / "a") == content(tmp_path / "b")
 
 
-def test_a_report_is_not_written_over(trained: runs.Run, folder: Path) -> None:
+def test_a_report_is_not_written_over(trained: Run, folder: Path) -> None:
     before = content(folder)
     with pytest.raises(OutputError, match=r"a folder without report\.html"):
-        runs.report(trained.model, mv.load_dataset("mnist-mini", "test")[:20], folder)
+        commands.report(trained.model, dataset=mv.load_dataset("mnist-mini", "test")[:20], out=folder)
     assert content(folder) == before
 
 

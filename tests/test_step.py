@@ -18,8 +18,10 @@ from mnistvae._random import batch_noise, noise_for_rows, seeded
 from mnistvae.errors import ComponentError, SettingError
 from mnistvae.networks import MLPDecoder, MLPEncoder
 from mnistvae.objectives import IWAE, Terms
-from mnistvae.training.distributed import ALONE, World
-from mnistvae.training.step import Step, resolve_precision, sums_of
+from mnistvae.training.precision import resolve_precision
+from mnistvae.training.steps import Step
+from mnistvae.training.steps.eager import sums_of
+from mnistvae.training.world import ALONE, World
 
 CPU = torch.device("cpu")
 
@@ -45,10 +47,10 @@ def test_half_precision_keeps_weights_and_sums_in_full() -> None:
     vae = noisy()
     vae.decoder.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
     step = step_of(vae, autocast=torch.bfloat16)
-    terms = step.terms(grey(), None)
+    loss, sums = step.forward(grey(), None, check=True)
     assert seen == [torch.bfloat16], "products are in half precision"
-    assert {value.dtype for value in terms.by_name().values()} == {torch.float32}
-    assert step([(grey(), None)]).dtype == torch.float32
+    assert loss.dtype == sums.dtype == torch.float32
+    assert step([(grey(), None)])[0].dtype == torch.float32
     assert {tensor.dtype for tensor in vae.state_dict().values()} == {torch.float32}
     assert {weight.grad.dtype for weight in vae.parameters() if weight.grad is not None} == {torch.float32}
 
@@ -204,8 +206,8 @@ def test_a_step_gives_the_sums_over_its_images() -> None:
     expected = torch.stack([term.sum() for term in terms.by_name().values()])
     torch.testing.assert_close(sums_of(terms), expected.detach())
     assert not sums_of(terms).requires_grad
-    torch.testing.assert_close(step_of(vae)([(grey(7), None)], ALONE), expected.detach())
-    both = step_of(certain())([(grey(7)[:3], None), (grey(7)[3:], None)])
+    torch.testing.assert_close(step_of(vae)([(grey(7), None)])[0], expected.detach())
+    (both,) = step_of(certain())([(grey(7)[:3], None), (grey(7)[3:], None)])
     torch.testing.assert_close(both, expected.detach())
 
 
@@ -275,9 +277,9 @@ def test_the_gradients_of_the_processes_add_up_to_that_of_one(objective: Any, n:
 
     def gradients(world: World) -> tuple[list[Tensor], Tensor]:
         vae = noisy(**parts)
-        step = Step(vae.train(), torch.optim.SGD(vae.parameters(), lr=0.0))
+        step = Step(vae.train(), torch.optim.SGD(vae.parameters(), lr=0.0), world=world)
         with seeded(3):
-            sums = step(batches, world)
+            (sums,) = step(batches)
         return [weight.grad for weight in vae.parameters() if weight.grad is not None], sums
 
     expected, sums = gradients(ALONE)

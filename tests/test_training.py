@@ -641,7 +641,7 @@ def test_a_stream_of_images_in_a_dataloader(monkeypatch: pytest.MonkeyPatch) -> 
     assert log.states[0] == (0, 2, None, 0, 0)
     assert all(math.isfinite(value) for record in history for value in record.values())
     assert re.search(rf"epoch 2/2 .*{FIGURES}", terminal.getvalue())
-    with pytest.raises(DataError, match="a data set with a length, got Endless: wrap it in a DataLoader"):
+    with pytest.raises(DataError, match="a data set with a length, got an Endless: wrap it in a DataLoader"):
         quiet().fit(small(), Endless())
 
 
@@ -1191,7 +1191,7 @@ def test_nobody_has_to_watch(monkeypatch: pytest.MonkeyPatch, stream: Any) -> No
 
 
 def test_images_with_their_channels_last() -> None:
-    with pytest.raises(DataError, match=r"got \(8, 8, 1\) in .*: images\.permute\(0, 3, 1, 2\)"):
+    with pytest.raises(DataError, match=r"got shape \(9, 8, 8, 1\): .*permute\(0, 3, 1, 2\)"):
         Trainer(epochs=1, progress=False, device="cpu").fit(VAE(2, (1, 8, 8)), torch.rand(9, 8, 8, 1))
 
 
@@ -1201,5 +1201,5 @@ def test_images_and_labels_that_are_not_a_data_set() -> None:
         with pytest.raises(DataError, match=r"got a (tuple|list) of two: ImageDataset\(images, labels\)"):
             Trainer(epochs=1, progress=False, device="cpu").fit(VAE(2, (1, 8, 8)), pair)  # type: ignore[arg-type]
     items = DataLoader([{"image": image} for image in x], batch_size=3)  # type: ignore[arg-type]
-    with pytest.raises(DataError, match=r"got dict: return \(item\[\.\.\.\], \.\.\.\) from the data set"):
+    with pytest.raises(DataError, match=r"got a dict: return \(item\[\.\.\.\], \.\.\.\) from the data set"):
         Trainer(epochs=1, progress=False, device="cpu").fit(VAE(2, (1, 8, 8)), items)

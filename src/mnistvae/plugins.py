@@ -9,7 +9,7 @@ there as ``module.path:NAME``.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -163,6 +163,6 @@ def _checked(kind: str, name: str, found: Any, of: Any) -> Any:
     """``found``, which must be an instance of ``of``."""
     if isinstance(found, of):
         return found
-    wanted = of.__name__ if isinstance(of, type) else str(of)
+    wanted = {Callable: "a function", type: "a class"}.get(of, f"an object of the class {getattr(of, '__name__', of)}")
     got = type_name(found)
-    raise SettingError(f"{name!r} as a {kind}: an object of the class {wanted}", got, "give the name of one")
+    raise SettingError(f"{name!r} as a {kind}: {wanted}", got, "give the name of one")

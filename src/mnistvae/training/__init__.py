@@ -1,17 +1,23 @@
-"""Training: a loop that fits a screen, its record, and what may listen to it."""
+"""Training: the Trainer's settings, a loop that fits a screen, its history, and callbacks."""
 
-from mnistvae.training.callbacks import Callback, State
-from mnistvae.training.checkpoints import Checkpoint, Snapshot, read_checkpoint, write_checkpoint
-from mnistvae.training.distributed import rank_here, restarted
-from mnistvae.training.doctor import Doctor
+from mnistvae.training.callbacks import (
+    Callback,
+    Checkpoint,
+    CSVLog,
+    Doctor,
+    EarlyStopping,
+    JSONLinesLog,
+    Progress,
+    SampleGrid,
+    TensorBoardLog,
+)
+from mnistvae.training.checkpoints import read_checkpoint, write_checkpoint
+from mnistvae.training.ema import EMA
 from mnistvae.training.history import History, Record
-from mnistvae.training.interrupts import Interrupted
-from mnistvae.training.logs import CSVLog, JSONLinesLog, TensorBoardLog
-from mnistvae.training.optimizers import EMA, cosine, one_cycle
-from mnistvae.training.pictures import SampleGrid
-from mnistvae.training.progress import Progress
-from mnistvae.training.stopping import EarlyStopping
+from mnistvae.training.signals import Interrupted
+from mnistvae.training.state import Snapshot, State
 from mnistvae.training.trainer import Trainer
+from mnistvae.training.world import rank_here, restarted
 
 __all__ = [
     "EMA",
@@ -30,8 +36,6 @@ __all__ = [
     "State",
     "TensorBoardLog",
     "Trainer",
-    "cosine",
-    "one_cycle",
     "rank_here",
     "read_checkpoint",
     "restarted",

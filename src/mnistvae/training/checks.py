@@ -1,9 +1,8 @@
-"""What has to be true of model and data before the first step, and of a loss after each."""
+"""Checks of model and data before the first step, and of losses and weights on the way."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -12,14 +11,21 @@ from mnistvae.data import BatchSource
 from mnistvae.errors import DataError, TrainingError
 from mnistvae.models import VAE
 from mnistvae.training.history import Record
+from mnistvae.training.state import State
 
-__all__ = ["check_data", "check_record", "check_steps", "check_weights"]
+__all__ = ["LossCheck", "check_data", "check_record", "check_weights", "has_batch_norm"]
 
+#: Steps between two looks at the losses on a device that would have to be waited for.
+_LOOK_EVERY = 100
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 def check_data(model: VAE, source: BatchSource, held_out: BatchSource | None) -> None:
-    """Everything about the data that can be known before the first step."""
+    """Check everything about the data that can be known before the first step.
+
+    Raises:
+        DataError: If the images or labels do not fit the model.
+    """
     for batches in (source, held_out):
         if batches is not None:
             _check_fit(model, batches)
@@ -52,7 +58,7 @@ def _check_fit(model: VAE, batches: BatchSource) -> None:
 
 
 def check_record(record: Record) -> None:
-    """Raise TrainingError if a figure of an epoch is not finite."""
+    """Raise TrainingError if a loss of an epoch is not finite."""
     for name in ("loss", "validation_loss"):
         value = record.get(name, 0.0)
         if not math.isfinite(value):
@@ -64,9 +70,8 @@ def check_record(record: Record) -> None:
 
 
 def _check_batch_norm(model: VAE, batches: BatchSource) -> None:
-    """Batch normalisation has no variance over a batch of one; say so before the epoch's last batch does."""
-    normalised = any(isinstance(module, _BATCH_NORMS) for module in model.modules())
-    if normalised and batches.smallest_batch == 1:
+    """Raise DataError if batch normalisation would meet a batch of one image, over which there is no variance."""
+    if has_batch_norm(model) and batches.smallest_batch == 1:
         n, size = batches.num_images or 1, batches.batch_size
         better = next((larger for larger in range(size + 1, n + 1) if n % larger != 1), None)
         raise DataError(
@@ -76,27 +81,46 @@ def _check_batch_norm(model: VAE, batches: BatchSource) -> None:
         )
 
 
-def check_steps(rows: Sequence[Tensor], step: int, batch: int, epoch: int) -> None:
-    """Raise TrainingError if the loss of one of some steps is not finite.
+class LossCheck:
+    """Checks that the losses of steps are finite: at each step on a CPU, every hundred on other devices.
 
     Args:
-        rows: (3,) each: sums of loss, reconstruction and KL.
-        step: number of the last of them, from 0.
-        batch: its number in the epoch, from 0.
-        epoch: number of the epoch, from 1.
+        device: Device of the losses.
     """
-    losses = [float(rows[0][0])] if len(rows) == 1 else torch.stack(list(rows))[:, 0].tolist()
-    for back, loss in zip(range(len(losses) - 1, -1, -1), losses, strict=True):
-        if not math.isfinite(loss):
-            raise TrainingError(
-                "a finite loss",
-                f"{loss} at step {step - back} (batch {batch - back + 1} of epoch {epoch})",
-                "lower learning_rate, clip the gradient, or look for log(0) in the model; checkpoints are as they were",
-            )
+
+    def __init__(self, device: torch.device) -> None:
+        self._every = 1 if device.type == "cpu" else _LOOK_EVERY
+        self._unread: list[Tensor] = []
+
+    def add(self, sums: Tensor, state: State) -> None:
+        """Note the sums of the step that was just counted, of which the first is the loss."""
+        self._unread.append(sums)
+        if len(self._unread) >= self._every:
+            self.look(state)
+
+    def look(self, state: State) -> None:
+        """Raise TrainingError if the loss of a step since the last look is not finite."""
+        rows, self._unread = self._unread, []
+        if not rows:
+            return
+        losses = [float(rows[0][0])] if len(rows) == 1 else torch.stack(rows)[:, 0].tolist()
+        for back, loss in zip(range(len(losses), 0, -1), losses, strict=True):
+            if not math.isfinite(loss):
+                raise TrainingError(
+                    "a finite loss",
+                    f"{loss} at step {state.step - back} (batch {state.batch - back + 1} of epoch {state.epoch})",
+                    "lower learning_rate, clip the gradient, or look for log(0) in the model; "
+                    "checkpoints are as they were",
+                )
+
+
+def has_batch_norm(model: nn.Module) -> bool:
+    """Whether a model has batch normalisation."""
+    return any(isinstance(module, _BATCH_NORMS) for module in model.modules())
 
 
 def check_weights(model: VAE, epoch: int) -> None:
-    """Raise TrainingError if a weight is not finite, though the losses were: no checkpoint should hold it."""
+    """Raise TrainingError if a weight is not finite, though the losses were, so that no checkpoint holds it."""
     sums = torch.stack([parameter.detach().float().sum() for parameter in model.parameters()])
     if not bool(sums.isfinite().all()):
         name = [name for name, _ in model.named_parameters()][int((~sums.isfinite()).nonzero()[0])]

@@ -13,22 +13,17 @@ from typing import Any, TypeAlias, overload
 from mnistvae._files import write_atomically
 from mnistvae.errors import FileFormatError, SettingError
 
-__all__ = ["COLUMNS", "History", "Record"]
+__all__ = ["COLUMNS", "TERMS", "VALIDATION", "History", "Record"]
 
 #: One epoch: figures by name. Losses are means over the images, in nats an image.
 Record: TypeAlias = dict[str, float]
 
-COLUMNS = (
-    "epoch",
-    "loss",
-    "reconstruction",
-    "kl",
-    "validation_loss",
-    "validation_reconstruction",
-    "validation_kl",
-    "seconds",
-    "images_per_second",
-)
+#: The terms of every loss, each of which is a column.
+TERMS = ("loss", "reconstruction", "kl")
+#: What the names of columns of the validation data begin with.
+VALIDATION = "validation_"
+#: The columns of every history, in order.
+COLUMNS = ("epoch", *TERMS, *(VALIDATION + name for name in TERMS), "seconds", "images_per_second")
 
 
 class History(Sequence[Record]):

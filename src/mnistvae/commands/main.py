@@ -1,0 +1,104 @@
+"""The command ``mnistvae``: the group of commands, and how an error ends one."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import click
+
+from mnistvae._version import __version__
+from mnistvae.commands._face import COMMANDS
+from mnistvae.errors import MnistvaeError
+
+__all__ = ["cli", "main"]
+
+
+class _Failure(click.ClickException):
+    """One of mnistvae's errors, on one line, with exit code 2."""
+
+    exit_code = 2
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        click.echo(f"error: {' '.join(self.message.split())}", file=file, err=file is None)
+
+
+class _Group(click.Group):
+    """The commands that are registered, with errors on one line."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            with _plain_warnings(), _importable_folder():
+                return super().invoke(ctx)
+        except MnistvaeError as error:
+            raise _Failure(_with_options(str(error), ctx)) from error
+        except KeyboardInterrupt as error:
+            number = getattr(error, "signal_number", signal.SIGINT)
+            what = getattr(error, "what", f"stopped by {signal.Signals(number).name}")
+            if os.environ.get("RANK", "0") == "0":  # of several processes, the first one
+                click.echo("\n" + "; ".join([what, *getattr(error, "__notes__", ())]), err=True)
+            ctx.exit(128 + number)
+        except (OSError, MemoryError, RuntimeError) as error:
+            # What the system refused: a name too long, a full disk, memory (torch says so by a RuntimeError).
+            if isinstance(error, BrokenPipeError) or (isinstance(error, RuntimeError) and "alloc" not in str(error)):
+                raise
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            raise _Failure(f"expected the system to give what was asked for, got {reason}: ask for less") from error
+
+
+def _with_options(message: str, context: click.Context) -> str:
+    """A message in which the options stand for the arguments that it names between backquotes."""
+    commands = sorted(COMMANDS.values(), key=lambda one: one.name != context.invoked_subcommand)
+    options = {one.name: one.opts[0] for command in reversed(commands) for one in command.params}
+    options["root"] = options["data_root"]  # as load_dataset calls it
+    return re.sub(r"`(\w+)`", lambda found: options.get(found[1], found[1]), message)
+
+
+@contextmanager
+def _importable_folder() -> Iterator[None]:
+    """A block in which modules of the current folder can be imported, as under ``python -m``."""
+    here = str(Path.cwd())
+    if here in sys.path or "" in sys.path:
+        yield
+        return
+    sys.path.insert(0, here)
+    try:
+        yield
+    finally:
+        sys.path.remove(here)
+
+
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Warnings on one line, without the place in the source."""
+
+    def show(message: Warning | str, *_: object) -> None:
+        click.echo(f"warning: {' '.join(str(message).split())}", err=True)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield
+
+
+@click.group(cls=_Group, commands=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="mnistvae")
+def cli() -> None:
+    """Variational autoencoders for images of MNIST's kind.
+
+    Start with `mnistvae train`: it needs no data and no options.
+    """
+
+
+def main() -> None:
+    """Run the command ``mnistvae``."""
+    cli(prog_name="mnistvae")

@@ -1,0 +1,98 @@
+"""Warnings in plain words, with the fix, about runs that go wrong in the usual ways."""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import torch
+
+from mnistvae._checks import check_count, check_number
+from mnistvae._modes import evaluating
+from mnistvae.training.callbacks.base import Callback
+from mnistvae.training.state import State
+
+__all__ = ["Doctor"]
+
+
+class Doctor(Callback):
+    """Warns, once each, of the usual troubles.
+
+    They are a KL term at zero, posterior collapse, codes that have diverged, a loss that is a mean over pixels, and
+    images that are not scaled.
+
+    Args:
+        patience: epochs in which nothing is said of a code that is not used yet.
+        active: share of the latent dimensions that have to be active after them.
+
+    Raises:
+        SettingError: a patience below 1, or a negative share.
+    """
+
+    def __init__(self, patience: int = 3, active: float = 0.1) -> None:
+        self.patience = check_count("patience of at least 1 epoch", patience)
+        self.active = check_number("active as a share of at least 0", active)
+        self._said: set[str] = set()
+
+    def on_fit_start(self, state: State) -> None:
+        self._said.clear()
+        x, _ = state.examples()
+        brightest = float(x.max())
+        if brightest <= 1.5 / 255:
+            self._say(
+                "scale",
+                f"the brightest pixel is {brightest:.2g}: the images look divided by 255 twice; pass them in [0, 1], "
+                "or as uint8",
+            )
+
+    def on_epoch_end(self, state: State) -> None:
+        record, epoch, latent_dim = state.history[-1], state.epoch, state.model.latent_dim
+        pixels = math.prod(state.model.image_shape)
+        if epoch == 1 and 0 < record["reconstruction"] < 0.02 * pixels:
+            self._say(
+                "mean",
+                f"the reconstruction term is {record['reconstruction']:.2g} nats for {pixels} pixels after one epoch, "
+                "which looks like a mean over them: sum over pixels and latents, or the KL term weighs too much",
+            )
+        if epoch == 1 and 0 < record["loss"] < 0.1 * record["reconstruction"]:
+            self._say(
+                "mean",
+                f"the loss is {record['loss']:.2g} beside a reconstruction of {record['reconstruction']:.4g} nats: "
+                "if it is divided by the pixels, the KL term weighs too much; sum over pixels and latents",
+            )
+        if epoch < self.patience:
+            return
+        if record["kl"] < 0.1:
+            self._say(
+                "kl",
+                f"the KL term is {record['kl']:.2g} nats after {epoch} epochs, so the code says nothing of the image: "
+                "lower beta, let it grow (mnistvae.schedules), or give it free_bits",
+            )
+            return
+        found = _active(state)
+        if not found and record["kl"] > max(1.0, 0.5 * latent_dim):
+            self._say(
+                "diverged",
+                f"no latent dimension is active after {epoch} epochs, though the KL term is {record['kl']:.3g} nats: "
+                "the code does not depend on the image; lower learning_rate, or clip the gradient",
+            )
+        elif found < max(1.0, self.active * latent_dim):
+            self._say(
+                "collapse",
+                f"{found} of {latent_dim} latent dimensions are active after {epoch} epochs, a posterior collapse: "
+                "lower beta, let it grow (mnistvae.schedules), give it free_bits, or take fewer dimensions",
+            )
+
+    def _say(self, what: str, text: str) -> None:
+        if what not in self._said:
+            self._said.add(what)
+            warnings.warn(text, stacklevel=3)
+
+
+def _active(state: State) -> int:
+    """Active units over the run's examples."""
+    from mnistvae.metrics.latent import active_units
+
+    x, y = state.examples()
+    with torch.no_grad(), evaluating(state.model):
+        return active_units(state.model.encode(x, y if state.model.num_classes is not None else None).mean)

@@ -1,0 +1,116 @@
+"""Records of a run that grow as it goes."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from mnistvae._files import as_path, make_folder, write_atomically
+from mnistvae.errors import ComponentError, OutputError, SettingError
+from mnistvae.training.callbacks.base import Callback
+from mnistvae.training.history import Record
+from mnistvae.training.state import State
+
+__all__ = ["CSVLog", "JSONLinesLog", "TensorBoardLog"]
+
+
+class CSVLog(Callback):
+    """A CSV file that grows by a line each epoch, so that a run can be watched.
+
+    Args:
+        path: the file; an earlier one is replaced when the run starts.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = as_path(path)
+        self._columns: list[str] = []
+
+    def on_fit_start(self, state: State) -> None:
+        # Before the first epoch, so that a bad folder costs no training; a resumed run has earlier lines.
+        self._columns = state.history.columns(validates=state.validates)
+        write_atomically(self.path, state.history.to_text(self._columns).encode())
+
+    def on_epoch_end(self, state: State) -> None:
+        columns = state.history.columns(validates=state.validates)
+        text = state.history.to_text(columns)
+        if columns != self._columns:  # the first line, or a callback's new figure
+            self._columns = columns
+            write_atomically(self.path, text.encode())
+            return
+        _append(self.path, text.splitlines(keepends=True)[-1])
+
+
+class JSONLinesLog(Callback):
+    """A file of JSON lines, one an epoch, as log collectors read them.
+
+    Args:
+        path: the file; an earlier one is replaced when the run starts.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = as_path(path)
+
+    def on_fit_start(self, state: State) -> None:
+        write_atomically(self.path, "".join(_line(record) for record in state.history).encode())
+
+    def on_epoch_end(self, state: State) -> None:
+        _append(self.path, _line(state.history[-1]))
+
+
+class TensorBoardLog(Callback):
+    """The history's figures for TensorBoard, which the extra ``[tensorboard]`` installs.
+
+    Args:
+        folder: of the event files.
+
+    Raises:
+        SettingError: tensorboard is not installed.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = as_path(folder)
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise SettingError(
+                "the library tensorboard for a TensorBoardLog", str(error), 'pip install "mnistvae[tensorboard]"'
+            ) from error
+        self._open = SummaryWriter
+        self._writer: SummaryWriter | None = None
+
+    def on_fit_start(self, state: State) -> None:
+        self._writer = self._open(str(make_folder(self.folder)), purge_step=len(state.history) + 1)
+
+    def on_epoch_end(self, state: State) -> None:
+        if self._writer is None:
+            return
+        for name, value in state.history[-1].items():
+            if name != "epoch":
+                kind, _, figure = name.rpartition("validation_")
+                self._writer.add_scalar(
+                    f"{figure}/{'validation' if kind or figure != name else 'training'}", value, state.epoch
+                )
+        self._writer.flush()
+
+    def on_fit_end(self, state: State) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+
+def _line(record: Record) -> str:
+    try:
+        return json.dumps(record) + "\n"
+    except TypeError as error:
+        raise ComponentError("figures in the history that JSON can hold", str(error), "pass float(value)") from error
+
+
+def _append(path: Path, text: str) -> None:
+    try:
+        with path.open("a", encoding="utf-8", newline="") as stream:
+            stream.write(text)
+    except OSError as error:
+        raise OutputError(
+            f"to add a line to {path}", error.strerror or str(error), "free some space, or choose another folder"
+        ) from error

@@ -1,0 +1,69 @@
+"""The training loop: one can see from fit to the loss."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from test_optimizers import SHAPE, trainer
+from test_resume import data
+
+import mnistvae as mv
+from mnistvae import VAE, Trainer
+from mnistvae.objectives import Terms
+from mnistvae.training import loop
+
+PACKAGE = Path(mv.__file__).parent
+
+
+class Deep(VAE):
+    """Counts, at each loss, the frames of this package's files that lie between fit and the loss."""
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.frames: list[int] = []
+
+    def loss(self, x: Any, y: Any = None) -> Terms:
+        if self.training:
+            self.count()
+        return super().loss(x, y)
+
+    @torch.compiler.disable
+    def count(self) -> None:
+        found = 0
+        for frame in inspect.stack()[2:]:
+            if PACKAGE not in Path(frame.filename).parents:
+                continue
+            if frame.function == "fit":
+                break
+            found += 1
+        self.frames.append(found)
+
+
+@pytest.mark.parametrize("settings", [{}, {"accumulate": 2, "ema": 0.9, "clip_norm": 1.0}], ids=["bare", "all"])
+def test_from_fit_to_the_loss_one_passes_five_functions_at_most(settings: dict[str, Any]) -> None:
+    model = Deep(2, SHAPE)
+    trainer(**settings).fit(model, data())
+    assert len(model.frames) == 10
+    assert set(model.frames) == {4}
+
+
+def test_from_fit_to_a_compiled_loss_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+    model = Deep(2, SHAPE)
+    trainer(compile=True).fit(model, data())
+    assert max(model.frames) == 5, "the one that calls the compiler"
+
+
+def test_the_loop_fits_a_screen() -> None:
+    assert len(inspect.getsource(loop).splitlines()) <= 150
+
+
+def test_the_settings_of_the_trainer_are_its_attributes() -> None:
+    names = Trainer.setting_names()
+    assert names[:3] == ("epochs", "batch_size", "learning_rate")
+    assert all(hasattr(Trainer(), name) for name in names)
+    assert list(inspect.signature(Trainer).parameters) == list(names)
