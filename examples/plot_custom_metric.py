@@ -103,7 +103,8 @@ found["20 dimensions"].to_json(folder / "metrics.json")
 # %%
 # By class: the strokes of a 1 are as sharp as they were, and those of an 8 blur first.
 groups = {name: {row["class"]: row["sharpness"] for row in one.by_class} for name, one in found.items()}
-mv.plotting.class_bars(groups, "sharpness", title="Edges of reconstructions over edges of images").savefig(folder / "sharpness.png")
+figure = mv.plotting.class_bars(groups, "sharpness", title="Edges of reconstructions over edges of images")
+figure.savefig(folder / "sharpness.png")
 
 # %%
 # The images behind the number: a view of the same model, and the most and the least blurred of its reconstructions. A
