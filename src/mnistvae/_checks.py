@@ -24,6 +24,7 @@ __all__ = [
 ]
 
 _T = TypeVar("_T")
+_Word = TypeVar("_Word", bound=str)
 
 #: Seeds are below 2**63, as torch's generators want them.
 MAX_SEED = 2**63 - 1
@@ -31,7 +32,7 @@ MAX_SEED = 2**63 - 1
 _MAX_COUNT = 2**31 - 1
 
 
-def check_choice(name: str, value: Any, choices: Sequence[str], also: str | None = None) -> str:
+def check_choice(name: str, value: Any, choices: Sequence[_Word], also: str | None = None) -> _Word:
     """``value``, which must be one of ``choices``.
 
     Args:
@@ -44,7 +45,7 @@ def check_choice(name: str, value: Any, choices: Sequence[str], also: str | None
         SettingError: If it is anything else.
     """
     if isinstance(value, str) and value in choices:
-        return value
+        return choices[choices.index(value)]
     wanted = ", ".join(repr(choice) for choice in choices)
     raise SettingError(f"{name} as {f'{also}, or ' if also else ''}one of {wanted}", repr(value), "check the spelling")
 

@@ -57,7 +57,7 @@ def _onednn() -> Iterator[None]:
 
 @cache
 def _onednn_is_exact() -> bool:
-    """Whether oneDNN's products, allowed to round, are as good as fp32 on this machine."""
+    """True where oneDNN's products, allowed to round, are as good as fp32 on this machine."""
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
     generator = torch.Generator().manual_seed(0)

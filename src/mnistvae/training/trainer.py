@@ -141,8 +141,7 @@ class Trainer:
         self.compile = _check_switch("compile", compile)
         self.cuda_graph = _check_switch("cuda_graph", cuda_graph)
         self.seed = check_seed(seed)
-        check_choice("binarization", binarization, get_args(Binarization))
-        self.binarization = binarization
+        self.binarization = check_choice("binarization", binarization, get_args(Binarization))
         self.device = device
         self.progress = _check_switch("progress", progress)
         self.callbacks = _check_callbacks(callbacks)
