@@ -97,3 +97,5 @@ print({name: made[name] for name in ("recipe", "dataset", "settings", "callbacks
 images = generate(run.folder.model, n=20, classes=["my_digits:Trunk"], out=folder / "drawn")
 figure = mv.plotting.sample_grid(images, columns=10)
 figure.savefig(folder / "inverted.png")
+
+temporary.cleanup()

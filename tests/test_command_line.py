@@ -115,7 +115,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> dict[str, ImageDataset]:
 @pytest.fixture
 def unpainted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures are made and not written as PNG, which takes most of the time of so short a run."""
-    monkeypatch.setattr(RunFolder, "draw", lambda folder, name, figure: folder.path / name)
+    monkeypatch.setattr(RunFolder, "write_figure", lambda folder, name, figure: folder.path / name)
 
 
 @pytest.fixture

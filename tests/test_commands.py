@@ -137,7 +137,7 @@ def test_a_record_of_another_kind_of_file() -> None:
     assert (record.recipe, record.seed, record.binarization, record.settings) == (None, None, "threshold", {})
     assert record.training == {"a": {"b": 1}}
     assert record.notes == {"recipe": 3, "seed": True, "settings": [1], "x": None}
-    assert record.known() == odd
+    assert record.to_dict() == odd
 
 
 def test_a_run_is_a_function_of_its_seed(tmp_path: Path) -> None:
@@ -421,7 +421,7 @@ def test_fit_prior_writes_a_copy_with_a_mixture_and_its_samples(tmp_path: Path) 
     assert torch.equal(fitted.reconstruct(x), model.reconstruct(x))
     assert png(path.parent / "samples.png").size > 1000
     for each, name in ((fitted, "same"), (model, "other")):
-        RunFolder(tmp_path).draw(f"{name}.png", _pictures.draw_samples(each, 4))
+        RunFolder(tmp_path).write_figure(f"{name}.png", _pictures.draw_samples(each, 4))
     samples = (path.parent / "samples.png").read_bytes()
     assert samples == (tmp_path / "same.png").read_bytes()
     assert samples != (tmp_path / "other.png").read_bytes()
@@ -474,7 +474,7 @@ def test_fit_prior_refuses_what_makes_no_sense(
 def test_fit_prior_sees_the_images_of_the_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, binarization: Any, seed: int
 ) -> None:
-    monkeypatch.setattr(RunFolder, "draw", lambda folder, name, figure: folder.path / name)
+    monkeypatch.setattr(RunFolder, "write_figure", lambda folder, name, figure: folder.path / name)
     run = train(tmp_path / "run", epochs=1, binarization=binarization, seed=seed)
     seen: list[ImageDataset] = []
     fit = fitting.fit_prior

@@ -124,7 +124,7 @@ def find_clusters(codes: ArrayLike, kind: ClusterKind = "hdbscan", **settings: A
         >>> find_clusters(two).sizes.tolist()
         [100, 50]
     """
-    check_choice("kind", kind, get_args(ClusterKind))
+    kind = check_choice("kind", kind, get_args(ClusterKind))
     rows = as_codes(codes, least=_FEWEST).double().cpu().numpy()
     if settings.get("min_samples") is not None or (kind == "dbscan" and "min_samples" in settings):
         # The codes are counted with themselves, save where the knee is looked for among their neighbours.

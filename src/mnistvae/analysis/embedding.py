@@ -74,7 +74,7 @@ def embed(
         >>> embed(torch.randn(100, 10), "pca").points.shape
         (100, 2)
     """
-    check_choice("kind", kind, get_args(EmbeddingKind))
+    kind = check_choice("kind", kind, get_args(EmbeddingKind))
     dimensions = check_count("dimensions as an integer of at least 1", dimensions)
     seed = check_seed(seed)
     rows = as_codes(codes, least=3).double().cpu().numpy()
@@ -174,7 +174,7 @@ def _tsne_map(points: NDArray[Any], settings: dict[str, Any]) -> Embedding:
 
 
 def umap_class() -> Any:
-    """``umap.UMAP``.
+    """The class ``umap.UMAP``.
 
     Raises:
         SettingError: If umap-learn is not installed, or cannot be imported.

@@ -96,7 +96,7 @@ def latent_plane(
         DataError: If codes do not fit the model.
     """
     n = check_count("n as an integer of at least 1", n)
-    check_choice("by", by, ("value", "quantile"))
+    by = check_choice("by", by, ("value", "quantile"))
     if check_model(model).latent_dim < 2:
         raise SettingError("a model of at least two latent dimensions", "one of 1", "traverse(model, ...) draws a line")
     fix = "such as (-2, 2, -2, 2)" if by == "value" else "quantiles are between 0 and 1: (0.05, 0.95, 0.05, 0.95)"
@@ -144,7 +144,7 @@ def interpolate_codes(a: ArrayLike, b: ArrayLike, steps: int = 8, kind: Path = "
         tensor([0.7071, 0.7071])
     """
     steps = check_count("at least 2 steps", steps, least=2, fix="the ends count as two")
-    check_choice("kind", kind, ("straight", "spherical"))
+    kind = check_choice("kind", kind, ("straight", "spherical"))
     start, end = _real(a), _real(b)
     single = start.ndim == 1
     if start.shape != end.shape or start.ndim not in {1, 2} or 0 in start.shape:

@@ -21,15 +21,15 @@ __all__ = [
     "Opened",
     "Say",
     "dataset_name",
-    "first",
+    "find_own_classes",
+    "first_images",
     "load_part",
     "open_model",
-    "own_classes",
+    "print_nothing",
     "recipe_names",
     "resolve_recipe",
     "setting_text",
     "settings_text",
-    "silent",
 ]
 
 #: A function that is called with each line for the reader.
@@ -128,7 +128,7 @@ def open_model(
     file = read(path)
     allowed = [resolve("class", one, of=type) if isinstance(one, str) else one for one in classes]
     known = {getattr(one, "__qualname__", "") for one in allowed}
-    for name in own_classes(file.spec):
+    for name in find_own_classes(file.spec):
         module, _, short = name.partition(":")
         if short not in known:
             raise FileFormatError(
@@ -140,18 +140,18 @@ def open_model(
     return Opened(built, about or Provenance.from_metadata(file.metadata), path.parent, str(path))
 
 
-def own_classes(spec: Any) -> list[str]:
+def find_own_classes(spec: Any) -> list[str]:
     """The classes beyond mnistvae's and torch's in the description of a model, as ``module:NAME``, each once."""
     if isinstance(spec, list):
-        return list(dict.fromkeys(name for part in spec for name in own_classes(part)))
+        return list(dict.fromkeys(name for part in spec for name in find_own_classes(part)))
     if not isinstance(spec, dict):
         return []
     name = spec.get("class")
     own = [name] if isinstance(name, str) and ":" in name else []
-    return list(dict.fromkeys([*own, *own_classes(list(spec.values()))]))
+    return list(dict.fromkeys([*own, *find_own_classes(list(spec.values()))]))
 
 
-def first(data: ImageDataset, limit: int | None) -> ImageDataset:
+def first_images(data: ImageDataset, limit: int | None) -> ImageDataset:
     """The first images, or all."""
     from mnistvae._checks import check_count
 
@@ -172,7 +172,7 @@ def recipe_names() -> str:
     return f"One of {', '.join(RECIPES)}; that of an installed package; or my.module:NAME."
 
 
-def silent(_: str) -> None:
+def print_nothing(_: str) -> None:
     """Print nothing."""
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mnistvae._checks import check_instance
 from mnistvae._component import to_spec
-from mnistvae.commands._inputs import Say, own_classes, settings_text
+from mnistvae.commands._inputs import Say, find_own_classes, settings_text
 from mnistvae.commands._pictures import draw_reconstructions, draw_samples
 from mnistvae.commands.folder import RunFolder
 from mnistvae.commands.provenance import Provenance
@@ -24,7 +24,7 @@ from mnistvae.recipes import Recipe
 from mnistvae.training import Callback, Checkpoint, CSVLog, Doctor, History, Interrupted, SampleGrid, Trainer
 from mnistvae.training.checkpoints import checkpoints_in
 
-__all__ = ["Plan", "own_callback", "run_folder"]
+__all__ = ["Plan", "open_run_folder", "resolve_callback"]
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Plan:
             **{**record.training, **seed, "device": self.device, "progress": self.progress},
             callbacks=[CSVLog(folder.history), Doctor(), *pictures, *self.callbacks, Checkpoint(folder.checkpoints)],
         )
-        here = record.on(data, self.device)
+        here = record.stamp(data, self.device)
         if writes and not self.resume:  # before anything that takes time, so that what is killed can be resumed
             folder.write_record(here)
         # A run that was stopped before its first checkpoint starts again.
@@ -96,16 +96,16 @@ class Plan:
         )
         save(model, folder.model, done.to_metadata())
         shown = self.validation or self.data
-        folder.draw("loss.png", loss_curves(history))
-        folder.draw("reconstructions.png", draw_reconstructions(model, shown, done.binarization))
-        folder.draw("samples.png", draw_samples(model, here.seed or 0))
+        folder.write_figure("loss.png", loss_curves(history))
+        folder.write_figure("reconstructions.png", draw_reconstructions(model, shown, done.binarization))
+        folder.write_figure("samples.png", draw_samples(model, here.seed or 0))
 
     def say_what_is_next(self, folder: RunFolder, model: VAE, say: Say) -> None:
         """Pass the lines at the end of a run on to ``say``."""
         say(f"\nwrote to {folder.path}:")
         for file in RunFolder.TRAINED:
             say(f"  {folder.path / file}")
-        own = "".join(f" --classes {name}" for name in own_classes(to_spec(model)))
+        own = "".join(f" --classes {name}" for name in find_own_classes(to_spec(model)))
         label = " --label 3" if self.recipe.conditional else ""
         data = f" --dataset {self.record.dataset}" if is_reference(self.record.dataset or "") else ""
         say(f"next:\n  mnistvae generate {folder.model}{label}{own}")
@@ -113,12 +113,14 @@ class Plan:
 
 
 @contextmanager
-def run_folder(out: str | Path | None, resume: str | Path | None, name: str, *, writes: bool) -> Iterator[RunFolder]:
+def open_run_folder(
+    out: str | Path | None, resume: str | Path | None, name: str, *, writes: bool
+) -> Iterator[RunFolder]:
     """The folder of a new run, or of one to go on with, for a block; whoever stops the block is told how to go on."""
     if not writes:  # a process that leaves it to the first one
         place: AbstractContextManager[RunFolder] = nullcontext(RunFolder(resume or out or Path()))
     elif resume is not None:
-        place = RunFolder(resume).go_on()
+        place = RunFolder(resume).resume()
     else:
         place = RunFolder.claim(out, RunFolder.TRAINED, lock="history.csv", name=name)
     with place as folder:
@@ -131,7 +133,7 @@ def run_folder(out: str | Path | None, resume: str | Path | None, name: str, *, 
             raise
 
 
-def own_callback(callback: str | Callback) -> Callback:
+def resolve_callback(callback: str | Callback) -> Callback:
     """A callback, or the one of that name: an instance, or a class or function that makes one.
 
     Raises:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mnistvae._checks import check_number
 from mnistvae.commands._face import command
-from mnistvae.commands._inputs import Say, silent
+from mnistvae.commands._inputs import Say, print_nothing
 from mnistvae.commands.folder import RunFolder
 from mnistvae.errors import FileFormatError, SettingError
 
@@ -22,7 +22,7 @@ _FASTEST = 50  # pictures a second in a GIF
 
 @command()
 def animate(
-    run: str | Path, *, per_second: float = 4.0, out: str | Path | None = None, say: Say = silent
+    run: str | Path, *, per_second: float = 4.0, out: str | Path | None = None, say: Say = print_nothing
 ) -> list[Path]:
     """Make films of what the model in the folder RUN drew after each epoch.
 

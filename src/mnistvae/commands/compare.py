@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnistvae.commands._face import command
-from mnistvae.commands._inputs import Say, silent
+from mnistvae.commands._inputs import Say, print_nothing
 
 if TYPE_CHECKING:
     from mnistvae.metrics import Evaluation
@@ -16,7 +16,7 @@ __all__ = ["compare"]
 
 
 @command()
-def compare(evaluations: Sequence[str | Path], *, say: Say = silent) -> dict[str, Evaluation]:
+def compare(evaluations: Sequence[str | Path], *, say: Say = print_nothing) -> dict[str, Evaluation]:
     """Print several evaluations side by side.
 
     EVALUATIONS are files that `mnistvae evaluate` wrote, or their folders. A star marks a value that is ahead of all

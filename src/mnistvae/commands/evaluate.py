@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from mnistvae.commands._face import command
-from mnistvae.commands._inputs import Say, first, open_model, silent
+from mnistvae.commands._inputs import Say, first_images, open_model, print_nothing
 from mnistvae.commands.folder import RunFolder
 from mnistvae.commands.provenance import Provenance
 
@@ -42,7 +42,7 @@ def evaluate(
     classes: Sequence[str | type[nn.Module]] = (),
     progress: bool = True,
     about: Provenance | None = None,
-    say: Say = silent,
+    say: Say = print_nothing,
 ) -> Evaluation:
     """Measure MODEL on test images: reconstruction, likelihood, codes, samples.
 
@@ -82,7 +82,7 @@ def evaluate(
     from mnistvae.metrics import evaluate as measure
 
     opened = open_model(model, about, device, classes)
-    data = first(opened.data(dataset, "test", data_root, image_size), limit)
+    data = first_images(opened.data(dataset, "test", data_root, image_size), limit)
     if train is None and isinstance(dataset, str | None) and (not only or "latent" in only):
         train = opened.data(dataset, "train", data_root, image_size)
     with RunFolder.claim(out, RunFolder.EVALUATED, parent=opened.parent, name="evaluated") as folder:
@@ -99,13 +99,11 @@ def evaluate(
             seed=seed,
             progress=progress,
         )
-        made_by = {"recipe": opened.about.recipe or "", "model": opened.name}
-        found = replace(found, protocol={**found.protocol, **made_by})
+        found = replace(found, protocol={**found.protocol, "recipe": opened.about.recipe or "", "model": opened.name})
         files = [found.to_json(folder.path / "metrics.json")]
         if found.by_class:
             files.append(found.to_csv(folder.path / "by_class.csv"))
     made = f"{found.protocol['tag']}, seed {seed}, mnistvae {found.protocol['version']}"
-    say(f"{opened.name} on {len(data):,} test images of {data.name}, {made}\n")
-    say(str(found))
-    say("\n" + "\n".join(f"wrote {file}" for file in files))
+    wrote = "\n".join(f"wrote {file}" for file in files)
+    say(f"{opened.name} on {len(data):,} test images of {data.name}, {made}\n\n{found}\n\n{wrote}")
     return found

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from mnistvae.commands._face import command
-from mnistvae.commands._inputs import Say, open_model, silent
+from mnistvae.commands._inputs import Say, open_model, print_nothing
 from mnistvae.commands.folder import RunFolder
 from mnistvae.commands.provenance import Provenance
 
@@ -35,7 +35,7 @@ def fit_prior(
     device: str = "auto",
     classes: Sequence[str | type[nn.Module]] = (),
     about: Provenance | None = None,
-    say: Say = silent,
+    say: Say = print_nothing,
 ) -> Path:
     """Fit a mixture of normals to the codes of the training images, as the prior of a copy of MODEL.
 
@@ -79,6 +79,6 @@ def fit_prior(
         fitted = fitting.fit_prior(opened.model, data, components, covariance=covariance, seed=seed)
         record = replace(opened.about, fitted_prior={"dataset": data.name, "images": len(data), "seed": seed})
         path = save(fitted, folder.model, record.to_metadata())
-        samples = folder.draw("samples.png", draw_samples(fitted, seed))
+        samples = folder.write_figure("samples.png", draw_samples(fitted, seed))
     say(f"wrote {path} and {samples}\nnext:\n  mnistvae generate {path}")
     return path

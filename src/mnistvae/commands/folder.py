@@ -117,7 +117,7 @@ class RunFolder:
                 raise
 
     @contextmanager
-    def go_on(self) -> Iterator[RunFolder]:
+    def resume(self) -> Iterator[RunFolder]:
         """The folder, for a block that goes on with the run that was stopped in it.
 
         Raises:
@@ -186,7 +186,7 @@ class RunFolder:
         history.tag = tag or ""
         return history
 
-    def draw(self, name: str, figure: Figure) -> Path:
+    def write_figure(self, name: str, figure: Figure) -> Path:
         """Write a figure as PNG, atomically, and return its path."""
         from mnistvae._files import write_atomically
         from mnistvae.plotting import png_bytes

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnistvae.commands._face import command
-from mnistvae.commands._inputs import Say, open_model, silent
+from mnistvae.commands._inputs import Say, open_model, print_nothing
 from mnistvae.commands.folder import RunFolder
 from mnistvae.errors import DataError, SettingError
 
@@ -33,7 +33,7 @@ def generate(
     out: str | Path | None = None,
     device: str = "auto",
     classes: Sequence[str | type[nn.Module]] = (),
-    say: Say = silent,
+    say: Say = print_nothing,
 ) -> Tensor:
     """Draw new images from MODEL.
 
@@ -90,7 +90,7 @@ def generate(
             stream = io.BytesIO()
             Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(stream, format="png")
             write_atomically(folder.path / name, stream.getvalue())
-        path = folder.draw("samples.png", picture)
+        path = folder.write_figure("samples.png", picture)
     say(f"wrote {len(images)} image{'s' if len(images) > 1 else ''} and {path}")
     return images
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnistvae.commands._face import command
-from mnistvae.commands._inputs import Say, settings_text, silent
+from mnistvae.commands._inputs import Say, print_nothing, settings_text
 from mnistvae.commands.provenance import Provenance
 from mnistvae.errors import FileFormatError
 
@@ -18,7 +18,7 @@ __all__ = ["info"]
 
 
 @command()
-def info(model: str | Path, *, say: Say = silent) -> ModelFile:
+def info(model: str | Path, *, say: Say = print_nothing) -> ModelFile:
     """Describe MODEL: its parts, its size, and how it was trained.
 
     Nothing that the file names is imported or built, so models with custom parts are shown too.
@@ -39,7 +39,7 @@ def info(model: str | Path, *, say: Say = silent) -> ModelFile:
     file = read(model)
     numbers = sum(tensor.numel() for tensor in file.tensors.values())
     say(f"{model}: {numbers:,} numbers in {len(file.tensors)} tensors, written by mnistvae {file.version}")
-    for key, value in Provenance.from_metadata(file.metadata).known().items():
+    for key, value in Provenance.from_metadata(file.metadata).to_dict().items():
         say(f"{key}: {settings_text(value) if isinstance(value, Mapping) else value}")
     try:
         say(spec_text(file.spec))

@@ -33,9 +33,6 @@ class _Failure(click.ClickException):
 class _Group(click.Group):
     """The commands that are registered, with errors on one line."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(self.commands)
-
     def invoke(self, ctx: click.Context) -> Any:
         try:
             with _plain_warnings(), _importable_folder():

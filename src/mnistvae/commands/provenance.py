@@ -113,25 +113,25 @@ class Provenance:
         """
         from mnistvae._component import to_spec
 
-        found = self.known()
+        found = self.to_dict()
         for name in found.keys() & {"settings", "training"}:
             found[name] = {key: to_spec(value) for key, value in found[name].items()}
         for name in found.keys() & {"image_size", "callbacks"}:
             found[name] = list(found[name])
         return found
 
-    def known(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The fields that are known, and the notes, in order.
 
         Example:
-            >>> Provenance(recipe="conv", seed=0, notes={"by": "me"}).known()
+            >>> Provenance(recipe="conv", seed=0, notes={"by": "me"}).to_dict()
             {'recipe': 'conv', 'seed': 0, 'by': 'me'}
         """
         found = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "notes"}
         known = {name: value for name, value in found.items() if value not in (None, {}, ())}
         return {**known, **{name: value for name, value in self.notes.items() if name not in known}}
 
-    def on(self, data: ImageDataset, device: str) -> Provenance:
+    def stamp(self, data: ImageDataset, device: str) -> Provenance:
         """A copy that says of which data it is, and where and with which versions it is made.
 
         Args:

@@ -6,7 +6,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 from mnistvae.commands._face import command
-from mnistvae.commands._inputs import Say, settings_text, silent
+from mnistvae.commands._inputs import Say, print_nothing, settings_text
 from mnistvae.errors import SettingError
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ __all__ = ["recipes"]
 
 
 @command()
-def recipes(*, say: Say = silent) -> dict[str, Recipe]:
+def recipes(*, say: Say = print_nothing) -> dict[str, Recipe]:
     """List the recipes with their settings and where they come from, those of installed packages too.
 
     Args:

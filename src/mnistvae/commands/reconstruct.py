@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from mnistvae._checks import check_count
 from mnistvae.commands._face import command
-from mnistvae.commands._inputs import Say, open_model, silent
+from mnistvae.commands._inputs import Say, open_model, print_nothing
 from mnistvae.commands.folder import RunFolder
 from mnistvae.commands.provenance import Provenance
 
@@ -34,7 +34,7 @@ def reconstruct(
     device: str = "auto",
     classes: Sequence[str | type[nn.Module]] = (),
     about: Provenance | None = None,
-    say: Say = silent,
+    say: Say = print_nothing,
 ) -> Path:
     """Draw images over their reconstructions by MODEL, as reconstructions.png.
 
@@ -67,6 +67,6 @@ def reconstruct(
     data = opened.data(dataset, split, data_root, image_size)
     with RunFolder.claim(out, ["reconstructions.png"], parent=opened.parent, name="reconstructed") as folder:
         figure = draw_reconstructions(opened.model, data, opened.about.binarization, n)
-        path = folder.draw("reconstructions.png", figure)
+        path = folder.write_figure("reconstructions.png", figure)
     say(f"wrote {path}")
     return path

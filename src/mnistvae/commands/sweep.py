@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnistvae.commands._face import command
-from mnistvae.commands._inputs import Say, dataset_name, load_part, recipe_names, resolve_recipe, silent
+from mnistvae.commands._inputs import Say, dataset_name, load_part, print_nothing, recipe_names, resolve_recipe
 from mnistvae.commands.folder import RunFolder
 from mnistvae.commands.provenance import Provenance
 
@@ -34,7 +34,7 @@ def sweep(
     seed: int = 0,
     device: str = "auto",
     progress: bool = True,
-    say: Say = silent,
+    say: Say = print_nothing,
     **training: Any,
 ) -> Sweep:
     """Train one recipe with several sizes of the code, and compare what they reconstruct.
@@ -82,7 +82,7 @@ def sweep(
     training |= {"device": device, "progress": progress}
     with RunFolder.claim(out, RunFolder.SWEPT, name="sweep") as folder:
         found = analysis.sweep(chosen, "latent_dim", latent_dims, data, measured, training=training, seed=seed)
-        _write(found, folder, record.on(data, device))
+        _write(found, folder, record.stamp(data, device))
     say(f"{'latent_dim':>10s}  {'mse':>20s}  {'psnr':>16s}")
     for value, one in zip(found.values, found.evaluations, strict=True):
         say(f"{value:>10d}  {one.score('mse').text():>20s}  {one.score('psnr').text():>16s}")
@@ -112,4 +112,4 @@ def _write(found: Sweep, folder: RunFolder, record: Provenance) -> None:
             f"latent size {value}": {label: row[n] for label, row in found.by_class(name).items()}
             for n, value in enumerate(found.values)
         }
-        folder.draw(f"{name}_by_class.png", class_bars(groups, unit))
+        folder.write_figure(f"{name}_by_class.png", class_bars(groups, unit))

@@ -14,7 +14,7 @@ import click
 
 from mnistvae._checks import check_count
 from mnistvae.commands._face import Parameter, annotation_text, command, option, parameters_of_source
-from mnistvae.commands._inputs import Say, dataset_name, load_part, recipe_names, resolve_recipe, silent
+from mnistvae.commands._inputs import Say, dataset_name, load_part, print_nothing, recipe_names, resolve_recipe
 from mnistvae.commands.folder import RunFolder
 from mnistvae.commands.provenance import Provenance
 from mnistvae.errors import SettingError
@@ -119,7 +119,7 @@ def train(
     device: str = "auto",
     progress: bool = True,
     callbacks: Sequence[str | Callback] = (),
-    say: Say = silent,
+    say: Say = print_nothing,
     **settings: Any,
 ) -> Run:
     """Train a model and draw what it learned.
@@ -157,11 +157,11 @@ def train(
         MnistvaeError: As model, Trainer and data raise.
     """
     chosen = resolve_recipe(recipe)  # before torch is imported
-    from mnistvae.commands._plan import Plan, own_callback, run_folder
+    from mnistvae.commands._plan import Plan, open_run_folder, resolve_callback
     from mnistvae.training import rank_here, restarted
 
     writes = rank_here() == 0
-    say = say if writes else silent  # what the first process says is enough
+    say = say if writes else print_nothing  # what the first process says is enough
     if resume is None and restarted() and out is not None and RunFolder(out).record.exists():
         resume, settings = out, {}  # this process is there in place of one that failed
     if resume is None:
@@ -178,10 +178,10 @@ def train(
     if isinstance(dataset, str):
         validation = load_part(dataset, "test", data_root, image_size)
     data = load_part(dataset, "train", data_root, image_size)
-    own = [own_callback(one) for one in callbacks]
+    own = [resolve_callback(one) for one in callbacks]
     plan = Plan(chosen, record, data, validation, own, device, progress=progress, resume=resume is not None)
     plan.describe(say)
-    with run_folder(out, resume, chosen.name, writes=writes) as folder:
+    with open_run_folder(out, resume, chosen.name, writes=writes) as folder:
         model, history = plan.run(folder, writes=writes)
     plan.say_what_is_next(folder, model, say)
     return Run(folder, model, history)
