@@ -18,10 +18,14 @@ if TYPE_CHECKING:
 __all__ = ["loss_curves"]
 
 _PANELS = (("loss", "Loss"), ("reconstruction", "Reconstruction"), ("kl", "KL divergence"))
+#: Columns that are no curves.
+_OTHERS = {"epoch", "seconds", "images_per_second"}
 
 
 def loss_curves(history: Sequence[Mapping[str, float]], *, figure: FigureBase | None = None) -> Figure:
     """Draw loss, reconstruction and KL over the epochs, of training and, where there is one, of validation.
+
+    Further numbers of the records, such as an objective's extra terms, get panels of their own.
 
     Args:
         history: A :class:`~mnistvae.training.History`, or records with its columns.
@@ -38,10 +42,11 @@ def loss_curves(history: Sequence[Mapping[str, float]], *, figure: FigureBase | 
         got = "none" if records == [] else type_name(history)
         raise SettingError("a history of at least one epoch", got, "train first")
     epochs = [_number(record, "epoch") for record in records]
-    fig = figure_or_new(figure, 9.0, 3.0)
+    panels = [*_PANELS, *((name, name.replace("_", " ").capitalize()) for name in _further(records))]
+    fig = figure_or_new(figure, 3.0 * len(panels), 3.0)
     tag = getattr(history, "tag", "")
-    axes = fig.subplots(1, len(_PANELS))
-    for ax, (name, title) in zip(axes, _PANELS, strict=True):
+    axes = fig.subplots(1, len(panels))
+    for ax, (name, title) in zip(axes, panels, strict=True):
         for prefix, label, colour, style in (
             ("", "training", COLOURS[0], "o-"),
             ("validation_", "validation", COLOURS[1], "s--"),
@@ -56,6 +61,13 @@ def loss_curves(history: Sequence[Mapping[str, float]], *, figure: FigureBase | 
     axes[0].set_ylabel(f"nats per image{f' ({tag})' if tag else ''}")
     axes[0].legend(frameon=False)
     return root_figure(fig)
+
+
+def _further(records: Sequence[Mapping[str, float]]) -> list[str]:
+    """Names of further columns of numbers, in order."""
+    known = {name for name, _ in _PANELS} | _OTHERS
+    numbers = (name for record in records for name, value in record.items() if isinstance(value, int | float))
+    return [name for name in dict.fromkeys(numbers) if name not in known and not name.startswith("validation_")]
 
 
 def _number(record: Any, name: str, default: float | None = None) -> float:

@@ -83,7 +83,7 @@ class Trainer:
         binarization: What is done to grey images before they are trained on and validated with: "none", "static",
             "dynamic" or "threshold"; see :meth:`mnistvae.ImageDataset.binarized`.
         device: "auto" (cuda, mps or cpu), or a name; the model is moved there.
-        progress: Show a bar for each epoch.
+        progress: Show a bar for each epoch; a :class:`~mnistvae.training.Progress` among the callbacks replaces it.
         callbacks: Listeners, see :class:`~mnistvae.training.Callback`.
 
     Raises:
@@ -297,7 +297,8 @@ def _step(settings: Trainer, model: VAE, optimizer: torch.optim.Optimizer, limit
 
 def _all_callbacks(settings: Trainer) -> list[Callback]:
     """The callbacks in the order in which they are called, with those that other settings ask for."""
-    callbacks: list[Callback] = [Progress()] if settings.progress else []
+    bar = settings.progress and not any(isinstance(callback, Progress) for callback in settings.callbacks)
+    callbacks: list[Callback] = [Progress()] if bar else []
     if settings.patience is not None:
         callbacks.append(EarlyStopping(settings.patience))
     return sorted([*callbacks, *settings.callbacks], key=lambda callback: callback.last)
