@@ -29,7 +29,7 @@ from typing import Any
 import click
 
 import mnistvae as mv
-from mnistvae.cli import cli
+from mnistvae.commands import cli
 
 FENCE = re.compile(
     r"^(?P<skip><!-- not run:[^\n]*-->\n)?(?P<fence>`{3,}) ?"

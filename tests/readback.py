@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from mnistvae import runs
+from mnistvae.commands import _pictures
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -32,13 +32,13 @@ def content(folder: Path) -> dict[str, bytes]:
 def originals_drawn(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
     """Will hold the originals of every picture of reconstructions that a run draws from now on."""
     seen: list[Tensor] = []
-    draw = runs.drawing.reconstruction_grid
+    draw = _pictures.reconstruction_grid
 
     def watched(originals: Tensor, *others: Any) -> Any:
         seen.append(originals)
         return draw(originals, *others)
 
-    monkeypatch.setattr(runs.drawing, "reconstruction_grid", watched)
+    monkeypatch.setattr(_pictures, "reconstruction_grid", watched)
     return seen
 
 

@@ -23,6 +23,7 @@ from mnistvae._tensorfile import Kind, read_tensors, write_tensors
 from mnistvae.errors import DataError, FileFormatError, OutputError, SettingError, TrainingError
 from mnistvae.networks import MLPDecoder, MLPEncoder
 from mnistvae.objectives import ELBO
+from mnistvae.schedules import CosineDecay, OneCycle
 from mnistvae.training import (
     Callback,
     Checkpoint,
@@ -30,8 +31,6 @@ from mnistvae.training import (
     Interrupted,
     Snapshot,
     State,
-    cosine,
-    one_cycle,
     read_checkpoint,
     write_checkpoint,
 )
@@ -226,8 +225,8 @@ def test_another_setting_is_refused_by_its_name(name: str, begun: Path, tmp_path
     ("name", "value"),
     [
         ("optimizer", functools.partial(torch.optim.Adam, betas=(0.5, 0.9))),
-        ("schedule", functools.partial(cosine, warmup=3)),
-        ("schedule", functools.partial(one_cycle, rise=0.2)),
+        ("schedule", CosineDecay(warmup=3)),
+        ("schedule", OneCycle(rise=0.2)),
         ("schedule", None),
     ],
 )
@@ -296,7 +295,7 @@ def test_another_beta_is_another_model(tmp_path: Path) -> None:
     ids=["number", "name", "order", "labels", "pixels"],
 )
 def test_other_data_are_refused(other: ImageDataset, begun: Path) -> None:
-    steps = {"accumulate": 2, "schedule": functools.partial(cosine, warmup=2)}
+    steps = {"accumulate": 2, "schedule": CosineDecay(warmup=2)}
     with pytest.raises(DataError, match="the data that the run to go on with has"):
         trainer(Checkpoint(begun), **steps).fit(model(), other, data(16), resume=begun)
 

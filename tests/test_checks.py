@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mnistvae import BetaVAE, ConditionalVAE, Trainer, load, save
-from mnistvae._checks import check_count, check_number, check_seed
+from mnistvae._checks import check_choice, check_count, check_number, check_seed, check_widths
 from mnistvae.errors import SettingError
 
 
@@ -63,3 +63,24 @@ def test_a_model_of_numpy_and_torch_scalars_is_saved(tmp_path: Any) -> None:
     assert load(save(model, tmp_path / "a.safetensors")).num_classes == 3
     beta = BetaVAE(2, beta=torch.tensor(0.5), image_shape=(1, 8, 8))
     assert "beta=0.5" in repr(load(save(beta, tmp_path / "b.safetensors")))
+
+
+def test_a_word_is_given_back_as_the_choice_that_it_is() -> None:
+    assert type(check_choice("kind", np.str_("b"), ("a", "b"))) is str
+    with pytest.raises(
+        SettingError, match="expected kind as a number, or one of 'a', 'b', got 'c': check the spelling"
+    ):
+        check_choice("kind", "c", ("a", "b"), "a number")
+
+
+@pytest.mark.parametrize("widths", [(64, 32), [64, 32], np.array([64, 32]), torch.tensor([64, 32]), (np.int32(64), 32)])
+def test_widths_become_ints(widths: Any) -> None:
+    got = check_widths("hidden", widths)
+    assert got == (64, 32)
+    assert {type(width) for width in got} == {int}
+
+
+@pytest.mark.parametrize("widths", [64, "64", (64, 0), (64, 1.5), (True,), None, {64: 32}])
+def test_widths_that_make_no_sense(widths: Any) -> None:
+    with pytest.raises(SettingError, match="expected hidden as positive integers, got"):
+        check_widths("hidden", widths)

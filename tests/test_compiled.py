@@ -20,8 +20,8 @@ from mnistvae import VAE, ConditionalVAE, ImageDataset
 from mnistvae._random import seeded
 from mnistvae.networks import GaussianEncoder, MLPDecoder, MLPEncoder
 from mnistvae.objectives import ELBO, IWAE, Terms
-from mnistvae.schedules import Linear
-from mnistvae.training import Callback, Checkpoint, Interrupted, State, cosine
+from mnistvae.schedules import CosineDecay, Linear
+from mnistvae.training import Callback, Checkpoint, Interrupted, State
 from mnistvae.training.steps import CompiledStep, Step
 from mnistvae.training.steps.whole import WholeStep
 
@@ -84,7 +84,7 @@ WAYS: dict[str, tuple[Any, dict[str, Any]]] = {
     ),
     "clipped": (noisy, {"clip_norm": 0.5}),
     "averaged": (noisy, {"ema": 0.9}),
-    "a schedule": (noisy, {"schedule": functools.partial(cosine, warmup=2)}),
+    "a schedule": (noisy, {"schedule": CosineDecay(warmup=2)}),
     "binarized": (noisy, {"binarization": "dynamic"}),
     "labels": (conditional, {}),
     "IWAE": (functools.partial(noisy, objective=IWAE(3)), {}),

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import mnistvae as mv
 from mnistvae import VAE, ConditionalVAE, ImageDataset, metrics
-from mnistvae.cli.evaluate import _GROUPS
+from mnistvae.commands import cli
 from mnistvae.errors import DataError, FileFormatError, SettingError
 from mnistvae.metrics import GROUPS, Evaluation, Group, Score, compare, evaluate
 from mnistvae.networks import GaussianEncoder
@@ -127,7 +127,8 @@ def test_the_batch_size_changes_nothing_but_noise(trained: VAE, digits: ImageDat
 
 
 def test_families(trained: VAE, digits: ImageDataset) -> None:
-    assert get_args(Group) == GROUPS == _GROUPS
+    (only,) = (option for option in cli.commands["evaluate"].params if option.name == "only")
+    assert get_args(Group) == GROUPS == tuple(only.type.choices)  # type: ignore[attr-defined]
     assert evaluate(trained, digits[:20], include=["reconstruction"]).names() == RECONSTRUCTION
     assert evaluate(trained, digits[:20], include=["likelihood"], num_samples=2).names() == LIKELIHOOD
     with pytest.raises(SettingError, match="include"):

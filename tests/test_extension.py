@@ -144,7 +144,7 @@ class Bump(Schedule):
         super().__init__()
         self.steps = steps
 
-    def forward(self, step: int) -> float:
+    def forward(self, step: int, steps: int | None = None) -> float:
         return math.sin(math.pi * min(1.0, (step + 1) / self.steps))
 
 

@@ -313,7 +313,7 @@ def beside(root: Path) -> None:
         (
             lambda root: [draw(root / f"{len(c)}.png", noise(0, 5, 5, *c)) for c in ((), (3,))],
             DataError,
-            r"all in grey or all in colour, got .*0\.png in grey and .*1\.png in colour: give channels=1 or 3",
+            r"all in grey or all in colour, got .*0\.png in grey and .*1\.png in colour: give load_dataset channels=",
         ),
         (beside, DataError, r"in folders of classes, or all in one, got .*x\.png beside folders: move it"),
         (lambda root: None, DatasetNotFoundError, "PNG or JPEG pictures in .*, got no files: give the folder"),

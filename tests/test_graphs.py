@@ -31,8 +31,8 @@ from mnistvae.data import Batches
 from mnistvae.likelihoods import ContinuousBernoulli, DiscretizedLogistic, Gaussian
 from mnistvae.objectives import ELBO, IWAE, BetaTC, Objective, Terms
 from mnistvae.priors import Flow, GaussianMixture, VampPrior
-from mnistvae.schedules import Linear
-from mnistvae.training import Callback, Checkpoint, Interrupted, State, cosine
+from mnistvae.schedules import CosineDecay, Linear
+from mnistvae.training import Callback, Checkpoint, Interrupted, State
 from mnistvae.training import trainer as trainer_module
 from mnistvae.training.steps import Step, recorder_for, takes_single_steps
 from mnistvae.training.steps.graph import GraphSteps
@@ -192,7 +192,7 @@ def test_a_run_has_the_steps_that_it_was_given(recorder: TapeRecorder, steps: in
 @pytest.mark.parametrize(
     "settings",
     [
-        {"schedule": functools.partial(cosine, warmup=5)},
+        {"schedule": CosineDecay(warmup=5)},
         {"ema": 0.9},
         {"clip_norm": 1.0},
         {"accumulate": 2},

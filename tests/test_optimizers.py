@@ -24,7 +24,8 @@ from mnistvae.data import Batches
 from mnistvae.errors import ComponentError, SettingError
 from mnistvae.networks import MLPDecoder, MLPEncoder
 from mnistvae.objectives import Terms
-from mnistvae.training import EMA, Callback, State, cosine, one_cycle
+from mnistvae.schedules import CosineDecay, OneCycle
+from mnistvae.training import EMA, Callback, State
 from mnistvae.training.optimizers import flush_denormals, make_optimizer, resolve_schedule
 
 SHAPE = (1, 8, 8)
@@ -211,22 +212,24 @@ def test_training_is_the_plain_loop(make: Any) -> None:
 
 
 def test_cosine_by_hand() -> None:
-    assert [cosine(step, 4) for step in range(5)] == pytest.approx([1, (1 + 0.5**0.5) / 2, 0.5, (1 - 0.5**0.5) / 2, 0])
+    assert [CosineDecay()(step, 4) for step in range(5)] == pytest.approx(
+        [1, (1 + 0.5**0.5) / 2, 0.5, (1 - 0.5**0.5) / 2, 0]
+    )
     # Two steps of warm-up at thirds, then four of a cosine that ends at a fifth.
     expected = [1 / 3, 2 / 3, 1.0, 0.2 + 0.8 * (1 + 0.5**0.5) / 2, 0.6, 0.2 + 0.8 * (1 - 0.5**0.5) / 2, 0.2]
-    assert [cosine(step, 6, warmup=2, final=0.2) for step in range(7)] == pytest.approx(expected)
-    assert cosine(99, 6, final=0.2) == pytest.approx(0.2), "past the end it stays"
-    assert cosine(0, 1) == cosine(3, 3, warmup=3) == 1.0
+    assert [CosineDecay(warmup=2, final=0.2)(step, 6) for step in range(7)] == pytest.approx(expected)
+    assert CosineDecay(final=0.2)(99, 6) == pytest.approx(0.2), "past the end it stays"
+    assert CosineDecay()(0, 1) == CosineDecay(warmup=3)(3, 3) == 1.0
 
 
 def test_one_cycle_by_hand() -> None:
     # Eleven steps, of which three rise: half of the first cosine is at step 1.5.
-    assert one_cycle(0, 11) == pytest.approx(0.04)
-    assert one_cycle(1, 11) == pytest.approx(0.04 + 0.96 * (1 - math.cos(math.pi / 3)) / 2)
-    assert one_cycle(3, 11) == pytest.approx(1.0)
-    assert one_cycle(10, 11) == pytest.approx(1e-4)
-    assert one_cycle(6, 9, rise=0.5, start=0.1, final=0.2) == pytest.approx(0.6)
-    factors = [one_cycle(step, 100) for step in range(100)]
+    assert OneCycle()(0, 11) == pytest.approx(0.04)
+    assert OneCycle()(1, 11) == pytest.approx(0.04 + 0.96 * (1 - math.cos(math.pi / 3)) / 2)
+    assert OneCycle()(3, 11) == pytest.approx(1.0)
+    assert OneCycle()(10, 11) == pytest.approx(1e-4)
+    assert OneCycle(rise=0.5, start=0.1, final=0.2)(6, 9) == pytest.approx(0.6)
+    factors = [OneCycle()(step, 100) for step in range(100)]
     peak = max(range(100), key=factors.__getitem__)
     assert 28 <= peak <= 32
     assert factors[: peak + 1] == sorted(factors[: peak + 1])
@@ -236,15 +239,15 @@ def test_one_cycle_by_hand() -> None:
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
 def test_one_cycle_of_few_steps(steps: int) -> None:
-    assert all(0 < one_cycle(step, steps) <= 1 for step in range(steps))
+    assert all(0 < OneCycle()(step, steps) <= 1 for step in range(steps))
 
 
 @pytest.mark.parametrize(
     ("schedule", "factor"),
     [
-        ("cosine", cosine),
-        ("one-cycle", one_cycle),
-        (functools.partial(cosine, warmup=3, final=0.1), functools.partial(cosine, warmup=3, final=0.1)),
+        ("cosine", CosineDecay()),
+        ("one-cycle", OneCycle()),
+        (CosineDecay(warmup=3, final=0.1), CosineDecay(warmup=3, final=0.1)),
         (lambda step, steps: (step + 1) / steps, lambda step, steps: (step + 1) / steps),
         (None, lambda step, steps: 1.0),
     ],
@@ -274,7 +277,7 @@ def test_each_group_of_weights_keeps_its_part_of_the_rate() -> None:
             seen.append(tuple(group["lr"] for group in made[0].param_groups))
 
     trainer(Look(), optimizer=two_groups, schedule="cosine", learning_rate=0.1).fit(certain(), data())
-    assert seen[3] == pytest.approx((0.01 * cosine(3, 10), 0.1 * cosine(3, 10)))
+    assert seen[3] == pytest.approx((0.01 * CosineDecay()(3, 10), 0.1 * CosineDecay()(3, 10)))
 
 
 @pytest.mark.parametrize("schedule", ["cosinus", "one_cycle", 1, 0.5, ["cosine"]])
@@ -284,8 +287,8 @@ def test_an_unknown_schedule(schedule: Any) -> None:
 
 
 def test_a_schedule_by_name_or_as_it_came() -> None:
-    assert resolve_schedule("cosine") is cosine
-    assert resolve_schedule("one-cycle") is one_cycle
+    assert repr(resolve_schedule("cosine")) == repr(CosineDecay())
+    assert repr(resolve_schedule("one-cycle")) == repr(OneCycle())
     assert resolve_schedule(math.hypot) is math.hypot
     assert resolve_schedule(None) is None
 
@@ -303,7 +306,7 @@ def test_a_schedule_has_to_know_the_number_of_steps() -> None:
     listener = Steps()
     settings: dict[str, Any] = {"schedule": "cosine", "steps": 4, "optimizer": listener.make}
     trainer(listener, **settings).fit(certain(), DataLoader(Stream(), batch_size=8))
-    assert listener.rates == pytest.approx([0.01 * cosine(step, 4) for step in range(4)])
+    assert listener.rates == pytest.approx([0.01 * CosineDecay()(step, 4) for step in range(4)])
 
 
 # --- clipping -------------------------------------------------------------------------------------------------------
@@ -513,7 +516,7 @@ def test_a_step_takes_all_images_of_an_epoch_once() -> None:
         (lambda step, steps: "1", "a finite factor of at least 0, got '1'"),
         (lambda step, steps: None, "a finite factor of at least 0, got None"),
         (lambda step: 1.0, r"schedule as a function of \(step, steps\), got .*takes 1 positional"),
-        (functools.partial(cosine, final=-1.0), "a finite factor of at least 0, got -0"),
+        (lambda step, steps: -step / steps, "a finite factor of at least 0, got -0"),
     ],
 )
 def test_schedules_that_make_no_sense(schedule: Any, match: str) -> None:

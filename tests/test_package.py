@@ -30,12 +30,11 @@ def public_modules() -> list[str]:
 
 
 MODULES = public_modules()
-LIBRARY = [name for name in MODULES if not name.startswith("mnistvae.cli")]  # its reference is --help
 
 
 def public_objects() -> Iterator[tuple[str, Any]]:
     """Every public class and function, by the name under which it is found, and every public method."""
-    for module_name in LIBRARY:
+    for module_name in MODULES:
         module = importlib.import_module(module_name)
         for name in getattr(module, "__all__", []):
             value = getattr(module, name)

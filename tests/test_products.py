@@ -52,3 +52,15 @@ def test_products_inside_the_block_are_as_exact_as_outside() -> None:
     with products.fast_products(torch.device("cpu")):
         inside = a @ b
     assert float((inside - exact).abs().max() / exact.abs().max()) < 1e-5
+
+
+def test_convolutions_on_a_gpu_are_repeatable_in_the_block_alone() -> None:
+    before = torch.backends.cudnn.deterministic
+    with products.training_arithmetic(torch.device("cuda")):
+        assert torch.backends.cudnn.deterministic
+    assert torch.backends.cudnn.deterministic == before
+    with products.training_arithmetic(torch.device("cpu")):
+        assert torch.backends.cudnn.deterministic == before
+    with pytest.raises(KeyError), products.training_arithmetic(torch.device("cuda")):
+        raise KeyError
+    assert torch.backends.cudnn.deterministic == before

@@ -16,10 +16,11 @@ import torch
 from readback import content, png
 
 import mnistvae as mv
-from mnistvae import VAE, ConditionalVAE, History, ImageDataset, recipes, runs
+from mnistvae import VAE, ConditionalVAE, History, ImageDataset, commands
+from mnistvae.commands import Run
 from mnistvae.errors import DataError, OutputError, SettingError
-from mnistvae.metrics import Evaluation
-from mnistvae.report import write_report
+from mnistvae.metrics import Evaluation, Metric
+from mnistvae.report import SECTIONS, Report, Section, write_report
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:MLPClassifier was not done",
@@ -66,23 +67,18 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> runs.Run:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
     train = mv.load_dataset("mnist-mini", "train")
-    recipe = recipes.get("mlp")
     folder = tmp_path_factory.mktemp("run") / "run"
-    how: dict[str, Any] = {"epochs": 6, "batch_size": 64}
-    return runs.train(
-        recipe, train, None, folder, settings={"hidden": (128,)}, training=how, progress=False, device="cpu"
-    )
+    how: dict[str, Any] = {"hidden": (128,), "epochs": 6, "batch_size": 64, "progress": False, "device": "cpu"}
+    return commands.train(recipe="mlp", dataset=train, out=folder, **how)
 
 
 @pytest.fixture(scope="module")
-def folder(trained: runs.Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(trained: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("report") / "report"
     train, test = (mv.load_dataset("mnist-mini", split)[:n] for split, n in (("train", 4000), ("test", 600)))
-    metadata = mv.io.read(trained.folder / "model.safetensors").metadata
-    history = trained.folder / "history.csv"
-    runs.report(trained.model, test, target, train=train, history=history, num_samples=5, metadata=metadata)
+    commands.report(trained.folder.model, dataset=test, out=target, train=train, num_samples=5, progress=False)
     return target
 
 
@@ -111,7 +107,15 @@ def test_the_page_needs_nothing_else(folder: Path) -> None:
 
 def test_what_the_page_says(folder: Path) -> None:
     words = Page(folder / "report.html").words
-    for title in ("What the model is", "Its figures", "How it trained", "What it reconstructs", "What it generates"):
+    for title in (
+        "Model",
+        "Scores",
+        "Training",
+        "Reconstruction",
+        "Generation",
+        "Latent space",
+        "Classifiers of the codes",
+    ):
         assert title in words
     assert "VAE on mnist-mini" in words
     assert "recipe" in words
@@ -122,7 +126,7 @@ def test_what_the_page_says(folder: Path) -> None:
     assert found.left_out == {}
 
 
-def test_what_is_to_be_known_of_a_figure_is_in_the_page(trained: runs.Run, tmp_path: Path) -> None:
+def test_what_is_to_be_known_of_a_figure_is_in_the_page(trained: Run, tmp_path: Path) -> None:
     """Forty images are too few for some figures, which warnings say; the reader of the page has not seen them."""
     test = mv.load_dataset("mnist-mini", "test")[:40]
     with pytest.warns(UserWarning, match="pass more images|are too few") as told:
@@ -147,17 +151,17 @@ def test_a_golden_run(folder: Path) -> None:
     assert [row["class"] for row in by_class] == [str(n) for n in range(10)]
 
 
-def test_it_is_repeatable(trained: runs.Run, tmp_path: Path) -> None:
+def test_it_is_repeatable(trained: Run, tmp_path: Path) -> None:
     test = mv.load_dataset("mnist-mini", "test")[:60]
     for name in ("a", "b"):
         write_report(trained.model, test, tmp_path / name, num_samples=2, seed=3)
     assert content(tmp_path / "a") == content(tmp_path / "b")
 
 
-def test_a_report_is_not_written_over(trained: runs.Run, folder: Path) -> None:
+def test_a_report_is_not_written_over(trained: Run, folder: Path) -> None:
     before = content(folder)
     with pytest.raises(OutputError, match=r"a folder without report\.html"):
-        runs.report(trained.model, mv.load_dataset("mnist-mini", "test")[:20], folder)
+        commands.report(trained.model, dataset=mv.load_dataset("mnist-mini", "test")[:20], out=folder)
     assert content(folder) == before
 
 
@@ -183,7 +187,7 @@ def written(folder: Path) -> set[str]:
 def test_images_without_labels(tmp_path: Path) -> None:
     words = Page(write_report(small(), images(labels=False), tmp_path / "a", num_samples=2)).words
     assert "The images have no labels, so nothing is said by class." in words
-    assert "Classifiers of codes need labels" in words
+    assert "Classifiers of codes are left out, since the data have no labels." in words
     assert "there is no history beside the model" in words
     assert "Left out: mig, since the data have no labels." in words
     assert not written(tmp_path / "a") & {"latent_space_per_digit.png", "by_class.csv", "classifiers.csv", "loss.png"}
@@ -201,7 +205,7 @@ def test_one_class_and_few_images(tmp_path: Path) -> None:
     data = images(9)
     one = data[data.labels == 1]  # type: ignore[index]
     words = Page(write_report(small(), one, tmp_path / "a", train=images(), num_samples=2)).words
-    assert "The images are of one class." in words
+    assert "Classifiers of codes are left out, since the data have one class." in words
     assert "fewer than five images" in words
 
 
@@ -262,6 +266,145 @@ def test_many_classes_have_a_legend_that_fits(tmp_path: Path) -> None:
     assert box.y0 >= whole.y0
     assert box.y1 <= whole.y1
     assert figure.axes[0].get_window_extent().width > 0.4 * whole.width
+
+
+# --- sections and metrics of one's own -------------------------------------------------------------------------------
+
+
+QUICK: dict[str, Any] = {"include": ["reconstruction"], "num_samples": 2}
+
+
+def brightness(report: Report) -> None:
+    """A text, a picture and a table."""
+    values = report.view.shown.images.float().flatten(1).mean(1) / 255
+    report.page.text(f"Brightness {values.mean():.3f} <of all>")
+    report.page.picture("brightness.png", mv.plotting.histogram(values, "brightness"), "How bright they are.")
+    report.page.table("brightness.csv", ["image", "brightness"], [[n, values[n]] for n in range(3)])
+
+
+def shift(x: torch.Tensor, reconstruction: torch.Tensor) -> torch.Tensor:
+    return (reconstruction - x).flatten(1).mean(1)
+
+
+def test_a_section_and_a_metric_of_ones_own(tmp_path: Path) -> None:
+    metric = Metric("shift", "grey", "lower", per="reconstruction", compute=shift, protocol="mean difference")
+    sections = [SECTIONS[1], Section("Light", brightness)]
+    path = write_report(small(), images(), tmp_path / "a", metrics=[metric], sections=sections, **QUICK)
+    page = Page(path)
+    found = Evaluation.from_json(tmp_path / "a" / "metrics.json")
+    assert found.names() == ["mse", "mae", "psnr", "ssim", "shift"]
+    assert found.score("shift").text() in page.words
+    assert page.ids == ["s0", "s1"]
+    assert "Light" in page.words
+    assert "Brightness 0.5" in page.words
+    assert "<of all>" in page.words  # which HTML would take for a tag
+    assert len(page.images) == 1
+    rows = list(csv.reader((tmp_path / "a" / "brightness.csv").read_text().splitlines()))
+    assert rows[0] == ["image", "brightness"]
+    assert float(rows[1][1]) == pytest.approx(float(images().images[0].float().mean() / 255))
+    assert written(tmp_path / "a") == {
+        *("report.html", "metrics.json", "by_class.csv", "brightness.png", "brightness.csv")
+    }
+
+
+def test_sections_are_in_the_order_of_the_list(tmp_path: Path) -> None:
+    chosen = [brightness, *(one for one in reversed(SECTIONS) if one.title in {"Model", "Scores"})]
+    text = write_report(small(), images(), tmp_path / "a", sections=chosen, **QUICK).read_text()
+    assert re.findall("<h2>([^<]*)</h2>", text) == ["Brightness", "Scores", "Model"]
+
+
+def test_a_section_that_fails_says_so_and_the_rest_is_written(tmp_path: Path) -> None:
+    def broken(report: Report) -> None:
+        report.page.text("before")
+        raise ValueError("no such thing")
+
+    with pytest.warns(UserWarning, match=r"the section 'Broken' of the report could not be finished: ValueError: no"):
+        path = write_report(small(), images(), tmp_path / "a", sections=[broken, brightness], **QUICK)
+    words = Page(path).words
+    assert "before" in words
+    assert "This section could not be finished. ValueError: no such thing (test_report.py, line " in words
+    assert "brightness.png" in written(tmp_path / "a")
+
+
+def test_a_file_is_written_once(tmp_path: Path) -> None:
+    for name in ("brightness.png", "metrics.json", "../a.png", "", "..", 3):
+
+        def second(report: Report, name: Any = name) -> None:
+            report.page.table(name, ["a"], [[1]])
+
+        with pytest.warns(UserWarning, match="expected the name of a new file in the report's folder"):
+            write_report(small(), images(), tmp_path / "a", sections=[brightness, second], **QUICK)
+    assert png(tmp_path / "a" / "brightness.png").std() > 1
+    Evaluation.from_json(tmp_path / "a" / "metrics.json")
+
+
+def test_a_disk_that_is_full_ends_a_report(tmp_path: Path) -> None:
+    def full(report: Report) -> None:
+        raise OutputError("to write a.png", "no space left on the disk")
+
+    with pytest.raises(OutputError, match="no space"):
+        write_report(small(), images(), tmp_path / "a", sections=[full], **QUICK)
+
+
+@pytest.mark.parametrize("bad", [None, "Model", 3, ["Model"], [Section], [3], {"a": brightness}])
+def test_sections_that_are_none(bad: Any, tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match="expected sections"):
+        write_report(small(), images(), tmp_path / "a", sections=bad)
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_section_has_a_title_and_a_function() -> None:
+    for title, write in ((3, brightness), ("Light", 3)):
+        with pytest.raises(SettingError):
+            Section(title, write)  # type: ignore[arg-type]
+
+
+# --- each thing is computed once -------------------------------------------------------------------------------------
+
+
+def test_a_report_computes_each_thing_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images encoded and classified, reconstructions decoded, samples drawn, classifiers fitted."""
+    from sklearn.ensemble import RandomForestClassifier
+    from sklearn.neighbors import KNeighborsClassifier
+    from sklearn.neural_network import MLPClassifier
+
+    n, known, num_samples = 60, 100, 3
+    train, test = (mv.load_dataset("mnist-mini", split)[:size] for split, size in (("train", known), ("test", n)))
+    torch.manual_seed(0)
+    vae = VAE(8, encoder=mv.networks.MLPEncoder(8, (1, 28, 28), (16,)))
+    encoded, decoded = [], []
+    counts = {"sampled": 0, "classified": 0, "fitted": 0}
+    vae.encoder.register_forward_hook(lambda module, given, found: encoded.append(given[0].detach()))
+    vae.decoder.register_forward_hook(lambda module, given, found: decoded.append(given[0].detach()))
+
+    def counted(owner: Any, name: str, key: str, size: Any) -> None:
+        method = getattr(owner, name)
+
+        def replaced(self: Any, *given: Any, **settings: Any) -> Any:
+            counts[key] += size(given[0])
+            return method(self, *given, **settings)
+
+        monkeypatch.setattr(owner, name, replaced)
+
+    counted(VAE, "sample", "sampled", int)
+    counted(mv.metrics.DigitClassifier, "features", "classified", len)
+    for kind in (KNeighborsClassifier, RandomForestClassifier, MLPClassifier):
+        counted(kind, "fit", "fitted", lambda codes: 1)
+    write_report(vae, test, tmp_path / "a", train=train, num_samples=num_samples)
+
+    seen = torch.cat(encoded).flatten(1)
+    images = torch.cat([test.images, train.images]).flatten(1) / 255
+    assert len(seen) == len(images)  # each once, and no other
+    assert all(int((seen == image).all(1).sum()) == 1 for image in images)
+    codes, means = torch.cat(decoded), mv.analysis.encode_dataset(vae, test).means
+    ends = set(mv.data.going_round(test, 6).tolist())  # which the interpolation decodes, too
+    assert [int((codes == means[i]).all(1).sum()) for i in range(n) if i not in ends] == [1] * (n - len(ends))
+    assert counts == {"sampled": n + 25, "classified": n + n, "fitted": 3}  # 25 for the picture
+    others = 25 + 10 + 6 * 10 + 15 * 15 + 8 * 9  # pictures: samples, drawn codes, interpolation, plane, traversals
+    found = list(csv.DictReader((tmp_path / "a" / "clusters.csv").read_text().splitlines()))
+    assert len(codes) == n * (3 + num_samples) + others + int(
+        found[-1]["clusters"]
+    )  # bound, reconstructions and samples, likelihood
 
 
 # --- in a browser ---------------------------------------------------------------------------------------------------

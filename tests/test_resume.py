@@ -23,14 +23,14 @@ from readback import content, png
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from mnistvae import VAE, ConditionalVAE, History, ImageDataset, Trainer, io, load, load_dataset, runs
+from mnistvae import VAE, ConditionalVAE, History, ImageDataset, Trainer, io, load, load_dataset
 from mnistvae._random import seeded
-from mnistvae.cli import cli
+from mnistvae.commands import RunFolder, cli
 from mnistvae.errors import FileFormatError, OutputError, SettingError
 from mnistvae.networks import GaussianEncoder, MLPDecoder, MLPEncoder
 from mnistvae.objectives import ELBO, IWAE, Terms
-from mnistvae.schedules import Linear
-from mnistvae.training import Callback, Checkpoint, CSVLog, EarlyStopping, Interrupted, State, cosine, read_checkpoint
+from mnistvae.schedules import CosineDecay, Linear
+from mnistvae.training import Callback, Checkpoint, CSVLog, EarlyStopping, Interrupted, State, read_checkpoint
 from mnistvae.training.optimizers import Rates
 
 EPOCHS, STEPS = 4, 3  # in an epoch: 40 images in groups of 2 batches of 8
@@ -61,7 +61,7 @@ def trainer(*callbacks: Callback, **changes: Any) -> Trainer:
         "epochs": EPOCHS,
         "batch_size": 8,
         "learning_rate": 0.01,
-        "schedule": functools.partial(cosine, warmup=2),
+        "schedule": CosineDecay(warmup=2),
         "clip_norm": 5.0,
         "ema": 0.9,
         "accumulate": 2,
@@ -829,14 +829,10 @@ def test_how_a_run_was_started_is_read_back(tmp_path: Path, monkeypatch: pytest.
     few(monkeypatch)
     result = invoke("train", *RUN, "--hidden", "8", "--steps", 1, "--seed", 3, "--out", tmp_path / "run")
     assert result.exit_code == 0, result.output
-    start = runs.read_start(tmp_path / "run")
-    assert start == runs.Start(
-        "mlp-2d",
-        "mnist-mini",
-        {"hidden": (8,)},
-        {"epochs": 3, "batch_size": 16, "ema": 0.9, "steps": 1},
-        3,
-    )
+    record = RunFolder(tmp_path / "run").read_record()
+    assert (record.recipe, record.dataset, record.seed, record.samples_every) == ("mlp-2d", "mnist-mini", 3, 1)
+    assert record.settings == {"hidden": (8,)}
+    assert record.training == {"epochs": 3, "batch_size": 16, "ema": 0.9, "steps": 1}
 
 
 def test_a_resumed_run_compiles_the_steps_that_a_whole_one_does(

@@ -21,7 +21,7 @@ from mnistvae.errors import FileFormatError, SettingError
 from mnistvae.models import VAE
 from mnistvae.networks import MLPDecoder, MLPEncoder
 from mnistvae.objectives import ELBO
-from mnistvae.schedules import Cosine, Cyclical, Linear, Schedule
+from mnistvae.schedules import Cosine, CosineDecay, Cyclical, Linear, OneCycle, Schedule
 from mnistvae.training import Trainer
 
 #: Each with its values at the steps 0, 1, 2, ...
@@ -39,6 +39,11 @@ BY_HAND: list[tuple[Schedule, list[float]]] = [
     (Cyclical(4, cycles=1, ramp=1), [0, 0.25, 0.5, 0.75, 1, 1, 1]),
     (Cyclical(5, cycles=2, ramp=0.6), [0, 1 / 3, 2 / 3, 1, 1, 0, 1 / 3, 2 / 3, 1, 1, 1, 1]),
     (Cyclical(1, cycles=3), [0, 0, 0, 1, 1]),
+    (CosineDecay(steps=4), [1, (1 + math.sqrt(0.5)) / 2, 0.5, (1 - math.sqrt(0.5)) / 2, 0, 0, 0]),
+    # Two steps of warm-up at thirds, then three at 0, 60 and 120 degrees.
+    (CosineDecay(2, 0.2, steps=5), [1 / 3, 2 / 3, 1, 0.8, 0.4, 0.2, 0.2]),
+    (CosineDecay(0.4, 0.2, steps=5), [1 / 3, 2 / 3, 1, 0.8, 0.4, 0.2, 0.2]),
+    (OneCycle(rise=0.5, start=0.2, final=0.1, steps=5), [0.2, 0.6, 1, 0.55, 0.1, 0.1]),
 ]
 NAMES = {name: getattr(schedules, name) for name in schedules.__all__}
 
@@ -48,6 +53,8 @@ any_schedule = st.one_of(
     st.builds(Linear, counts, fractions),
     st.builds(Cosine, counts, fractions),
     st.builds(Cyclical, counts, st.integers(1, 20), st.floats(0, 1, exclude_min=True)),
+    st.builds(CosineDecay, st.one_of(counts, st.floats(0, 1, exclude_max=True)), fractions, counts),
+    st.builds(OneCycle, fractions, fractions, fractions, counts),
 )
 
 
@@ -166,7 +173,7 @@ class Steps(Schedule):
         self.height = height
         self.asked: list[int] = []
 
-    def forward(self, step: int) -> float:
+    def forward(self, step: int, steps: int | None = None) -> float:
         self.asked.append(step)
         return min(1.0, self.height * (step // self.every))
 
@@ -209,3 +216,47 @@ def test_a_schedule_of_ones_own_is_saved_and_loaded(tmp_path: Path) -> None:
     # The loaded model trains as one that was just made.
     Trainer(epochs=1, batch_size=10, progress=False).fit(same, torch.rand(35, 1, 4, 4))
     assert same.objective.schedule.asked[-4:] == [0, 1, 2, 3]
+
+
+# ------------------------------------------------------------------------------- one family for weights and for rates
+
+
+@pytest.mark.parametrize("schedule", [schedule for schedule, _ in BY_HAND], ids=repr)
+def test_every_schedule_serves_the_learning_rate_and_the_weight_of_a_term(schedule: Schedule) -> None:
+    rates: list[float] = []
+
+    class Watched(torch.optim.SGD):
+        def step(self, closure: Any = None) -> Any:
+            rates.append(self.param_groups[0]["lr"])
+            return super().step(closure)
+
+    vae = small_vae(schedule)
+    trainer = Trainer(1, 5, 0.01, optimizer=Watched, schedule=schedule, device="cpu", progress=False)
+    trainer.fit(vae, torch.rand(40, 1, 4, 4))
+    assert rates == [0.01 * schedule(step) for step in range(8)]
+    assert float(vae.objective.get_buffer("_factor")) == pytest.approx(schedule(7))
+
+
+@pytest.mark.parametrize("schedule", [CosineDecay(), OneCycle()], ids=repr)
+def test_a_schedule_of_the_run_has_to_be_told_its_length(schedule: CosineDecay | OneCycle) -> None:
+    assert schedule(3, 10) == type(schedule)(steps=10)(3) == type(schedule)(steps=10)(3, 99)
+    message = rf"the number of steps of {type(schedule).__name__}, got none: {type(schedule).__name__}\(steps=\.\.\.\)"
+    with pytest.raises(SettingError, match=message):
+        Trainer(1, device="cpu", progress=False).fit(small_vae(schedule), torch.rand(8, 1, 4, 4))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: CosineDecay(-1), "warmup as a number of steps, or a part of the run below 1, got -1"),
+        (lambda: CosineDecay(1.5), "warmup as a number of steps, or a part of the run below 1, got 1.5: 0.1 for a"),
+        (lambda: CosineDecay(final=-0.1), "final as a finite factor of at least 0, got -0.1"),
+        (lambda: CosineDecay(steps=0), "steps as an integer of at least 1, or None, got 0"),
+        (lambda: OneCycle(rise=1.5), "rise as a number from 0 to 1, got 1.5"),
+        (lambda: OneCycle(start=math.inf), "start as a finite factor of at least 0, got inf"),
+        (lambda: OneCycle(final=math.nan), "final as a finite factor of at least 0, got nan"),
+    ],
+)
+def test_schedules_of_the_run_that_make_no_sense(make: Callable[[], Schedule], message: str) -> None:
+    with pytest.raises(SettingError, match=message):
+        make()

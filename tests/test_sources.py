@@ -247,9 +247,7 @@ def test_a_split_without_its_files_is_not_made_of_the_other(tmp_path: Path) -> N
     for file in (tmp_path / "MNIST" / "raw").glob("train*"):
         file.unlink()
     assert len(load_dataset("mnist", "test", tmp_path, download=False)) == 3
-    with pytest.raises(
-        DatasetNotFoundError, match=r"no readable copy.*put the files .* into MNIST.raw under --data-root"
-    ):
+    with pytest.raises(DatasetNotFoundError, match=r"no readable copy.*put the files .* into MNIST.raw under `root`"):
         load_dataset("mnist", "train", tmp_path, download=False)
 
 
@@ -324,7 +322,7 @@ def test_a_function_of_an_installed_package_has_a_name(outside: Path, monkeypatc
             SettingError,
             "outside_data:nothing as a function of the split, 'train' or 'test', got",
         ),
-        ("outside_data:NUMBER", SettingError, "as a data set: an object of the class Callable, got a"),
+        ("outside_data:NUMBER", SettingError, "as a data set: a function, got an int"),
         ("outside_data:digit", SettingError, "got no attribute 'digit': check the spelling; the closest is 'digits'"),
         ("outside_dat:digits", SettingError, "got no module named 'outside_dat'"),
         ("outside_data:pair", DataError, r"an ImageDataset, got a tuple of two"),
@@ -371,7 +369,7 @@ def test_a_missing_set_is_one_clear_error(tmp_path: Path, name: str) -> None:
     assert f"the data set '{name}' under {tmp_path}" in message
     assert "download=False" in message
     assert "mnist-mini" in message
-    assert "--data-root" in message
+    assert "`root`" in message
     assert "\n" not in message
     assert not any(path.is_file() for path in tmp_path.rglob("*"))
 
@@ -392,7 +390,7 @@ def test_a_download_that_fails_is_one_clear_error(
     assert "'mnist'" in message
     assert "the download failed" in message
     assert "mnist-mini" in message
-    assert "--data-root" in message
+    assert "`root`" in message
     assert "\n" not in message
     assert capsys.readouterr() == ("", "")
 

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 import mnistvae as mv
 from mnistvae import VAE, ImageDataset
 from mnistvae.analysis import embed
-from mnistvae.cli import cli
+from mnistvae.commands import cli
 from mnistvae.errors import DataError, SettingError
 from mnistvae.report import write_report
 

@@ -41,7 +41,7 @@ from torch import nn
 import mnistvae as mv
 import mnistvae.errors
 from mnistvae._component import Component
-from mnistvae.cli import cli
+from mnistvae.commands import cli
 
 MODULES = [name for name in mv.__all__ if isinstance(getattr(mv, name), ModuleType)]
 #: Examples in the order in which to read them.
@@ -63,6 +63,7 @@ ORDER = [
     "plot_custom_objective.py",
     "plot_own_data.py",
     "plot_custom_recipe.py",
+    "plot_commands.py",
 ]
 
 

@@ -1,6 +1,6 @@
 """``python -m mnistvae`` is the command ``mnistvae``."""
 
-from mnistvae.cli import main
+from mnistvae.commands import main
 
 if __name__ == "__main__":
     main()

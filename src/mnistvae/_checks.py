@@ -1,4 +1,4 @@
-"""Settings as users give them: numpy's and torch's scalars become Python's, and nonsense is named."""
+"""Checks of settings, each of which returns the value that it checked: numpy's and torch's numbers become Python's."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ __all__ = [
 ]
 
 _T = TypeVar("_T")
+_Word = TypeVar("_Word", bound=str)
 
 #: Seeds are below 2**63, as torch's generators want them.
 MAX_SEED = 2**63 - 1
@@ -31,29 +32,29 @@ MAX_SEED = 2**63 - 1
 _MAX_COUNT = 2**31 - 1
 
 
-def check_choice(name: str, value: Any, choices: Sequence[str], also: str | None = None) -> str:
+def check_choice(name: str, value: Any, choices: Sequence[_Word], also: str | None = None) -> _Word:
     """``value``, which must be one of ``choices``.
 
     Args:
-        name: of the setting.
-        value: what came.
-        choices: the words.
-        also: what else is taken, for the message.
+        name: Name of the setting in the message.
+        value: Value to check.
+        choices: Words that are taken.
+        also: Other values that are taken, for the message.
 
     Raises:
-        SettingError: it is anything else.
+        SettingError: If it is anything else.
     """
     if isinstance(value, str) and value in choices:
-        return value
+        return choices[choices.index(value)]
     wanted = ", ".join(repr(choice) for choice in choices)
     raise SettingError(f"{name} as {f'{also}, or ' if also else ''}one of {wanted}", repr(value), "check the spelling")
 
 
 def check_count(expected: str, value: Any, least: int = 1, fix: str | None = None) -> int:
-    """``value`` as an int from ``least`` to 2**31 - 1; ``expected`` is what the error says was wanted.
+    """``value`` as an int from ``least`` to 2**31 - 1; the message asks for ``expected``.
 
     Raises:
-        SettingError: it is anything else.
+        SettingError: If it is anything else.
     """
     number = _integer(value)
     if number is None or number < least:
@@ -67,7 +68,7 @@ def check_seed(value: Any) -> int:
     """``value`` as an int from 0 to 2**63 - 1.
 
     Raises:
-        SettingError: it is anything else.
+        SettingError: If it is anything else.
     """
     number = _integer(value)
     if number is None or number < 0:
@@ -81,14 +82,14 @@ def check_number(expected: str, value: Any, low: float = 0.0, *, above: bool = F
     """``value`` as a finite float of at least ``low``, or above it.
 
     Args:
-        expected: what the error says was wanted.
-        value: a number, or something that holds one.
-        low: the least value.
-        above: exclude ``low`` itself.
-        fix: the likely remedy.
+        expected: Noun phrase of the message for the value that is wanted.
+        value: Number, or array or tensor of one number.
+        low: Least value.
+        above: Exclude ``low`` itself.
+        fix: The likely remedy.
 
     Raises:
-        SettingError: it is anything else.
+        SettingError: If it is anything else.
     """
     number = float("nan")
     if isinstance(value, SupportsFloat) and not isinstance(value, str | bool):
@@ -111,14 +112,14 @@ def check_numbers(
     """``values`` as a list of finite floats, at least one.
 
     Args:
-        expected: what the error says was wanted.
-        values: a sequence, array or tensor.
-        count: how many there have to be.
-        fix: the likely remedy.
-        error: what is raised.
+        expected: Noun phrase of the message for the values that are wanted.
+        values: Sequence, array or tensor.
+        count: Number of values that there must be.
+        fix: The likely remedy.
+        error: Class of the error.
 
     Raises:
-        MnistvaeError: they are anything else; of the kind ``error``.
+        MnistvaeError: If they are anything else; it is of the class ``error``.
     """
     items = listed(values)
     if not items or (count is not None and len(items) != count):
@@ -135,14 +136,14 @@ def check_indices(
     """``values`` as a list of integers from 0 to ``below`` - 1, at least one.
 
     Args:
-        expected: what the error says was wanted.
-        values: a sequence, array or tensor; a mask is none.
-        below: how many there are to choose from.
-        fix: the likely remedy.
-        error: what is raised.
+        expected: Noun phrase of the message for the values that are wanted.
+        values: Sequence, array or tensor of integers; a mask of truth values is refused.
+        below: Number of things to choose from.
+        fix: The likely remedy.
+        error: Class of the error.
 
     Raises:
-        MnistvaeError: they are anything else; of the kind ``error``.
+        MnistvaeError: If they are anything else; it is of the class ``error``.
     """
     items = listed(values)
     if not items:
@@ -159,10 +160,10 @@ def check_indices(
 def check_instance(
     expected: str, value: Any, kind: type[_T], fix: str | None = None, error: type[MnistvaeError] = SettingError
 ) -> _T:
-    """``value``, which must be an instance of ``kind``; ``expected`` is what the error says was wanted.
+    """``value``, which must be an instance of ``kind``; the message asks for ``expected``.
 
     Raises:
-        MnistvaeError: it is anything else; of the kind ``error``.
+        MnistvaeError: If it is anything else; it is of the class ``error``.
     """
     if isinstance(value, kind):
         return value
@@ -172,10 +173,10 @@ def check_instance(
 def check_mapping(
     expected: str, value: Any, fix: str | None = None, error: type[MnistvaeError] = SettingError
 ) -> Mapping[Any, Any]:
-    """``value``, which must be a mapping; ``expected`` is what the error says was wanted.
+    """``value``, which must be a mapping; the message asks for ``expected``.
 
     Raises:
-        MnistvaeError: it is anything else; of the kind ``error``.
+        MnistvaeError: If it is anything else; it is of the class ``error``.
     """
     if isinstance(value, Mapping):
         return value
@@ -198,10 +199,12 @@ def check_widths(name: str, widths: Sequence[int], least: int = 0) -> tuple[int,
     """``widths`` as a tuple of positive integers, at least so many of them.
 
     Raises:
-        SettingError: anything else.
+        SettingError: If they are anything else.
     """
-    if isinstance(widths, Sequence) and len(widths) >= least and all(type(w) is int and w > 0 for w in widths):
-        return tuple(widths)
+    items = listed(widths)
+    numbers = [_integer(item) for item in items or ()]
+    if items is not None and len(items) >= least and all(number is not None and number > 0 for number in numbers):
+        return tuple(number for number in numbers if number is not None)
     raise SettingError(
         f"{name} as {'one or more ' if least else ''}positive integers",
         repr(widths),
@@ -210,7 +213,7 @@ def check_widths(name: str, widths: Sequence[int], least: int = 0) -> tuple[int,
 
 
 def _shortly(values: Any, items: list[Any] | None) -> str:
-    """What came, in a few words."""
+    """The values that were given, in a few words."""
     if items is None:
         return reprlib.repr(values) if isinstance(values, str | int | float | None) else type_name(values)
     return f"{len(items)}: {reprlib.repr(items)}" if items else "none"

@@ -36,18 +36,19 @@ class LatentCodes:
     split: str = "all"
 
     def __post_init__(self) -> None:
-        for name, value in (("means", self.means), ("standard deviations", self.deviations), ("labels", self.labels)):
-            if value is not None or name != "labels":
-                check_instance(f"{name} as a torch tensor", value, Tensor, "encode_dataset gives them", DataError)
-        if self.means.ndim != 2 or self.means.shape != self.deviations.shape:
-            raise DataError(
-                "means and standard deviations of one shape (N, latent_dim)",
-                f"{tuple(self.means.shape)} and {tuple(self.deviations.shape)}",
-            )
-        if self.labels is not None and self.labels.shape != self.means.shape[:1]:
-            raise DataError(f"{len(self.means)} labels", str(tuple(self.labels.shape)), "one label a code")
-        both = torch.cat([self.means, self.deviations], 1)
-        check_finite(both, "codes", "look at the weights: the model may have diverged")
+        given = {"means": self.means, "standard deviations": self.deviations}
+        if self.labels is not None:
+            given["labels"] = self.labels
+        means, deviations, *labels = (
+            check_instance(f"{name} as a torch tensor", value, Tensor, "encode_dataset gives them", DataError)
+            for name, value in given.items()
+        )
+        if means.ndim != 2 or means.shape != deviations.shape:
+            got = f"{tuple(means.shape)} and {tuple(deviations.shape)}"
+            raise DataError("means and standard deviations of one shape (N, latent_dim)", got)
+        if labels and labels[0].shape != means.shape[:1]:
+            raise DataError(f"{len(means)} labels", str(tuple(labels[0].shape)), "one label a code")
+        check_finite(torch.cat([means, deviations], 1), "codes", "look at the weights: the model may have diverged")
 
     def __len__(self) -> int:
         return len(self.means)

@@ -1,4 +1,4 @@
-"""Parts that remember how they were made: constructor arguments -> repr, JSON spec, clone.
+"""Constructor arguments of a part, read back for its repr, its description in JSON, and copies.
 
 The one rule is scikit-learn's: *a constructor keeps every argument, unchanged, as an attribute of the
 same name*. It holds for mnistvae's own parts, for plain ``nn.Module`` classes of a user's, and (with

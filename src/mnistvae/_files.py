@@ -1,4 +1,4 @@
-"""Writing files so that what was on disk stays good until the new content is whole."""
+"""Files and folders to write: an earlier file stays good until the new content is whole."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ __all__ = ["as_path", "make_folder", "output_folder", "write_atomically"]
 
 
 def as_path(path: str | os.PathLike[str]) -> Path:
-    """``path`` as a Path.
+    """A path as a ``pathlib.Path``.
 
     Raises:
-        OutputError: it is none.
+        OutputError: If it is no path.
     """
     try:
         return Path(path)
@@ -27,10 +27,10 @@ def as_path(path: str | os.PathLike[str]) -> Path:
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> Path:
-    """Write under a temporary name, flush to the disk, then rename: never half a file.
+    """Write a file under a temporary name, flush it to the disk and rename it, so that it is never half written.
 
     Raises:
-        OutputError: the folder cannot be written, or the disk is full; an earlier file is untouched.
+        OutputError: If the folder cannot be written, or the disk is full; an earlier file is untouched.
     """
     target = _regular_target(path)
     make_folder(target.parent)
@@ -69,10 +69,10 @@ def _regular_target(path: str | os.PathLike[str]) -> Path:
 
 
 def make_folder(path: str | os.PathLike[str]) -> Path:
-    """The folder, made if it is not there, and known to be writable.
+    """A folder, made if it is not there, that can be written to.
 
     Raises:
-        OutputError: it is a file, or cannot be made or written.
+        OutputError: If it is a file, or cannot be made or written.
     """
     folder = as_path(path)
     try:
@@ -94,7 +94,7 @@ def output_folder(chosen: str | os.PathLike[str] | None, parent: str | os.PathLi
     A folder made here is removed again where the block fails and left it empty.
 
     Raises:
-        OutputError: it cannot be made or written.
+        OutputError: If it cannot be made or written.
     """
     made = chosen is None or not os.path.exists(chosen)  # noqa: PTH110 (Path.exists raises for a name too long)
     folder = _new_folder(parent, name) if chosen is None else make_folder(chosen)

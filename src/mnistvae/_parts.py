@@ -1,4 +1,4 @@
-"""Do the parts of a model fit each other? Asked once, when it is made, with one tiny forward pass."""
+"""Checks that the parts of a model fit each other, made once with one tiny forward pass."""
 
 from __future__ import annotations
 
@@ -34,7 +34,11 @@ _TAKEN = {"loss", "reconstruction", "kl", "epoch", "step", "seconds", "images_pe
 
 
 def check_contract(name: str, part: object) -> None:
-    """Raise ComponentError unless ``part`` is what a VAE's part of that name has to be."""
+    """Check that ``part`` can be a VAE's part of that name.
+
+    Raises:
+        ComponentError: If it cannot.
+    """
     base = PARTS[name]
     if name == "likelihood" and isinstance(part, base) and not isinstance(getattr(part, "n_params", None), int):
         raise ComponentError(
@@ -52,10 +56,10 @@ def check_contract(name: str, part: object) -> None:
 
 @torch.no_grad()
 def check_parts(model: Any) -> None:
-    """One black image through every part of a VAE, in evaluation mode.
+    """Check every part of a VAE on one black image, in evaluation mode.
 
     Raises:
-        ComponentError: a part breaks its contract, or two do not fit each other.
+        ComponentError: If a part breaks its contract, or two do not fit each other.
     """
     for name in PARTS:
         check_contract(name, getattr(model, name))
@@ -96,7 +100,7 @@ def check_parts(model: Any) -> None:
 
 
 def _check_uses(model: Any, posterior: Any, likelihood: Any, prior: Any) -> None:
-    """What every model is asked for sooner or later: better said now than after a night of training."""
+    """Check the methods that a model needs only after its training: a mean, a draw, a tag."""
     if not posterior.has_rsample:
         raise ComponentError(
             "the encoder to return a distribution with rsample",
@@ -154,7 +158,7 @@ def check_terms(terms: object, n: int) -> Terms:
 
 
 def _try(model: Any, name: str, *inputs: object, **named: object) -> object:
-    """The part's output; what it raises on a first image means that it does not fit."""
+    """The output of a part; an error that it raises on a first image means that it does not fit."""
     try:
         out: object = getattr(model, name)(*inputs, **named)
     except ComponentError as error:

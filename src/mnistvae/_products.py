@@ -1,4 +1,4 @@
-"""Matrix products on the CPU: oneDNN's where they are as exact as the usual ones, which they are faster than."""
+"""Settings of the arithmetic for the length of a block: fast products on a CPU, repeatable convolutions on a GPU."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import cache
 
 import torch
 
-__all__ = ["fast_products"]
+__all__ = ["fast_products", "training_arithmetic"]
 
 #: Of the largest entry. Products in fp32 come to about 1e-6; bfloat16 would come to 1e-3.
 _TOLERANCE = 1e-5
@@ -29,6 +29,22 @@ def fast_products(device: torch.device) -> Iterator[None]:
 
 
 @contextmanager
+def training_arithmetic(device: torch.device) -> Iterator[None]:
+    """Compute fast products in a block on a CPU, and repeatable gradients of convolutions on an NVIDIA GPU.
+
+    cuDNN's usual order of addition changes from call to call: two runs under one seed, or a run and its resumption,
+    drift apart.
+    """
+    before = torch.backends.cudnn.deterministic
+    torch.backends.cudnn.deterministic = before or device.type == "cuda"
+    try:
+        with fast_products(device):
+            yield
+    finally:
+        torch.backends.cudnn.deterministic = before
+
+
+@contextmanager
 def _onednn() -> Iterator[None]:
     setting = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]  # made when torch.backends is imported
     before = setting.fp32_precision
@@ -41,7 +57,7 @@ def _onednn() -> Iterator[None]:
 
 @cache
 def _onednn_is_exact() -> bool:
-    """Whether oneDNN's products, allowed to round, are as good as fp32 on this machine."""
+    """True where oneDNN's products, allowed to round, are as good as fp32 on this machine."""
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
     generator = torch.Generator().manual_seed(0)

@@ -17,7 +17,7 @@ __all__ = ["Stream", "batch_noise", "derive_seed", "noise_for_rows", "seeded"]
 
 
 class Stream(IntEnum):
-    """What randomness is for: each use of a seed has a stream of its own."""
+    """Uses of a seed, each of which has a stream of random numbers of its own."""
 
     ORDER = 0
     BINARIZATION = 1

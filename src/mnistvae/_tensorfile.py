@@ -1,4 +1,4 @@
-"""Tensors and text in one file that is either whole and unchanged, or refused. No pickle.
+"""Files of tensors and text, which are read back unchanged or refused. No pickle.
 
 The format is safetensors, whose own check lets flipped bits of the data pass; so the text carries a
 SHA-256 of everything else.
@@ -27,25 +27,25 @@ __all__ = ["Kind", "digest", "read_tensors", "write_tensors"]
 
 
 class Kind(NamedTuple):
-    """A kind of file."""
+    """A kind of file: the name and version of its format, and its words in messages."""
 
-    #: What its header calls it.
+    #: Name of the format in the header.
     format: str
-    #: Grows when an older mnistvae could no longer read such a file.
+    #: Version of the format; it grows when an older mnistvae could no longer read such a file.
     version: int
-    #: What people call it.
+    #: Name of such a file in messages.
     noun: str
-    #: What to pass where such a file is wanted.
+    #: The likely remedy where such a file is wanted and another came.
     fix: str
 
 
 def write_tensors(
     path: str | os.PathLike[str], kind: Kind, tensors: Mapping[str, Tensor], text: Mapping[str, str]
 ) -> Path:
-    """Write tensors and named texts, atomically.
+    """Write tensors and named texts to a file, which is never half written.
 
     Raises:
-        OutputError: the file cannot be written; an earlier one is untouched.
+        OutputError: If the file cannot be written; an earlier one is untouched.
     """
     # Each tensor is copied: safetensors refuses tensors that share memory, and tied weights do.
     copies = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
@@ -59,10 +59,10 @@ def write_tensors(
 
 
 def read_tensors(path: str | os.PathLike[str], kind: Kind) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors and texts of such a file.
+    """Tensors and named texts of a file.
 
     Raises:
-        FileFormatError: no such file, not of that kind, damaged, or of a newer format.
+        FileFormatError: If there is no such file, or it is of another kind, damaged, or of a newer format.
     """
     source = Path(path)
     try:

@@ -1,7 +1,9 @@
-"""The few ``torch.distributions`` that torch lacks, or gets wrong for pixels.
+"""Distributions that torch lacks or that it gets wrong for pixels.
 
 All are ordinary distributions of torch's: what torch knows about those (KL divergences, ``expand``,
 mixtures, transforms) holds for them too. None validates its arguments at every call.
+
+Longer than usual: the classes are small, and refer to each other in the rules for KL divergences and tempering.
 """
 
 from __future__ import annotations
@@ -45,13 +47,13 @@ _LOG_2PI = math.log(2 * math.pi)
 
 
 class DiagonalNormal(td.Independent[td.Normal]):
-    r"""A normal with diagonal covariance, kept by the logarithm of its variance.
+    r"""A normal distribution with diagonal covariance, parameterised by the logarithm of its variance.
 
     .. math:: \mathcal{N}(z; \mu, \operatorname{diag} e^{\text{logvar}})
 
     Args:
-        mu: means, (..., latent_dim).
-        logvar: logarithms of the variances, the same shape.
+        mu: Means, (..., latent_dim).
+        logvar: Logarithms of the variances, the same shape.
 
     Example:
         >>> q = DiagonalNormal(torch.zeros(5, 2), torch.zeros(5, 2))
@@ -71,7 +73,7 @@ class DiagonalNormal(td.Independent[td.Normal]):
 
     @property
     def base_dist(self) -> td.Normal:  # type: ignore[override]
-        """The same as torch keeps it; made when it is asked for, since training never does."""
+        """The normal distribution of each dimension; made when it is first asked for, since training never does."""
         if self._base is None:
             self._base = td.Normal(self.mu, self._sigma, validate_args=False)
         return self._base
@@ -111,10 +113,10 @@ class DiagonalNormal(td.Independent[td.Normal]):
 
 
 class UnitNormal(DiagonalNormal):
-    r"""The normal with mean 0 and variance 1: a DiagonalNormal whose KL divergences cost less.
+    r"""The standard normal distribution, from which the KL divergence of a DiagonalNormal costs less.
 
     Args:
-        zero: a tensor of zeros, (latent_dim,), which gives dtype and device.
+        zero: Tensor of zeros, (latent_dim,), of the dtype and on the device of the distribution.
     """
 
     def __init__(self, zero: Tensor) -> None:
@@ -157,7 +159,7 @@ class PixelBernoulli(_Pixels):
     it validates, and its mode is NaN at a logit of 0.
 
     Args:
-        logits: (..., C, H, W).
+        logits: Logits of the pixels, (..., C, H, W).
     """
 
     def __init__(self, logits: Tensor) -> None:
@@ -180,7 +182,7 @@ class PixelBernoulli(_Pixels):
         return -bernoulli_cross_entropy(self.logits, value)
 
     def entropy(self) -> Tensor:
-        """Nats, (...)."""
+        """Entropy of each image, (...), in nats."""
         return bernoulli_cross_entropy(self.logits, self.mean)
 
     @torch.no_grad()
@@ -225,7 +227,7 @@ class PixelContinuousBernoulli(_Pixels):
         return -continuous_bernoulli_nll(self.logits, value)
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
-        """By the inverse of the distribution function."""
+        """Draws by the inverse of the distribution function."""
         uniform = self._uniform(sample_shape)
         logits = self.logits.to(uniform.dtype)
         near = logits.abs() < 1e-4  # the first order in l is exact to 1e-9 there
@@ -243,8 +245,8 @@ class PixelLogistic(_Pixels):
 
     Args:
         loc: mu, (..., C, H, W), on the scale of the pixels.
-        log_scale: logarithms of s, the same shape.
-        levels: number of grey levels from 0 to 1.
+        log_scale: Logarithms of s, the same shape.
+        levels: Number of grey levels from 0 to 1.
     """
 
     def __init__(self, loc: Tensor, log_scale: Tensor, levels: int = 256) -> None:
@@ -333,11 +335,11 @@ def tempered(distribution: Distribution, temperature: float) -> Distribution:
     other distribution is scaled about its mean.
 
     Args:
-        distribution: event shape (latent_dim,).
-        temperature: at least 0.
+        distribution: Distribution over codes, event shape (latent_dim,).
+        temperature: Factor of the spread, at least 0.
 
     Raises:
-        ComponentError: another distribution, which has no mean.
+        ComponentError: If the distribution is another and has no mean.
 
     Example:
         >>> wide = DiagonalNormal(torch.ones(2), torch.zeros(2))
@@ -384,10 +386,10 @@ def _(distribution: PushForward, temperature: float) -> PushForward:
 
 
 def detached(distribution: Distribution) -> Distribution:
-    """The same distribution, through whose parameters no gradient flows.
+    """A copy of a distribution with detached parameters, through which no gradient flows.
 
     Raises:
-        ComponentError: one that keeps its parameters in something else than tensors and distributions.
+        ComponentError: If it keeps its parameters in anything but tensors and distributions.
     """
     copied = copy.copy(distribution)
     parameters = {name: value for name, value in vars(distribution).items() if isinstance(value, Tensor | Distribution)}

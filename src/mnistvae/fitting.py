@@ -1,4 +1,4 @@
-"""Priors fitted after training: to where the codes of the images really are."""
+"""Priors that are fitted to the codes of a trained model."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def fit_prior(
     seed: int = 0,
     batch_size: int = 1024,
 ) -> VAE:
-    r"""A model like ``model``, whose prior is a mixture of normals fitted to the codes of ``data``.
+    r"""A copy of a model, whose prior is a mixture of normals fitted to the codes of images.
 
     The mixture is the most likely one (scikit-learn's ``GaussianMixture``) for one draw from
     q(z | x) of each image, that is for draws from the aggregate posterior
@@ -41,21 +41,21 @@ def fit_prior(
     not: Ghosh et al. (2020), "From variational to deterministic autoencoders", section 4, ex-post density estimation.
 
     Args:
-        model: a trained model; it is left as it is.
-        data: the images it was trained on; with labels for a conditional model, whose prior stays the same for all.
-        components: normals in the mixture.
-        covariance: ``"full"`` or ``"diag"``.
-        seed: of the draws and of the fit.
-        batch_size: images encoded at once; the draws depend on it.
+        model: Trained model; it is left as it is.
+        data: Images that it was trained on; with labels for a conditional model, whose prior stays the same for all.
+        components: Number of normals in the mixture.
+        covariance: Covariance of each normal, ``"full"`` or ``"diag"``.
+        seed: Seed of the draws and of the fit.
+        batch_size: Number of images encoded at once; the draws depend on it.
 
     Returns:
         A copy, which shares no weights with ``model``; in evaluation mode. It can be saved if the model's class takes
         ``prior`` in its constructor, as mnistvae's do.
 
     Raises:
-        SettingError: fewer than one component.
-        DataError: fewer images than components, or images that do not fit the model.
-        ComponentError: not a VAE.
+        SettingError: If there is no component, or a full covariance is asked of a model in half precision.
+        DataError: If there are fewer images than components, or they do not fit the model.
+        ComponentError: If ``model`` is no VAE.
 
     Example:
         >>> data = mv.load_dataset("mnist-mini", "test")
@@ -68,23 +68,24 @@ def fit_prior(
     if not isinstance(model, VAE):
         raise ComponentError("a mnistvae model", type_name(model), "pass an instance of VAE")
     components = check_count("components as an integer of at least 1", components)
-    check_choice("covariance", covariance, ("diag", "full"))
-    seed = check_seed(seed)
-    if covariance == "full" and model.dtype in {torch.float16, torch.bfloat16}:
+    full = check_choice("covariance", covariance, ("diag", "full")) == "full"
+    seed, batch_size = check_seed(seed), check_count("batch_size of at least 1", batch_size)
+    if full and model.dtype in {torch.float16, torch.bfloat16}:
         raise SettingError("covariance='diag' for a model in half precision", "'full'", "or model.float() first")
-    codes = _draw_codes(model, data, seed, check_count("batch_size of at least 1", batch_size))
+    codes = check_finite(
+        _draw_codes(model, data, seed, batch_size), "codes", "train the model before its prior is fitted"
+    )
     if len(codes) < max(components, 2):
         raise DataError(
             f"at least {max(components, 2)} images for {components} components",
             str(len(codes)),
             "pass more images, or fewer components",
         )
-    check_finite(codes, "codes", "train the model before its prior is fitted")
     from sklearn.mixture import GaussianMixture as Fit  # takes a second: only those who want it pay
 
     fit = Fit(components, covariance_type=covariance, random_state=seed % 2**32, max_iter=500)
     fit.fit(codes.double().numpy())
-    covariances = fit.covariances_ if covariance == "full" else np.stack([np.diag(row) for row in fit.covariances_])
+    covariances = fit.covariances_ if full else np.stack([np.diag(row) for row in fit.covariances_])
     with seeded(seed):
         prior = GaussianMixture(model.latent_dim, components, covariance)
     weights, means, scale_tril = (

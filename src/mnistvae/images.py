@@ -1,7 +1,7 @@
 """Images as tensors: shapes, dtypes, ranges, and one picture made of many.
 
 Everywhere in mnistvae an image batch is ``(B, C, H, W)`` float in [0, 1]; the functions here bring
-what people have (``(B, H, W)``, ``(B, H * W)``, uint8, numpy) into that form, or say what is wrong.
+other forms (``(B, H, W)``, ``(B, H * W)``, uint8, numpy) into it, or say why they cannot.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def check_image_shape(shape: Any) -> ImageShape:
     """``shape`` as a tuple of three positive integers (C, H, W).
 
     Raises:
-        SettingError: it is anything else.
+        SettingError: If it is anything else.
     """
     try:
         sizes = tuple(operator.index(size) for size in shape)
@@ -67,12 +67,12 @@ def as_images(
 
     Args:
         x: (B, C, H, W), (B, H, W) where C = 1, or (B, C * H * W); float or uint8.
-        image_shape: (C, H, W).
-        device: where to put it (default: where it is).
-        dtype: the floating dtype (default: float32 for uint8 and float64, else as it is).
+        image_shape: Shape of an image, (C, H, W).
+        device: Device of the result (default: that of the images).
+        dtype: Floating dtype of the result (default: float32 for uint8 and float64, else that of the images).
 
     Raises:
-        DataError: another shape or dtype.
+        DataError: If the images have another shape or dtype.
 
     Example:
         >>> as_images(torch.zeros(5, 784, dtype=torch.uint8), (1, 28, 28)).shape
@@ -94,10 +94,10 @@ def as_images(
 
 
 def check_range(x: Tensor) -> Tensor:
-    """``x`` itself, once its values are known to be finite and in [0, 1].
+    """``x`` itself, whose values must be finite and in [0, 1].
 
     Raises:
-        DataError: NaN, an infinity, or a value outside [0, 1].
+        DataError: If there are no images, or a value is NaN, infinite or outside [0, 1].
     """
     if x.numel() == 0:
         raise DataError("at least one image", "an empty batch", "check how the batch was selected")
@@ -119,12 +119,12 @@ def as_labels(y: Any, n: int, num_classes: int | None = None) -> Tensor:
     """Labels as an int64 tensor (n,); one integer stands for all.
 
     Args:
-        y: a tensor, an array, a sequence of integers, or one integer.
-        n: how many images there are.
-        num_classes: number of classes, where it is known.
+        y: Tensor, array or sequence of integers, or one integer.
+        n: Number of images.
+        num_classes: Number of classes, where it is known.
 
     Raises:
-        DataError: not integers, not n of them, or outside [0, num_classes).
+        DataError: If they are not n integers in [0, num_classes).
 
     Example:
         >>> as_labels(3, n=2)
@@ -156,17 +156,18 @@ def as_labels(y: Any, n: int, num_classes: int | None = None) -> Tensor:
 
 
 def count_labels(y: Labels) -> int:
-    """How many labels ``y`` holds: one, where it is an integer."""
+    """Number of labels in ``y``; an integer is one."""
     return (
         int(y.shape[0]) if isinstance(y, Tensor | np.ndarray) and y.ndim else len(y) if isinstance(y, Sequence) else 1
     )
 
 
 def match_classes(labels: Any, classes: Any, n: int, columns: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The labels of n images, each of which is one of the classes that some columns stand for, and these classes.
+    """The labels of n images and the classes of some columns, each label being one of these classes.
 
     Raises:
-        DataError: fewer than two classes, one twice, another number of them than of columns, or a label of none.
+        DataError: If there are fewer than two classes, one stands twice, their number is not that of the columns, or
+            a label is none of them.
     """
     found = listed(classes)
     wanted = f"two or more different classes, one for each of {columns} columns"
@@ -189,7 +190,7 @@ def to_uint8(x: ArrayLike) -> Tensor:
     """Images as uint8: floats in [0, 1] are rounded to the nearest of 256 levels.
 
     Raises:
-        DataError: NaN, values outside [0, 1], or another dtype.
+        DataError: If a value is NaN or outside [0, 1], or the dtype is another.
     """
     x = _images(x)
     if x.dtype is torch.uint8:
@@ -204,16 +205,17 @@ def to_uint8(x: ArrayLike) -> Tensor:
 
 
 def montage(images: ArrayLike, columns: int | None = None, *, padding: int = 1, fill: float = 0.0) -> NDArray[np.uint8]:
-    """Many images as one, row by row: (H', W') for grey images, (H', W', 3) for colour.
+    """Many images side by side in one: (H', W') for grey images, (H', W', 3) for colour.
 
     Args:
         images: (N, C, H, W) or (N, H, W), float in [0, 1] or uint8, C = 1 or 3.
-        columns: images in a row (default: a square, or the next larger).
-        padding: pixels between images and around them.
-        fill: grey level of the padding and of the places left over, 0 to 1.
+        columns: Images in a row (default: as many as make a square).
+        padding: Pixels between images and around them.
+        fill: Grey level of the padding and of the places left over, 0 to 1.
 
     Raises:
-        DataError: no images, or another shape.
+        DataError: If there are no images, or they have another shape.
+        SettingError: If columns, padding or fill make no sense.
 
     Example:
         >>> montage(torch.rand(6, 1, 28, 28), columns=3).shape
@@ -224,9 +226,9 @@ def montage(images: ArrayLike, columns: int | None = None, *, padding: int = 1, 
     pixels = as_pixels(images)
     n, channels = pixels.shape[:2]
     columns = grid_columns(n, columns)
-    if not isinstance(padding, int) or padding < 0:
-        raise SettingError("padding of at least 0 pixels", repr(padding))
-    if check_number("fill as a grey level from 0 to 1", fill) > 1:
+    padding = check_count("padding of at least 0 pixels", padding, least=0)
+    fill = check_number("fill as a grey level from 0 to 1", fill)
+    if fill > 1:
         raise SettingError("fill as a grey level from 0 to 1", repr(fill))
     picture: NDArray[np.uint8] = skimage.util.montage(
         np.moveaxis(pixels, 1, -1),
@@ -242,7 +244,7 @@ def as_pixels(images: ArrayLike) -> NDArray[np.uint8]:
     """Images that can be shown, as uint8 (N, 1 or 3, H, W).
 
     Raises:
-        DataError: no images, another shape, or values outside [0, 1].
+        DataError: If there are no images, their shape is another, or a value is outside [0, 1].
     """
     pixels: NDArray[np.uint8] = to_uint8(images).detach().cpu().numpy()
     if pixels.ndim == 3:
@@ -262,7 +264,7 @@ def grid_columns(n: int, columns: int | None) -> int:
     """Images in a row of a grid of n: ``columns``, or as many as make a square.
 
     Raises:
-        SettingError: fewer than one.
+        SettingError: If there are fewer than one.
     """
     if columns is None:
         return math.ceil(math.sqrt(n))

@@ -1,4 +1,4 @@
-"""Models on disk: one safetensors file with the tensors and, as JSON, how to rebuild the parts. No pickle."""
+"""Models as files: safetensors with the tensors and, as JSON, a description of the parts. No pickle."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _KIND = Kind("mnistvae", FORMAT_VERSION, "model file", "pass a model.safetensors
 
 
 class ModelFile(NamedTuple):
-    """What a model file holds, before any class is built."""
+    """The content of a model file, from which no class is built yet."""
 
     #: The tree of parts, each as its class and its constructor arguments.
     spec: dict[str, Any]
@@ -39,20 +39,20 @@ class ModelFile(NamedTuple):
 
 
 def save(model: VAE, path: str | os.PathLike[str], metadata: Mapping[str, Any] | None = None) -> Path:
-    """Write a model to one file, atomically: an earlier file is whole until the new one is.
+    """Write a model to one file; an earlier file stays whole until the new one is.
 
     Args:
-        model: a VAE made of mnistvae's parts and of parts that keep their constructor arguments as
+        model: Model made of mnistvae's parts and of parts that keep their constructor arguments as
             attributes of the same names.
-        path: usually ends in ``.safetensors``.
-        metadata: anything JSON can hold, to be read back with :func:`read`.
+        path: File to write; its name usually ends in ``.safetensors``.
+        metadata: Anything that JSON can hold, to be read back with :func:`read`.
 
     Returns:
         The path.
 
     Raises:
-        ComponentError: a part whose constructor arguments cannot be read back, or what JSON cannot hold.
-        OutputError: the file cannot be written.
+        ComponentError: If the constructor arguments of a part cannot be read back, or JSON cannot hold them.
+        OutputError: If the file cannot be written.
 
     Example:
         >>> vae = mv.VAE(latent_dim=2)
@@ -74,10 +74,10 @@ def save(model: VAE, path: str | os.PathLike[str], metadata: Mapping[str, Any] |
 
 
 def read(path: str | os.PathLike[str]) -> ModelFile:
-    """What a model file holds, checked against its SHA-256; no class is built.
+    """The content of a model file, checked against its SHA-256; no class is built.
 
     Raises:
-        FileFormatError: no such file, not a model of mnistvae's, damaged, or of a newer format.
+        FileFormatError: If there is no such file, or it is no model of mnistvae's, damaged, or of a newer format.
     """
     tensors, text = read_tensors(path, _KIND)
     try:
@@ -92,18 +92,18 @@ def read(path: str | os.PathLike[str]) -> ModelFile:
 def load(
     path: str | os.PathLike[str], classes: Iterable[type[nn.Module]] = (), *, device: torch.device | str = "cpu"
 ) -> VAE:
-    """Read a model that :func:`save` wrote; it comes in evaluation mode.
+    """Read a model that :func:`save` wrote, in evaluation mode.
 
     Args:
-        path: the file.
-        classes: the user's own classes that the file may name; nothing else but mnistvae's and
-            ``torch.nn``'s is ever built.
-        device: where the model goes.
+        path: File to read.
+        classes: Classes of your own that the file may name; beside them only mnistvae's and ``torch.nn``'s are ever
+            built.
+        device: Device of the model, see :func:`mnistvae.devices.resolve_device`.
 
     Raises:
-        FileFormatError: not a model, damaged, of a newer format, or naming a class that is not allowed.
-        ComponentError: ``classes`` holds something else than classes.
-        SettingError: a device that is not there.
+        FileFormatError: If the file is no model, damaged, of a newer format, or names a class that is not allowed.
+        ComponentError: If ``classes`` holds anything but classes of modules.
+        SettingError: If this machine does not have the device.
     """
     return build(read(path), classes, device=device, source=str(path))
 
@@ -138,7 +138,7 @@ def build(
 
 
 def _rehearse(model: VAE) -> None:
-    """Make sure that the constructor arguments lead back to this model, before anything is written."""
+    """Check that the constructor arguments lead back to this model, before anything is written."""
     with seeded(0):
         rebuilt = clone(model, "model")
     for what, before, after in (
@@ -188,7 +188,7 @@ def to_json(value: Any, what: str) -> str:
     """``value`` as JSON that any reader takes.
 
     Raises:
-        ComponentError: JSON cannot hold it.
+        ComponentError: If JSON cannot hold it.
     """
     try:
         return json.dumps(value, allow_nan=False)

@@ -1,4 +1,4 @@
-"""Likelihoods: p(x | z) as a distribution over pixels, made of what the decoder gives out."""
+"""Likelihoods: p(x | z) as a distribution over pixels, from the parameters that a decoder gives."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ class Likelihood(Component):
 
     @abstractmethod
     def tag(self, binarization: str = "none") -> str:
-        """What a figure in nats under this likelihood is called; figures of two tags are not comparable.
+        """The name of figures in nats under this likelihood; figures with different tags are not comparable.
 
         Args:
-            binarization: what was done to the pixels, as :class:`~mnistvae.data.ImageDataset` has it.
+            binarization: Binarization of the pixels, as in :class:`~mnistvae.data.ImageDataset`.
         """
 
 
@@ -111,14 +111,14 @@ class Gaussian(Likelihood):
     same objective as sigma scaled by the root of beta.
 
     Args:
-        sigma: a number, the same for all pixels; ``"learned"``, one number learned with the weights
+        sigma: A number, the same for all pixels; ``"learned"``, one number learned with the weights
             (Rybkin et al., 2021, section 3.2); or ``"per-pixel"``, given by the decoder for each pixel, whose
             logarithm is then the second half of the parameters. A sigma that is learned stays above exp(-6).
         link: ``"logit"``: the mean is the sigmoid of the parameter, in [0, 1] as images are;
             ``"identity"``: it is the parameter.
 
     Raises:
-        SettingError: a sigma outside [1e-6, 1e6], or an unknown word.
+        SettingError: If sigma is outside [1e-6, 1e6], or a word is unknown.
 
     Example:
         >>> Gaussian(sigma=0.1).n_params, Gaussian(sigma="per-pixel").n_params
@@ -161,7 +161,7 @@ class Gaussian(Likelihood):
 
 
 class DiscretizedLogistic(Likelihood):
-    r"""Grey levels as what they are: each pixel takes one of 256 values, under a logistic cut into bins.
+    r"""Independent pixels of 256 grey levels, each a logistic distribution cut into bins.
 
     .. math:: P(x = k / (L - 1)) = \sigma\left(\frac{x + \delta - \mu}{s}\right)
         - \sigma\left(\frac{x - \delta - \mu}{s}\right), \qquad \delta = \frac{1}{2 (L - 1)}
@@ -174,7 +174,7 @@ class DiscretizedLogistic(Likelihood):
         levels: L, the number of grey levels.
 
     Raises:
-        SettingError: fewer than two levels.
+        SettingError: If there are fewer than two levels.
 
     Example:
         >>> p = DiscretizedLogistic(levels=4)(torch.randn(1, 2, 1, 1))
@@ -202,5 +202,5 @@ def _floored(value: Tensor, floor: float) -> Tensor:
 
 
 def _density_tag(name: str, binarization: str) -> str:
-    """What was done to the pixels is a part of what is measured, under any likelihood."""
+    """The tag of a density, with the binarization of the pixels that it was measured on."""
     return name if binarization == "none" else f"{name}-on-{binarization}-binary"

@@ -2,6 +2,8 @@
 
 Nothing here is reduced over the batch. Sums run over pixels and over latent dimensions, so that
 beta = 1 is the evidence lower bound and every figure is in nats per image.
+
+Longer than usual: one function for each equation, and most of its lines are the equation and its source.
 """
 
 from __future__ import annotations
@@ -41,8 +43,8 @@ def bernoulli_cross_entropy(logits: Tensor, x: Tensor) -> Tensor:
     over the logits is the entropy of the pixels, not zero.
 
     Args:
-        logits: (..., C, H, W).
-        x: values in [0, 1], broadcast against ``logits``.
+        logits: Logits of the pixels, (..., C, H, W).
+        x: Pixels in [0, 1], broadcast against ``logits``.
 
     Returns:
         (...), nats.
@@ -65,8 +67,8 @@ def continuous_bernoulli_nll(logits: Tensor, x: Tensor) -> Tensor:
     logit the normaliser is even and smooth, also at :math:`\lambda = 1/2`, where the paper's form is 0 / 0.
 
     Args:
-        logits: (..., C, H, W).
-        x: values in [0, 1], broadcast against ``logits``.
+        logits: Logits of the pixels, (..., C, H, W).
+        x: Pixels in [0, 1], broadcast against ``logits``.
 
     Returns:
         (...), nats; a density, so it may be negative.
@@ -94,9 +96,9 @@ def gaussian_nll(mean: Tensor, log_sigma: Tensor, x: Tensor) -> Tensor:
     .. math:: -\log p(x) = \sum_i \frac{(x_i - \mu_i)^2}{2 \sigma_i^2} + \log \sigma_i + \tfrac{1}{2} \log 2 \pi
 
     Args:
-        mean: (..., C, H, W).
-        log_sigma: logarithms of the standard deviations, broadcast against ``mean``.
-        x: broadcast against ``mean``.
+        mean: Means of the pixels, (..., C, H, W).
+        log_sigma: Logarithms of the standard deviations, broadcast against ``mean``.
+        x: Pixels, broadcast against ``mean``.
 
     Returns:
         (...), nats; a density, so it may be negative.
@@ -115,14 +117,14 @@ def discretized_logistic_nll(mean: Tensor, log_scale: Tensor, x: Tensor, levels:
     .. math:: P(x = k / (L - 1)) = \sigma\left(\frac{x + \delta - \mu}{s}\right)
         - \sigma\left(\frac{x - \delta - \mu}{s}\right), \qquad \delta = \frac{1}{2 (L - 1)}
 
-    with the outermost bins reaching to infinity, so that the L probabilities sum to 1. Kingma et al.
+    The outermost bins reach to infinity, so that the L probabilities sum to 1. Kingma et al.
     (2016), appendix C; Salimans et al. (2017), equation 2.
 
     Args:
-        mean: (..., C, H, W), on the scale of the pixels.
-        log_scale: logarithms of s, broadcast against ``mean``.
-        x: values in [0, 1], broadcast against ``mean``; each is taken as the level nearest to it.
-        levels: number L of grey levels.
+        mean: Means of the logistic distributions, (..., C, H, W), on the scale of the pixels.
+        log_scale: Logarithms of s, broadcast against ``mean``.
+        x: Pixels in [0, 1], broadcast against ``mean``; each is taken as the level nearest to it.
+        levels: L, the number of grey levels.
 
     Returns:
         (...), nats; not negative.
@@ -131,7 +133,7 @@ def discretized_logistic_nll(mean: Tensor, log_scale: Tensor, x: Tensor, levels:
 
 
 def discretized_logistic_log_prob(mean: Tensor, log_scale: Tensor, x: Tensor, levels: int) -> Tensor:
-    """The summands of :func:`discretized_logistic_nll`, with the other sign: (..., C, H, W)."""
+    """Log-probability of each pixel, (..., C, H, W): minus the summands of :func:`discretized_logistic_nll`."""
     level = (x * (levels - 1)).round()
     inverse = (-log_scale).exp()
     centred = level / (levels - 1) - mean
@@ -152,7 +154,7 @@ def _over_pixels(values: Tensor) -> Tensor:
 def gaussian_kl_by_dimension(
     mu: Tensor, logvar: Tensor, prior_mu: Tensor | float = 0.0, prior_logvar: Tensor | float = 0.0
 ) -> Tensor:
-    r"""The summands of :func:`gaussian_kl`, (..., latent_dim): which dimensions carry information, and how much.
+    r"""KL divergence of each dimension, (..., latent_dim): the summands of :func:`gaussian_kl`.
 
     Example:
         >>> gaussian_kl_by_dimension(torch.tensor([[0.0, 2.0]]), torch.zeros(1, 2))
@@ -173,10 +175,10 @@ def gaussian_kl(
     With the standard normal this is Kingma and Welling (2014), appendix B.
 
     Args:
-        mu: means of q, (..., latent_dim).
-        logvar: logarithms of the variances of q, the same shape.
-        prior_mu: means of p, broadcast against ``mu``.
-        prior_logvar: logarithms of the variances of p, broadcast against ``logvar``.
+        mu: Means of q, (..., latent_dim).
+        logvar: Logarithms of the variances of q, the same shape.
+        prior_mu: Means of p, broadcast against ``mu``.
+        prior_logvar: Logarithms of the variances of p, broadcast against ``logvar``.
 
     Returns:
         (...), nats.
@@ -198,14 +200,14 @@ def _twice_gaussian_kl(mu: Tensor, logvar: Tensor, prior_mu: Tensor | float, pri
 
 
 def kl_or_estimate(q: Distribution, p: Distribution, z: Tensor) -> Tensor:
-    r"""KL divergence of q from p: in closed form where torch knows one, else the estimate at ``z``.
+    r"""KL divergence of q from p, in closed form where torch knows one, else estimated at ``z``.
 
     .. math:: D_{KL}(q \| p) \approx \log q(z) - \log p(z), \qquad z \sim q
 
     Args:
-        q: the posterior, batch shape (B,).
-        p: the prior, batch shape (B,) or ().
-        z: one draw from q, (B, latent_dim).
+        q: The posterior, batch shape (B,).
+        p: The prior, batch shape (B,) or ().
+        z: One draw from q, (B, latent_dim).
 
     Returns:
         (B,), nats.
@@ -225,8 +227,8 @@ def negative_elbo(reconstruction: Tensor, kl: Tensor, beta: float | Tensor = 1.0
 
     Args:
         reconstruction: :math:`-\log p(x \mid z)`, (B,), nats.
-        kl: (B,), nats.
-        beta: weight of the KL term.
+        kl: :math:`D_{KL}(q(z \mid x) \| p(z))`, (B,), nats.
+        beta: Weight of the KL term.
 
     Returns:
         (B,), nats.
@@ -237,15 +239,15 @@ def negative_elbo(reconstruction: Tensor, kl: Tensor, beta: float | Tensor = 1.0
 
 
 def free_bits(kl_by_dimension: Tensor, floor: float) -> Tensor:
-    r"""KL with a floor under each dimension's batch mean, below which there is nothing to gain.
+    r"""KL divergence with a floor under the batch mean of each dimension.
 
     .. math:: \sum_j \max\left(\lambda, \mathbb{E}_{x}[D_{KL}(q(z_j \mid x) \| p(z_j))]\right)
 
     Kingma et al. (2016), equation 15. One value an image, whose batch mean is the sum above.
 
     Args:
-        kl_by_dimension: (B, latent_dim), nats; (B, 1) puts one floor under the whole code.
-        floor: lambda, nats a dimension.
+        kl_by_dimension: KL of each dimension, (B, latent_dim), nats; (B, 1) puts one floor under the whole code.
+        floor: Lambda, nats a dimension.
 
     Returns:
         (B,), nats.
@@ -267,9 +269,9 @@ def annealed_capacity(reconstruction: Tensor, kl: Tensor, capacity: float | Tens
 
     Args:
         reconstruction: :math:`-\log p(x \mid z)`, (B,), nats.
-        kl: (B,), nats.
+        kl: :math:`D_{KL}(q(z \mid x) \| p(z))`, (B,), nats.
         capacity: C, nats.
-        gamma: weight of the distance.
+        gamma: Weight of the distance.
 
     Returns:
         (B,), nats.
@@ -310,7 +312,7 @@ def doubly_reparameterized(log_weights: Tensor, z: Tensor) -> Tensor:
 
     Args:
         log_weights: (K, B), nats, made of ``z`` and of a :math:`\log q` whose own parameters are detached.
-        z: the codes, (K, B, latent_dim), reparameterized; a gradient hook is put on them.
+        z: The codes, (K, B, latent_dim), reparameterized; a gradient hook is put on them.
 
     Returns:
         (B,), nats.
@@ -328,13 +330,13 @@ def stratified_log_weights(batch: int, images: int | Tensor, *, like: Tensor) ->
     .. math:: q(z) \approx \tfrac{1}{N} q(z \mid x_i) + \tfrac{N - M}{N M} q(z \mid x_{i+1})
         + \tfrac{1}{M} \sum_{j \ne i, i + 1} q(z \mid x_j), \qquad M = B - 1
 
-    for a code z of image i. Minibatch-stratified sampling, Chen et al. (2018), appendix C.2: its
-    expectation over the other images of the batch is q(z).
+    This is minibatch-stratified sampling for a code z of image i, Chen et al. (2018), appendix C.2: its expectation
+    over the other images of the batch is q(z).
 
     Args:
-        batch: B.
-        images: N, in the data set; taken as B where it is less.
-        like: gives dtype and device.
+        batch: B, the number of images in the batch.
+        images: N, the number of images in the data set; taken as B where it is less.
+        like: A tensor of the dtype and on the device that the weights are to have.
 
     Returns:
         (B, B); row i is for the code of image i.
@@ -358,7 +360,7 @@ def stratified_log_weights(batch: int, images: int | Tensor, *, like: Tensor) ->
 
 
 def kl_decomposition(log_q: Tensor, log_p: Tensor, log_weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    r"""The KL term in three: mutual information, total correlation, dimension-wise KL.
+    r"""The KL term as a sum of three: mutual information, total correlation and dimension-wise KL.
 
     .. math::
         \log \frac{q(z \mid x)}{p(z)} = \log \frac{q(z \mid x)}{q(z)}
@@ -371,7 +373,7 @@ def kl_decomposition(log_q: Tensor, log_p: Tensor, log_weights: Tensor) -> tuple
         log_q: :math:`\log q(z_{i,j} \mid x_m)` of the code of image i under the posterior of image m,
             (B, B, latent_dim), nats.
         log_p: :math:`\log p(z_i)`, (B,), nats.
-        log_weights: of the posteriors, (B, B), as :func:`stratified_log_weights` gives them.
+        log_weights: Logarithms of the posteriors' weights, (B, B), as :func:`stratified_log_weights` gives them.
 
     Returns:
         Mutual information, total correlation, dimension-wise KL: each (B,), nats.

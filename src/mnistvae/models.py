@@ -1,4 +1,8 @@
-"""VAE: an encoder, a decoder with its likelihood, a prior and an objective, and the verbs a user wants."""
+"""Variational autoencoders: an encoder, a decoder with its likelihood, a prior and an objective.
+
+Longer than usual: the class VAE has every verb of a model (encode, decode, loss, reconstruct, sample, interpolate,
+replace), and most of its lines are their documentation; its two presets belong beside it.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +42,7 @@ __all__ = ["VAE", "BetaVAE", "ConditionalVAE", "VAEOutput"]
 
 @dataclass(frozen=True)
 class VAEOutput:
-    """One pass through a VAE."""
+    """The posterior, the code and the likelihood of one pass through a VAE."""
 
     #: q(z | x), batch (B,), event (latent_dim,).
     posterior: Distribution
@@ -64,19 +68,19 @@ class VAE(Component):
     :meth:`sample` and :meth:`interpolate` check their input, run in evaluation mode and give images.
 
     Args:
-        latent_dim: size of z.
-        image_shape: (C, H, W).
+        latent_dim: Size of z.
+        image_shape: Shape of an image, (C, H, W).
         encoder: q(z | x) (default: :class:`~mnistvae.networks.ConvEncoder`, or
             :class:`~mnistvae.networks.MLPEncoder` for images under 8 x 8).
-        decoder: parameters of p(x | z) (default: the encoder default's mirror).
-        likelihood: (default: :class:`~mnistvae.likelihoods.Bernoulli`).
-        prior: (default: :class:`~mnistvae.priors.StandardNormal`).
-        objective: (default: :class:`~mnistvae.objectives.ELBO`).
-        num_classes: number of classes, for a model that is told the label of each image.
+        decoder: Parameters of p(x | z) (default: the encoder default's mirror).
+        likelihood: p(x | z) given its parameters (default: :class:`~mnistvae.likelihoods.Bernoulli`).
+        prior: p(z) (default: :class:`~mnistvae.priors.StandardNormal`).
+        objective: Loss that training minimises (default: :class:`~mnistvae.objectives.ELBO`).
+        num_classes: Number of classes, for a model that is told the label of each image.
 
     Raises:
-        SettingError: a size that makes no sense.
-        ComponentError: two parts that do not fit each other.
+        SettingError: If a size makes no sense.
+        ComponentError: If two parts do not fit each other, or one breaks its contract.
 
     Example:
         >>> vae = VAE(latent_dim=16)
@@ -125,7 +129,7 @@ class VAE(Component):
         self._whole = True
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """A part that replaces another has to fit like the first one; if it does not, the model stays as it was."""
+        """Set an attribute; a part must fit the others, or the model stays as it was."""
         before = getattr(self, name, None) if name in PARTS and "_whole" in self.__dict__ else None
         if before is not None:
             check_contract(name, value)
@@ -198,7 +202,7 @@ class VAE(Component):
         """p(x | z, y) for codes (B, latent_dim): batch shape (B,), event shape (C, H, W).
 
         Raises:
-            DataError: codes of another shape.
+            DataError: If the codes have another shape.
         """
         if not isinstance(z, Tensor) or z.ndim != 2 or z.shape[1] != self.latent_dim:
             got = shape_text(z)
@@ -230,7 +234,7 @@ class VAE(Component):
         return terms
 
     def forward(self, x: ArrayLike, y: Labels | None = None) -> VAEOutput:
-        """Encode, draw one code, decode."""
+        """The posterior of images, one code drawn from it, and the likelihood of the code."""
         posterior = self.encode(x, y)
         z = posterior.rsample()
         return VAEOutput(posterior, z, self.decode(z, y))
@@ -244,16 +248,17 @@ class VAE(Component):
         sample: bool = False,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Images after a pass through the code: (B, C, H, W) in [0, 1], on the model's device.
+        """Reconstructions of images, (B, C, H, W) in [0, 1], on the model's device.
 
         Args:
-            x: images, (B, C, H, W).
-            y: labels, for a conditional model.
-            sample: decode a draw from the posterior rather than its mean.
-            generator: of that draw.
+            x: Images, (B, C, H, W).
+            y: Labels, for a conditional model.
+            sample: Decode a draw from the posterior rather than its mean.
+            generator: Generator of that draw.
 
         Raises:
-            DataError: images outside [0, 1], NaN, another shape or dtype, or labels that do not fit.
+            DataError: If a pixel is NaN or outside [0, 1], shape or dtype is another, or the labels do not fit.
+            ComponentError: If the posterior has no mean, and ``sample`` is not set.
         """
         with evaluating(self):
             images = check_range(self._images(x))
@@ -271,21 +276,21 @@ class VAE(Component):
         temperature: float = 1.0,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """New images: codes from the prior, decoded to the mean of p(x | z).
+        """New images: the means of p(x | z) for codes drawn from the prior.
 
         Args:
-            n: how many.
-            y: for a conditional model, one label for all or one for each; None draws them evenly.
-            temperature: scales the prior's spread, see :func:`mnistvae.distributions.tempered`; below 1 gives more
+            n: Number of images.
+            y: For a conditional model, one label for all or one for each; None takes all classes in turn.
+            temperature: Factor of the prior's spread, see :func:`mnistvae.distributions.tempered`; below 1 gives more
                 typical images.
-            generator: makes the draw repeatable.
+            generator: Generator of the draw, which makes it repeatable.
 
         Returns:
             (n, C, H, W) in [0, 1], on the model's device.
 
         Raises:
-            SettingError: n below 1 or a negative temperature.
-            DataError: labels that do not fit.
+            SettingError: If n is below 1, or the temperature negative.
+            DataError: If the labels do not fit.
 
         Example:
             >>> cvae = ConditionalVAE(latent_dim=2, num_classes=10)
@@ -309,17 +314,17 @@ class VAE(Component):
         """Images along the straight line between the codes of two images, both ends included.
 
         Args:
-            a: image (C, H, W) or images (B, C, H, W) to start from.
-            b: the same shape, to end at.
-            steps: images on the way, at least 2.
-            y: for a conditional model, the label under which all are seen.
+            a: Image (C, H, W) or images (B, C, H, W) to start from.
+            b: Images to end at, of the same shape.
+            steps: Images on the way, at least 2.
+            y: For a conditional model, the label under which all are seen.
 
         Returns:
             (steps, C, H, W) for two images, (B, steps, C, H, W) for two batches; in [0, 1].
 
         Raises:
-            SettingError: fewer than two steps.
-            DataError: images that do not fit the model or each other.
+            SettingError: If there are fewer than two steps.
+            DataError: If the images do not fit the model or each other.
         """
         steps = check_count("at least 2 steps", steps, least=2, fix="the ends count as two")
         for x in (a, b):
@@ -338,17 +343,17 @@ class VAE(Component):
 
     @property
     def uses_labels(self) -> bool:
-        """Whether training hands :meth:`loss` the labels; a subclass with a supervised term says True."""
+        """True where training gives :meth:`loss` the labels; a subclass with a supervised term sets it."""
         return self.num_classes is not None
 
     def tag(self, binarization: str = "none") -> str:
-        """What a figure in nats of this model is called; figures of two tags are not comparable.
+        """The name of figures in nats of this model; figures with different tags are not comparable.
 
         It is the likelihood's :meth:`~mnistvae.likelihoods.Likelihood.tag` and, of a conditional model, that the label
         was given: p(x | y) is larger than p(x), by up to the logarithm of the number of classes.
 
         Args:
-            binarization: what was done to the pixels, as :class:`~mnistvae.data.ImageDataset` has it.
+            binarization: Binarization of the pixels, as in :class:`~mnistvae.data.ImageDataset`.
 
         Example:
             >>> VAE(2).tag("dynamic"), ConditionalVAE(2, num_classes=10).tag("dynamic")
@@ -359,12 +364,12 @@ class VAE(Component):
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """The device of the model."""
         return self._anchor.device
 
     @property
     def dtype(self) -> torch.dtype:
-        """The dtype it computes in."""
+        """The dtype that the model computes in."""
         return self._anchor.dtype
 
     def _images(self, x: ArrayLike) -> Tensor:
@@ -410,14 +415,14 @@ class BetaVAE(VAE):
     Higgins et al. (2017), "beta-VAE: Learning Basic Visual Concepts with a Constrained Variational Framework".
 
     Args:
-        latent_dim: size of z.
-        beta: weight of the KL term; pixels and latents are summed, so beta = 1 is the ELBO.
-        image_shape: (C, H, W).
-        encoder: as in :class:`VAE`.
-        decoder: as in :class:`VAE`.
-        likelihood: as in :class:`VAE`.
-        prior: as in :class:`VAE`.
-        num_classes: as in :class:`VAE`.
+        latent_dim: Size of z.
+        beta: Weight of the KL term; pixels and latents are summed, so beta = 1 is the ELBO.
+        image_shape: Shape of an image, (C, H, W).
+        encoder: As in :class:`VAE`.
+        decoder: As in :class:`VAE`.
+        likelihood: As in :class:`VAE`.
+        prior: As in :class:`VAE`.
+        num_classes: As in :class:`VAE`.
     """
 
     def __init__(
@@ -459,14 +464,14 @@ class ConditionalVAE(VAE):
     Sohn, Lee and Yan (2015), "Learning Structured Output Representation using Deep Conditional Generative Models".
 
     Args:
-        latent_dim: size of z.
-        num_classes: number of classes.
-        image_shape: (C, H, W).
-        encoder: as in :class:`VAE`; made with the same ``num_classes``.
-        decoder: as in :class:`VAE`; made with the same ``num_classes``.
-        likelihood: as in :class:`VAE`.
-        prior: as in :class:`VAE`.
-        objective: as in :class:`VAE`.
+        latent_dim: Size of z.
+        num_classes: Number of classes.
+        image_shape: Shape of an image, (C, H, W).
+        encoder: As in :class:`VAE`; made with the same ``num_classes``.
+        decoder: As in :class:`VAE`; made with the same ``num_classes``.
+        likelihood: As in :class:`VAE`.
+        prior: As in :class:`VAE`.
+        objective: As in :class:`VAE`.
 
     Example:
         >>> cvae = ConditionalVAE(latent_dim=16, num_classes=10)

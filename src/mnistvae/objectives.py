@@ -1,4 +1,4 @@
-"""Objectives: what training minimises, for each image, in nats."""
+"""Objectives: the loss of each image that training minimises, in nats."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Terms(_Terms):
 
 
 class LatentVariableModel(Protocol):
-    """What an objective needs of a model; :class:`~mnistvae.VAE` has it."""
+    """The methods of a model that an objective needs; :class:`~mnistvae.VAE` has them."""
 
     def encode(self, x: Tensor, y: Tensor | None = None) -> Distribution:
         """q(z | x, y), batch (B,)."""
@@ -81,7 +81,8 @@ class Objective(Component):
     """Contract of an objective: a model and a batch to :class:`Terms`.
 
     A subclass keeps its constructor arguments as attributes of the same names and implements
-    :meth:`forward`. What changes as training goes is set by the two methods that the Trainer calls.
+    :meth:`forward`. Two methods, which the Trainer calls, change it as training goes: :meth:`prepare` and
+    :meth:`advance`.
     """
 
     @abstractmethod
@@ -89,12 +90,12 @@ class Objective(Component):
         """Terms of the loss for images (B, C, H, W) and labels (B,), one value an image."""
 
     def prepare(self, num_images: int | None) -> None:
-        """Called once before training with the number of training images, where that is known. Does nothing here."""
+        """Take note of the number of training images, if it is known, before training starts. Does nothing here."""
 
     def advance(self, step: int) -> None:
-        """Called before each training step with its number, from 0. Does nothing here.
+        """Set the weights for a training step, by its number from 0, before it is taken. Does nothing here.
 
-        What it changes has to be a tensor, changed in place: a compiled or recorded step would not see another.
+        A weight that it changes must be a tensor, changed in place: a compiled or recorded step would not see another.
         """
 
 
@@ -110,15 +111,16 @@ class ELBO(Objective):
     equation 15); with a ``capacity`` it is :math:`\beta \, |D_{KL} - C|` (Burgess et al., 2018, equation 8).
 
     Args:
-        beta: weight of the KL term, at least 0; pixels and latent dimensions are summed, so beta = 1 is the bound.
-        schedule: multiplies beta at each training step or, where there is a capacity, multiplies that: see
+        beta: Weight of the KL term, at least 0; pixels and latent dimensions are summed, so beta = 1 is the bound.
+        schedule: Multiplies beta at each training step or, where there is a capacity, multiplies that: see
             :mod:`mnistvae.schedules`. In evaluation mode, and until a Trainer calls :meth:`advance`, the factor is 1.
-        free_bits: nats of KL in each latent dimension that cost nothing; under a prior that does not
+        free_bits: Nats of KL in each latent dimension that cost nothing; under a prior that does not
             factorise, latent_dim times as many in the whole code.
         capacity: C, nats of KL that the code is held to; None for no such term.
 
     Raises:
-        SettingError: a negative or infinite number, or free bits and a capacity at once.
+        SettingError: If a number is negative or infinite, or both free bits and a capacity are given.
+        ComponentError: If the schedule is none.
 
     Example:
         >>> from mnistvae.schedules import Linear
@@ -193,7 +195,7 @@ class IWAE(Objective):
             (Tucker et al., 2019, equation 8).
 
     Raises:
-        SettingError: fewer than one sample, or another gradient.
+        SettingError: If there is no sample, or the gradient is another word.
 
     Example:
         >>> terms = mv.VAE(latent_dim=2, objective=IWAE(num_samples=8)).loss(torch.rand(5, 1, 28, 28))
@@ -221,7 +223,7 @@ class IWAE(Objective):
 
 
 class BetaTC(Objective):
-    r"""The ELBO with its KL term taken apart, and a weight on each part: disentanglement by total correlation.
+    r"""The ELBO with a weight on each of three parts of its KL term, for disentanglement by total correlation.
 
     .. math:: -\mathbb{E}[\log p(x \mid z)] + \alpha \, I_q(z; x)
         + \beta \, D_{KL}\left(q(z) \,\|\, \textstyle\prod_j q(z_j)\right)
@@ -234,15 +236,15 @@ class BetaTC(Objective):
     estimates, without their weights, and can be negative.
 
     Args:
-        alpha: weight of the mutual information between code and image.
-        beta: weight of the total correlation.
-        gamma: weight of the dimension-wise KL.
+        alpha: Weight of the mutual information between code and image.
+        beta: Weight of the total correlation.
+        gamma: Weight of the dimension-wise KL.
         num_images: N, the size of the training set; None to be told by the Trainer, or where there is
             none, to take the batch for the set.
 
     Raises:
-        SettingError: a negative or infinite weight.
-        ComponentError: a posterior whose dimensions are not independent.
+        SettingError: If a weight is negative or infinite.
+        ComponentError: If the dimensions of the posterior are not independent.
     """
 
     _num_images: Tensor

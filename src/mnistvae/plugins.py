@@ -9,7 +9,7 @@ there as ``module.path:NAME``.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -96,9 +96,11 @@ def closest(name: object, known: Iterable[str]) -> str:
     """
     from difflib import get_close_matches
 
-    lower = {str(word).lower(): word for word in known}
-    found = get_close_matches(str(name).lower(), lower, n=1)
-    return f"check the spelling; the closest is {lower[found[0]]!r}" if found else "check the spelling"
+    words = list(known)
+    lower = {word.lower(): word for word in words}
+    same = get_close_matches(str(name), words, n=1)
+    found = same or [lower[word] for word in get_close_matches(str(name).lower(), lower, n=1)]
+    return f"check the spelling; the closest is {found[0]!r}" if found else "check the spelling"
 
 
 def _installed(kind: str) -> dict[str, list[EntryPoint]]:
@@ -163,6 +165,6 @@ def _checked(kind: str, name: str, found: Any, of: Any) -> Any:
     """``found``, which must be an instance of ``of``."""
     if isinstance(found, of):
         return found
-    wanted = of.__name__ if isinstance(of, type) else str(of)
+    wanted = {Callable: "a function", type: "a class"}.get(of, f"an object of the class {getattr(of, '__name__', of)}")
     got = type_name(found)
-    raise SettingError(f"{name!r} as a {kind}: an object of the class {wanted}", got, "give the name of one")
+    raise SettingError(f"{name!r} as a {kind}: {wanted}", got, "give the name of one")

@@ -41,16 +41,18 @@ class Prior(Component):
         """p(z) with batch shape () or, given labels (B,), batch shape () or (B,); event shape (latent_dim,)."""
 
     def attach(self, latent_dim: int, image_shape: ImageShape, num_classes: int | None) -> None:
-        """Called once by the model that takes the prior, before anything else: make what depends on its sizes.
+        """Make the tensors that depend on the sizes of the model; called once by the model that takes the prior.
 
         Does nothing here.
         """
 
     def attach_once(self, latent_dim: int, image_shape: ImageShape, num_classes: int | None) -> None:
-        """What a model calls: :meth:`attach`, unless the prior belongs to a model of the same sizes already.
+        """Attach the prior to a model, unless it belongs to one of the same sizes already.
+
+        A model calls it; a subclass overrides :meth:`attach`.
 
         Raises:
-            ComponentError: it belongs to one of other sizes, or cannot be attached.
+            ComponentError: If the prior belongs to a model of other sizes, or cannot be attached.
         """
         sizes = (latent_dim, image_shape, num_classes)
         told = "latent_dim={}, images of shape {} and num_classes={}"
@@ -72,12 +74,12 @@ class Prior(Component):
 
 
 class StandardNormal(Prior):
-    r"""The usual prior.
+    r"""The standard normal distribution, which is the usual prior.
 
     .. math:: p(z) = \mathcal{N}(z; 0, I)
 
     Args:
-        latent_dim: size of z.
+        latent_dim: Size of z.
 
     Example:
         >>> StandardNormal(2)().log_prob(torch.zeros(2))  # -log 2 pi
@@ -101,12 +103,12 @@ class GaussianMixture(Prior):
     .. math:: p(z) = \sum_{k=1}^{K} \pi_k \, \mathcal{N}(z; \mu_k, \Sigma_k)
 
     Args:
-        latent_dim: size of z.
-        components: K.
-        covariance: ``"diag"`` or ``"full"``.
+        latent_dim: Size of z.
+        components: K, the number of normals.
+        covariance: Covariance of each normal, ``"diag"`` or ``"full"``.
 
     Raises:
-        SettingError: a size below 1, or another covariance.
+        SettingError: If a size is below 1, or the covariance is another word.
 
     Example:
         >>> GaussianMixture(2, components=5)().sample((3,)).shape
@@ -115,8 +117,8 @@ class GaussianMixture(Prior):
 
     def __init__(self, latent_dim: int, components: int = 10, covariance: Literal["diag", "full"] = "diag") -> None:
         super().__init__()
-        self.latent_dim = check_count("latent_dim as an integer of at least 1", latent_dim)
-        self.components = check_count("components as an integer of at least 1", components)
+        self.latent_dim = latent_dim = check_count("latent_dim as an integer of at least 1", latent_dim)
+        self.components = components = check_count("components as an integer of at least 1", components)
         self.covariance = check_choice("covariance", covariance, ("diag", "full"))
         self.logits = nn.Parameter(torch.zeros(components))
         self.means = nn.Parameter(torch.randn(components, latent_dim))
@@ -144,11 +146,11 @@ class GaussianMixture(Prior):
 
         Args:
             weights: pi, (K,), above 0.
-            means: (K, latent_dim).
+            means: Means of the components, (K, latent_dim).
             scale_tril: Cholesky factors of the covariances, (K, latent_dim, latent_dim); of ``"diag"``, diagonal ones.
 
         Raises:
-            DataError: other shapes, or numbers that make no mixture.
+            DataError: If a shape is another, or the numbers make no mixture.
         """
         k, d = self.components, self.latent_dim
         for name, value, shape in (
@@ -156,8 +158,8 @@ class GaussianMixture(Prior):
             ("means", means, (k, d)),
             ("scale_tril", scale_tril, (k, d, d)),
         ):
-            check_instance(f"{name} as a tensor", value, Tensor, "torch.as_tensor(...)", DataError)
-            check_finite(check_shape(value, name, shape, "give every component its own"), name)
+            tensor = check_instance(f"{name} as a tensor", value, Tensor, "torch.as_tensor(...)", DataError)
+            check_finite(check_shape(tensor, name, shape, "give every component its own"), name)
         deviations = scale_tril.diagonal(dim1=-2, dim2=-1)
         if bool((weights <= 0).any()) or bool((deviations <= 0).any()):
             raise DataError("weights and standard deviations above 0", "others", "leave empty components out")
@@ -184,7 +186,7 @@ class VampPrior(Prior):
         components: K, the number of pseudo-inputs; each costs one more image to encode at every step.
 
     Raises:
-        SettingError: fewer than one component.
+        SettingError: If there is no component.
 
     Example:
         >>> vae = mv.VAE(latent_dim=2, prior=VampPrior(components=20))
@@ -208,18 +210,18 @@ class VampPrior(Prior):
 
     @property
     def pseudo_inputs(self) -> Tensor:
-        """u, (K, C, H, W) in (0, 1)."""
+        """The pseudo-inputs u, (K, C, H, W) in (0, 1)."""
         return self._logits().sigmoid()
 
     @torch.no_grad()
     def start_from(self, images: ArrayLike) -> None:
-        """Take images, such as some of the training set, as the first pseudo-inputs.
+        """Set the pseudo-inputs to images, such as some of the training set.
 
         Args:
-            images: (K, C, H, W) in [0, 1], or uint8.
+            images: One image for each component, (K, C, H, W) in [0, 1], or uint8.
 
         Raises:
-            DataError: another number or shape, or values outside [0, 1].
+            DataError: If number or shape of the images is another, or a value is outside [0, 1].
         """
         logits = self._logits()
         shape = (logits.shape[1], logits.shape[2], logits.shape[3])
@@ -260,15 +262,15 @@ class Flow(Prior):
     Durkan et al. (2019) for NSF.
 
     Args:
-        latent_dim: size of z; a RealNVP splits it in two, so 2 at least makes sense.
+        latent_dim: Size of z; a RealNVP splits it in two, so 2 at least makes sense.
         kind: ``"realnvp"``, affine couplings, fast both ways; ``"maf"``, affine and autoregressive, slow to draw
             from; ``"nsf"``, autoregressive splines, slower still and the most flexible.
-        transforms: how many, one after the other.
-        hidden: widths of the hidden layers of each transform's network.
+        transforms: Number of transforms, one after the other.
+        hidden: Widths of the hidden layers of each transform's network.
 
     Raises:
-        ComponentError: zuko is not installed: ``pip install "mnistvae[flows]"``.
-        SettingError: a size below 1, or another kind.
+        ComponentError: If zuko is not installed: ``pip install "mnistvae[flows]"``.
+        SettingError: If a size is below 1, or the kind is another word.
     """
 
     zero: Tensor
@@ -281,9 +283,9 @@ class Flow(Prior):
         hidden: Sequence[int] = (256, 256),
     ) -> None:
         super().__init__()
-        self.latent_dim = check_count("latent_dim as an integer of at least 1", latent_dim)
+        self.latent_dim = latent_dim = check_count("latent_dim as an integer of at least 1", latent_dim)
         self.kind = check_choice("kind", kind, ("realnvp", "maf", "nsf"))
-        self.transforms = check_count("transforms as an integer of at least 1", transforms)
+        self.transforms = transforms = check_count("transforms as an integer of at least 1", transforms)
         self.hidden = check_widths("hidden", hidden, least=1)
         self.register_buffer("zero", torch.zeros(self.latent_dim), persistent=False)
         with _zuko() as flows:
@@ -309,7 +311,7 @@ def _mixture(logits: Tensor, parts: Distribution) -> td.MixtureSameFamily:
 
 
 def _select(posteriors: Distribution, shape: tuple[int, int], y: Tensor) -> DiagonalNormal:
-    """Of posteriors (classes * K,), those of each label: batch (B, K)."""
+    """The posteriors of each label, batch (B, K), from those of all classes, batch (classes * K,)."""
     if not isinstance(posteriors, DiagonalNormal):
         raise ComponentError(
             "an encoder that returns DiagonalNormal, for a VampPrior that sees labels",

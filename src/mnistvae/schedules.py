@@ -1,4 +1,4 @@
-"""Schedules: how a weight grows as training goes, as a function of the step and of nothing else."""
+"""Schedules: factors of a weight or of the learning rate, as functions of the step and of nothing else."""
 
 from __future__ import annotations
 
@@ -9,19 +9,26 @@ from mnistvae._checks import check_count, check_number
 from mnistvae._component import Component
 from mnistvae.errors import SettingError
 
-__all__ = ["Cosine", "Cyclical", "Linear", "Schedule"]
+__all__ = ["Cosine", "CosineDecay", "Cyclical", "Linear", "OneCycle", "Schedule"]
 
 
 class Schedule(Component):
-    """Contract of a schedule: the number of the step, from 0, to a factor.
+    """Contract of a schedule: the number of a step, from 0, to a factor.
 
-    A subclass keeps its constructor arguments as attributes of the same names and implements
-    :meth:`forward`. An epoch has as many steps as the data has batches: 469 for MNIST in batches of 128.
+    A subclass keeps its constructor arguments as attributes of the same names and implements :meth:`forward`. An epoch
+    has as many steps as the data has batches: 469 for MNIST in batches of 128. The same schedule serves the weight of
+    the KL term, ``ELBO(schedule=...)``, and the learning rate, ``Trainer(schedule=...)``; only the latter is told how
+    long the run is.
     """
 
     @abstractmethod
-    def forward(self, step: int) -> float:
-        """The factor of the weight at that step, usually from 0 to 1."""
+    def forward(self, step: int, steps: int | None = None) -> float:
+        """The factor at a step, usually from 0 to 1.
+
+        Args:
+            step: Number of the step, from 0.
+            steps: Number of steps in the whole run, where it is known.
+        """
 
 
 class _WarmUp(Schedule):
@@ -32,7 +39,7 @@ class _WarmUp(Schedule):
         self.steps = check_count("steps as an integer of at least 1", steps)
         self.start = _check_fraction("start", start)
 
-    def forward(self, step: int) -> float:
+    def forward(self, step: int, steps: int | None = None) -> float:
         return self.start + (1 - self.start) * self.rise(min(1.0, step / self.steps))
 
     @abstractmethod
@@ -52,7 +59,7 @@ class Linear(_WarmUp):
         start: s, the factor of step 0.
 
     Raises:
-        SettingError: steps below 1, or a start outside [0, 1].
+        SettingError: If there are fewer steps than 1, or the start is outside [0, 1].
 
     Example:
         >>> schedule = Linear(4)
@@ -74,7 +81,7 @@ class Cosine(_WarmUp):
         start: s, the factor of step 0.
 
     Raises:
-        SettingError: steps below 1, or a start outside [0, 1].
+        SettingError: If there are fewer steps than 1, or the start is outside [0, 1].
 
     Example:
         >>> schedule = Cosine(4)
@@ -95,11 +102,11 @@ class Cyclical(Schedule):
 
     Args:
         period: T, steps of one cycle.
-        cycles: n, how many; after them the factor stays at 1.
+        cycles: n, number of cycles; after them the factor stays at 1.
         ramp: r, the part of a cycle in which the factor grows.
 
     Raises:
-        SettingError: a period or a number of cycles below 1, or a ramp outside (0, 1].
+        SettingError: If the period or the number of cycles is below 1, or the ramp outside (0, 1].
 
     Example:
         >>> schedule = Cyclical(period=4, cycles=2)
@@ -113,10 +120,95 @@ class Cyclical(Schedule):
         self.cycles = check_count("cycles as an integer of at least 1", cycles)
         self.ramp = _check_fraction("ramp", ramp, above=True)
 
-    def forward(self, step: int) -> float:
+    def forward(self, step: int, steps: int | None = None) -> float:
         if step >= self.period * self.cycles:
             return 1.0
         return min(1.0, (step % self.period) / (self.ramp * self.period))
+
+
+class CosineDecay(Schedule):
+    r"""From 1 to ``final`` along half a cosine, after a rise in a straight line.
+
+    .. math:: \frac{t + 1}{W + 1} \text{ for } t < W, \text{ then }
+        f + (1 - f) \tfrac{1}{2} \left(1 + \cos\left(\pi \min\left(1, \tfrac{t - W}{T - W}\right)\right)\right)
+
+    Loshchilov and Hutter (2017), "SGDR: Stochastic Gradient Descent with Warm Restarts", equation 5.
+
+    Args:
+        warmup: W, steps of the rise; a number below 1 is a part of the run, rounded down to whole steps.
+        final: f, the factor at the end.
+        steps: T, steps in all; None for those of the run, which a Trainer knows for the learning rate.
+
+    Raises:
+        SettingError: If a number is negative or infinite, or T is not known when the factor is asked for.
+
+    Example:
+        >>> schedule = CosineDecay()
+        >>> [round(schedule(step, 5), 3) for step in range(5)]
+        [1.0, 0.905, 0.655, 0.345, 0.095]
+    """
+
+    def __init__(self, warmup: float = 0, final: float = 0.0, steps: int | None = None) -> None:
+        super().__init__()
+        expected, fix = "warmup as a number of steps, or a part of the run below 1", "0.1 for a tenth of the run"
+        self.warmup = check_number(expected, warmup, fix=fix)
+        if self.warmup >= 1:
+            self.warmup = check_count(expected, warmup, fix=fix)
+        self.final = check_number("final as a finite factor of at least 0", final)
+        self.steps = None if steps is None else check_count("steps as an integer of at least 1, or None", steps)
+
+    def forward(self, step: int, steps: int | None = None) -> float:
+        steps = _length(self, steps)
+        warmup = int(self.warmup if self.warmup >= 1 else self.warmup * steps)
+        if step < warmup:
+            return (step + 1) / (warmup + 1)
+        done = (step - warmup) / max(1, steps - warmup)
+        return self.final + (1 - self.final) * (1 + math.cos(math.pi * min(1.0, done))) / 2
+
+
+class OneCycle(Schedule):
+    """From ``start`` to 1 and down to ``final``, both along half a cosine.
+
+    Smith and Topin (2018), "Super-convergence: very fast training of neural networks using large learning rates".
+
+    Args:
+        rise: Part of the steps in which the factor rises, from 0 to 1.
+        start: Factor at the start.
+        final: Factor at the end.
+        steps: Steps in all; None for those of the run, which a Trainer knows for the learning rate.
+
+    Raises:
+        SettingError: If a number is negative or infinite, or the length is not known when the factor is asked for.
+
+    Example:
+        >>> schedule = OneCycle(steps=11)
+        >>> [round(schedule(step), 3) for step in (0, 3, 10)]
+        [0.04, 1.0, 0.0]
+    """
+
+    def __init__(self, rise: float = 0.3, start: float = 0.04, final: float = 1e-4, steps: int | None = None) -> None:
+        super().__init__()
+        self.rise = _check_fraction("rise", rise)
+        self.start = check_number("start as a finite factor of at least 0", start)
+        self.final = check_number("final as a finite factor of at least 0", final)
+        self.steps = None if steps is None else check_count("steps as an integer of at least 1, or None", steps)
+
+    def forward(self, step: int, steps: int | None = None) -> float:
+        steps = _length(self, steps)
+        peak = max(1.0, self.rise * (steps - 1))
+        if step < peak:
+            return self.start + (1 - self.start) * (1 - math.cos(math.pi * (step / peak))) / 2
+        done = min(1.0, (step - peak) / max(1.0, steps - 1 - peak))
+        return self.final + (1 - self.final) * (1 + math.cos(math.pi * done)) / 2
+
+
+def _length(schedule: CosineDecay | OneCycle, steps: int | None) -> int:
+    """Number of steps that a schedule runs over: its own, or that of the run."""
+    found = steps if schedule.steps is None else schedule.steps
+    if found is None:
+        name = type(schedule).__name__
+        raise SettingError(f"the number of steps of {name}", "none", f"{name}(steps=...) for the weight of a term")
+    return found
 
 
 def _check_fraction(name: str, value: float, *, above: bool = False) -> float:

@@ -79,7 +79,7 @@ class View:
         self.model = passes.check_model(model)
         self.train = None if train is None else passes.check_dataset(train)
         self.seed = check_seed(seed)
-        check_choice("binarization", binarization, get_args(Binarization))
+        binarization = check_choice("binarization", binarization, get_args(Binarization))
         self.batch_size = check_count("batch_size as an integer of at least 1", batch_size)
         self.num_samples = check_count("num_samples as an integer of at least 1", num_samples)
         #: The images as they came.
@@ -230,8 +230,8 @@ class View:
 
     def keep(self, *pictures: Literal["reconstructions", "samples"]) -> None:
         """Announce pictures to be kept, from the next pass: first asked for after that, they take one of their own."""
-        for name in pictures:
-            check_choice("pictures to keep", name, ("reconstructions", "samples"))
+        for picture in pictures:
+            name = check_choice("pictures to keep", picture, ("reconstructions", "samples"))
             (self._of_reconstructions if name == "reconstructions" else self._of_samples).expect(_pixels)
 
     @property

@@ -1,4 +1,4 @@
-"""The codes of a data set: what everything else here looks at."""
+"""The codes of a data set."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ __all__ = ["LatentCodes", "encode_dataset"]
 
 
 def encode_dataset(model: VAE, data: ImageDataset, *, batch_size: int = 1024, progress: bool = False) -> LatentCodes:
-    """The posterior means and standard deviations of all images of a data set, in their order.
+    """Return the posterior means and standard deviations of all images of a data set, in their order.
 
     Args:
-        model: the model; it computes on its own device.
+        model: The model; it computes on its own device.
         data: N images, with labels for a conditional model; binarized, if that is what the model was trained on.
-        batch_size: images at once.
-        progress: show a bar.
+        batch_size: Number of images that are encoded at once.
+        progress: Whether to show a bar.
 
     Raises:
-        DataError: data that do not fit the model, or codes that are not finite.
+        DataError: If the data do not fit the model, or a code is not finite.
 
     Example:
         >>> codes = mv.analysis.encode_dataset(mv.VAE(latent_dim=2), mv.load_dataset("mnist-mini", "test")[:100])

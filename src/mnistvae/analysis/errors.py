@@ -1,4 +1,4 @@
-"""Where reconstruction fails: the error of each image, the best and the worst."""
+"""Errors of the reconstruction of each image, and the images with the lowest and the highest."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from mnistvae.metrics.similarity import WINDOW, ssim
 from mnistvae.models import VAE
 from mnistvae.view import View
 
-__all__ = ["Extremes", "ReconstructionErrors", "reconstruction_errors"]
+__all__ = ["Extremes", "ReconstructionErrors", "errors_of_view", "reconstruction_errors"]
 
 
 class Extremes(NamedTuple):
-    """Numbers of images, by what their reconstruction is like."""
+    """Numbers of images, by the error of their reconstruction."""
 
     #: The best reconstructed first.
     lowest: list[int]
@@ -33,15 +33,15 @@ class Extremes(NamedTuple):
 
 @dataclass(frozen=True)
 class ReconstructionErrors:
-    """How well each image of a data set is reconstructed from its posterior mean."""
+    """Reconstructions of a data set from the means of its posteriors, and the error of each."""
 
-    #: Reconstructions, (N, C, H, W) in [0, 1].
+    #: Reconstructions, (N, C, H, W), uint8.
     images: Tensor
     #: Mean squared errors, (N,).
     mse: Tensor
-    #: In dB, (N,); infinite where an image is reproduced exactly.
+    #: Peak signal-to-noise ratios in dB, (N,); infinite where an image is reproduced exactly.
     psnr: Tensor
-    #: Structural similarity, (N,); None for images too small for its windows.
+    #: Structural similarities, (N,); None for images too small for its windows.
     ssim: Tensor | None
     #: Labels, (N,), where the data have some.
     labels: Tensor | None = None
@@ -50,11 +50,11 @@ class ReconstructionErrors:
         return len(self.mse)
 
     def extremes(self, n: int = 10, *, seed: int = 0) -> Extremes:
-        """The images with the lowest and the highest mean squared error, and a random choice.
+        """Return the images with the lowest and the highest mean squared error, and a random choice.
 
         Args:
-            n: of each, at most.
-            seed: of the choice.
+            n: Largest number of images of each kind.
+            seed: Seed of the choice.
         """
         n = min(check_count("n as an integer of at least 1", n), len(self))
         order = torch.argsort(self.mse, stable=True)
@@ -63,10 +63,10 @@ class ReconstructionErrors:
         return Extremes(order[:n].tolist(), order.flip(0)[:n].tolist(), drawn.tolist())
 
     def by_class(self) -> dict[int, ClassMean]:
-        """The mean squared error of each class.
+        """Return the mean squared error of each class.
 
         Raises:
-            DataError: the data had no labels.
+            DataError: If the data had no labels.
         """
         if self.labels is None:
             raise DataError("images with labels", "none", "pass an ImageDataset with labels")
@@ -77,19 +77,28 @@ def reconstruction_errors(model: VAE, data: ImageDataset, *, batch_size: int = 1
     """Reconstruct every image from the mean of its posterior, and measure how well.
 
     Args:
-        model: the model.
+        model: The model.
         data: N images as the model was trained on them, with labels for a conditional model.
-        batch_size: images at once.
+        batch_size: Number of images that are reconstructed at once.
 
     Raises:
-        DataError: data that do not fit the model, or reconstructions that are not finite.
+        DataError: If the data do not fit the model, or a reconstruction is not finite.
     """
-    view = View(model, check_dataset(data), batch_size=batch_size)
-    functions = [mse, psnr, _made] + ([ssim] if min(data.image_shape[1:]) >= WINDOW else [])
-    errors, ratios, images, *similarity = view.reconstructed(*functions)
-    return ReconstructionErrors(images, errors, ratios, similarity[0] if similarity else None, view.labels)
+    return errors_of_view(View(model, check_dataset(data), batch_size=batch_size))
 
 
-def _made(_: Tensor, reconstruction: Tensor) -> Tensor:
-    """The reconstruction itself."""
-    return reconstruction
+def errors_of_view(view: View) -> ReconstructionErrors:
+    """Return the reconstructions of a view and their errors; see :func:`reconstruction_errors`.
+
+    Args:
+        view: A model and a data set.
+
+    Raises:
+        DataError: If a reconstruction is not finite.
+    """
+    view.keep("reconstructions")
+    functions = [mse, psnr] + ([ssim] if min(view.data.image_shape[1:]) >= WINDOW else [])
+    errors, ratios, *similarity = view.reconstructed(*functions)
+    return ReconstructionErrors(
+        view.reconstructions, errors, ratios, similarity[0] if similarity else None, view.labels
+    )

@@ -1,78 +1,94 @@
-"""One setting varied: models that differ in it alone, measured in the same way."""
+"""Models that differ in one setting alone, trained and measured in the same way."""
 
 from __future__ import annotations
 
 import csv
 import io
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from mnistvae._files import write_atomically
 from mnistvae.data import ImageDataset
 from mnistvae.errors import DataError, SettingError
+from mnistvae.images import ImageShape
 from mnistvae.metrics import Evaluation, evaluate
 from mnistvae.models import VAE
-from mnistvae.recipes import Recipe
+from mnistvae.training import Trainer
 
-__all__ = ["Sweep", "sweep"]
+__all__ = ["Plan", "Sweep", "sweep"]
+
+
+class Plan(Protocol):
+    """A recipe, as far as a sweep needs one: see :class:`mnistvae.recipes.Recipe`."""
+
+    def check(self, changes: Mapping[str, Any]) -> object:
+        """Raise SettingError for a setting that the models do not have."""
+
+    def model(self, *, image_shape: ImageShape, num_classes: int, seed: int, **changes: Any) -> VAE:
+        """Return a new model with some settings changed."""
+
+    def trainer(self, **changes: Any) -> Trainer:
+        """Return a Trainer with some settings changed."""
 
 
 @dataclass(frozen=True)
 class Sweep:
     """Models that differ in one setting."""
 
-    #: The setting that was varied.
+    #: Name of the setting that was varied.
     setting: str
+    #: Values of the setting.
     values: tuple[Any, ...]
+    #: The trained models, one for each value.
     models: tuple[VAE, ...]
+    #: Evaluations of the models.
     evaluations: tuple[Evaluation, ...]
 
-    def column(self, figure: str) -> list[float]:
-        """A figure of every model, in the order of the values."""
-        return [one[figure] for one in self.evaluations]
+    def column(self, name: str) -> list[float]:
+        """Return one score of every model, in the order of the values."""
+        return [one[name] for one in self.evaluations]
 
-    def by_class(self, figure: str) -> dict[int, list[float]]:
-        """A figure of every model for each class.
+    def by_class(self, name: str) -> dict[int, list[float]]:
+        """Return one score of every model, for each class.
 
         Raises:
-            DataError: the data had no labels.
+            DataError: If the data had no labels.
         """
         if not all(one.by_class for one in self.evaluations):
-            raise DataError("figures by class", "none", "pass data with labels")
+            raise DataError("scores by class", "none", "pass data with labels")
         classes = [int(row["class"]) for row in self.evaluations[0].by_class]
-        return {label: [one.by_class[n][figure] for one in self.evaluations] for n, label in enumerate(classes)}
+        return {label: [one.by_class[n][name] for one in self.evaluations] for n, label in enumerate(classes)}
 
-    def best(self, figure: str = "mse", *, tolerance: float = 1.0) -> Any:
-        """The smallest value whose figure is within ``tolerance`` standard errors of the best one.
+    def best(self, name: str = "mse", *, tolerance: float = 1.0) -> Any:
+        """Return the smallest value whose score is within ``tolerance`` standard errors of the best one.
 
-        More of a setting (latent dimensions, say) often buys a little more of a figure for ever; this is the least that
+        More of a setting (latent dimensions, say) often buys a little more of a score for ever; this is the least that
         is as good as the best, as far as the data can tell (Breiman et al., 1984, the rule of one standard error).
 
         Args:
-            figure: its name.
-            tolerance: in standard errors of the best figure; 0 for the very best.
+            name: Name of the score.
+            tolerance: Number of standard errors of the best score; 0 for the very best.
 
         Raises:
-            DataError: the figure has no better side.
+            DataError: If neither side of the score is better.
         """
-        figures = [one.score(figure) for one in self.evaluations]
-        better = figures[0].better
+        scores = [one.score(name) for one in self.evaluations]
+        better = scores[0].better
         if not better:
-            raise DataError("a figure that has a better side", figure, "such as mse, psnr, nll or fd_digits")
+            raise DataError("a score that has a better side", name, "such as mse, psnr, nll or fd_digits")
         sign = 1 if better == "lower" else -1
-        least = min(figures, key=lambda one: sign * one.value)
+        least = min(scores, key=lambda one: sign * one.value)
         bound = sign * least.value + tolerance * (least.standard_error or 0)
-        good = [value for value, one in zip(self.values, figures, strict=True) if sign * one.value <= bound]
-        return min(good)
+        return min(value for value, one in zip(self.values, scores, strict=True) if sign * one.value <= bound)
 
     def to_csv(self, path: str | os.PathLike[str]) -> Path:
-        """Write a line for each value with all figures, atomically.
+        """Write a line for each value with all scores, atomically.
 
         Raises:
-            OutputError: it cannot be written.
+            OutputError: If the file cannot be written.
         """
         names = [name for name in self.evaluations[0].names() if all(name in one for one in self.evaluations)]
         stream = io.StringIO()
@@ -84,7 +100,7 @@ class Sweep:
 
 
 def sweep(
-    recipe: Recipe,
+    recipe: Plan,
     setting: str,
     values: Sequence[Any],
     train: ImageDataset,
@@ -99,20 +115,21 @@ def sweep(
     """Train a recipe with each value of one setting, under the same seed, and measure the models in the same way.
 
     Args:
-        recipe: see :mod:`mnistvae.recipes`.
-        setting: of its model, such as ``"latent_dim"`` or ``"beta"``.
-        values: at least two.
-        train: images to train on.
-        test: images to measure on.
-        settings: other changes to the recipe's model.
-        training: changes to the recipe's Trainer.
-        seed: of weights, order and noise.
-        measure: a model and the test images to figures (default: :func:`mnistvae.metrics.evaluate` of reconstructions).
-        done: called with the value and the figures after each model.
+        recipe: A recipe of :mod:`mnistvae.recipes`, or an object with its methods.
+        setting: Name of a setting of its model, such as ``"latent_dim"`` or ``"beta"``.
+        values: Values of the setting, at least two.
+        train: Images to train on.
+        test: Images to measure on.
+        settings: Other changes to the recipe's model.
+        training: Changes to the recipe's Trainer.
+        seed: Seed of weights, order and noise.
+        measure: Function of a model and the test images that returns an evaluation (default:
+            :func:`mnistvae.metrics.evaluate` of reconstructions).
+        done: Function that is called with the value and the evaluation after each model.
 
     Raises:
-        SettingError: fewer than two values, one twice, or a setting that the recipe does not have.
-        MnistvaeError: what model, Trainer and data raise.
+        SettingError: If there are fewer than two values, one stands twice, or the recipe does not have the setting.
+        MnistvaeError: If a model cannot be made, trained or measured.
     """
     if len(values) < 2 or len({repr(value) for value in values}) < len(values):
         raise SettingError(f"at least two values of {setting}, each once", repr(list(values)), "such as 5, 10, 20")

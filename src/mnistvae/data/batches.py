@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from mnistvae._checks import check_count
+from mnistvae._checks import check_count, check_seed
 from mnistvae._random import Stream, derive_seed
 from mnistvae.arrays import ArrayLike
 from mnistvae.data.dataset import Binarization, ImageDataset
@@ -82,7 +82,7 @@ class Batches:
         self.dataset = dataset
         self.batch_size = batch_size
         self.shuffle = shuffle
-        self.seed = seed
+        self.seed = check_seed(seed)
         self.name = dataset.name
         self.image_shape = dataset.image_shape
         self.num_classes = dataset.num_classes
@@ -98,7 +98,8 @@ class Batches:
         places = torch.arange(1, len(images) + 1, device=images.device)
         # A number of its own for each pixel of an image: multiples of one modulo a prime do not repeat before that.
         own = torch.arange(1, images[0].numel() + 1, device=images.device) * 2654435761 % 65521
-        parts = zip(torch.split(images, 4096), torch.split(places, 4096), strict=True)
+        few = max(1, 2**22 // len(own))  # images at once: eight bytes a pixel
+        parts = zip(torch.split(images, few), torch.split(places, few), strict=True)
         found = sum(int(((part.flatten(1) * own).sum(1) * place).sum()) for part, place in parts)
         if labels is not None:
             found += int((labels * places).sum())

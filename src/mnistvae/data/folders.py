@@ -178,7 +178,9 @@ def _common_layout(files: list[Path], size: tuple[int, int] | None, channels: in
         raise DataError("pictures of one size", got, f"give image_size={min(a + b)} (--image-size {min(a + b)})")
     if channels is None and len(kinds) > 1:
         got = f"{kinds[1]} in grey and {kinds[3]} in colour"
-        raise DataError("pictures all in grey or all in colour", got, "give channels=1 or 3 (--channels 1 or 3)")
+        raise DataError(
+            "pictures all in grey or all in colour", got, "give load_dataset channels=1 or channels=3, or convert them"
+        )
     return (channels or next(iter(kinds)), *(size or next(iter(sizes))))
 
 

@@ -166,7 +166,7 @@ def _known(name: str, split: str, root: str | os.PathLike[str] | None, download:
             f"the data set {name!r} under {folder}",
             f"no readable copy, and {'the download failed' if download else 'download=False'} ({reason})",
             f"use mnist-mini, which ships with the package, or put the files (train-images-idx3-ubyte and so on) into "
-            f"{raw} under --data-root (root=, MNISTVAE_DATA), or give the path of the folder that has them as the name",
+            f"{raw} under `root` (or MNISTVAE_DATA), or give the path of the folder that has them as the name",
         ) from error
     return ImageDataset(images, labels, class_names=_CLASSES.get(name), name=name, split=split)
 

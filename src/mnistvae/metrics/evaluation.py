@@ -137,7 +137,7 @@ def evaluate_view(
         SettingError: If a setting makes no sense, or a metric has a name that is taken.
         ComponentError: If a metric of your own raises an error, or gives something else than it says.
     """
-    check_instance("a View", view, View, "View(model, data)")
+    view = check_instance("a View", view, View, "View(model, data)")
     ours = _included(include, inception=inception)
     rows = [*ours, *_own(metrics)]
     reasons = {metric: unmet(view, metric.needs) for metric in rows}
@@ -168,8 +168,7 @@ def _included(include: Sequence[Group], *, inception: bool) -> list[Metric]:
     groups = listed(include)
     if groups is None:
         raise SettingError(f"include as a list of {', '.join(GROUPS)}", repr(include), "such as ['latent']")
-    for group in groups:
-        check_choice("include", group, GROUPS)
+    groups = [check_choice("include", group, GROUPS) for group in groups]
     if inception and "generation" not in groups:
         raise SettingError("'generation' in include, for inception=True", repr(groups), "leave inception out")
     if inception:
@@ -186,14 +185,13 @@ def _own(metrics: Sequence[Metric | str]) -> list[Metric]:
     taken = {metric.label for metric in chain(*METRICS.values(), inception_v3.METRICS)} | {"class", "images"}
     found: list[Metric] = []
     for one in given:
-        metric = resolve("metric", one, of=Metric) if isinstance(one, str) else one
-        check_instance("metrics of the class Metric", metric, Metric, "Metric(name, compute=...)")
+        named = resolve("metric", one, of=Metric) if isinstance(one, str) else one
+        metric = check_instance("metrics of the class Metric", named, Metric, "Metric(name, compute=...)")
         if metric.label in taken:
             raise SettingError("a metric with a name of its own", repr(metric.label), "give it another name")
         taken.add(metric.label)
-        for need in metric.needs:
-            check_choice(f"needs, of the metric {metric.name!r},", need, tuple(NEEDS))
-        found.append(replace(metric, compute=_Guarded(metric)))
+        needs = [check_choice(f"needs, of the metric {metric.name!r},", need, tuple(NEEDS)) for need in metric.needs]
+        found.append(replace(metric, needs=needs, compute=_Guarded(metric)))
     return found
 
 

@@ -67,11 +67,13 @@ class Metric:
 
     def __post_init__(self) -> None:
         for what in ("name", "unit"):
-            check_instance(f"{what} of a metric as a text", getattr(self, what), str)
+            text = check_instance(f"{what} of a metric as a text", getattr(self, what), str)
+            object.__setattr__(self, what, text)
         if not self.name.strip():
             raise SettingError("a metric with a name", repr(self.name))
-        check_choice(f"better, of the metric {self.name!r},", self.better, tuple(ARROWS))
-        check_choice(f"per, of the metric {self.name!r},", self.per, get_args(Per))
+        for what, choices in (("better", tuple(ARROWS)), ("per", get_args(Per))):
+            word = check_choice(f"{what}, of the metric {self.name!r},", getattr(self, what), choices)
+            object.__setattr__(self, what, word)
         if not callable(self.compute):
             raise SettingError(f"compute, of the metric {self.name!r}, as a function", type_name(self.compute))
         if not isinstance(self.protocol, str) and not callable(self.protocol):

@@ -67,15 +67,17 @@ class Score:
     conditions: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
-        check_choice("better", self.better, tuple(ARROWS))
+        checked: dict[str, Any] = {"better": check_choice("better", self.better, tuple(ARROWS))}
         for name in ("name", "unit", "protocol", "tag"):
-            check_instance(f"{name} as a text", getattr(self, name), str)
+            checked[name] = check_instance(f"{name} as a text", getattr(self, name), str)
         for name in ("value", "standard_error"):
             number = getattr(self, name)
             absent = number is None and name == "standard_error"
             if not absent and (not isinstance(number, SupportsFloat) or isinstance(number, bool)):
                 raise SettingError(f"{name} as a number", repr(number))
-        check_mapping("conditions by name", self.conditions)
+        checked["conditions"] = check_mapping("conditions by name", self.conditions)
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
 
     def better_than(self, other: Score) -> bool:
         """True if this score is the better one.
@@ -86,7 +88,7 @@ class Score:
         Raises:
             DataError: If it is of another metric or tag, was made under other conditions, or no side is better.
         """
-        check_instance("a Score to compare with", other, Score, "evaluation.score(name)", DataError)
+        other = check_instance("a Score to compare with", other, Score, "evaluation.score(name)", DataError)
         if (self.name, self.unit) != (other.name, other.unit):
             raise DataError(f"another {self.name}", f"{other.name}", "compare scores of one name")
         if self.tag != other.tag:

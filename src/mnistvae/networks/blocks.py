@@ -1,4 +1,4 @@
-"""What encoders and decoders are built of."""
+"""Building blocks of encoders and decoders."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Conditioned(Component):
     feeding it the label one-hot beside its input, at the price of an addition.
 
     Args:
-        layer: maps (B, ...) to (B, width, ...).
-        width: features, or channels, of its output.
-        num_classes: number of classes; None for a layer that sees no label.
+        layer: Maps (B, ...) to (B, width, ...).
+        width: Features, or channels, of its output.
+        num_classes: Number of classes; None for a layer that sees no label.
     """
 
     def __init__(self, layer: nn.Module, width: int, num_classes: int | None = None) -> None:
@@ -55,11 +55,11 @@ class MLP(Component):
     """Linear layers with an activation between them; the first one may see a label.
 
     Args:
-        in_features: size of the input, (B, in_features).
-        hidden: sizes of the hidden layers; none gives one linear map.
-        out_features: size of the output, (B, out_features).
-        activation: a module without parameters (default: ReLU).
-        num_classes: number of classes of the label, or None.
+        in_features: Size of the input, (B, in_features).
+        hidden: Sizes of the hidden layers; none gives one linear map.
+        out_features: Size of the output, (B, out_features).
+        activation: Module without parameters (default: ReLU).
+        num_classes: Number of classes of the label, or None.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ def activation_or_relu(activation: nn.Module | None) -> nn.Module:
     """``activation``, which several layers may share, or a ReLU.
 
     Raises:
-        ComponentError: it has parameters of its own, which sharing would tie together.
+        ComponentError: If it is no module, or has parameters of its own, which sharing would tie together.
     """
     if activation is None:
         return nn.ReLU()
@@ -111,7 +111,7 @@ def check_classes(num_classes: int | None) -> int | None:
     """``num_classes`` as a positive integer, or None.
 
     Raises:
-        SettingError: anything else.
+        SettingError: If it is anything else.
     """
     return None if num_classes is None else check_count("num_classes of at least 1, or None", num_classes)
 
@@ -120,7 +120,7 @@ def halvings(image_shape: ImageShape, times: int) -> list[tuple[int, int]]:
     """(height, width) of an image and after each of ``times`` halvings, rounded up.
 
     Raises:
-        SettingError: a side under 8 pixels.
+        SettingError: If a side is under 8 pixels.
     """
     _, height, width = image_shape
     if min(height, width) < SMALLEST_SIDE:

@@ -40,11 +40,11 @@ class TrunkDecoder(Decoder):
     """Any module from codes to numbers, as a decoder: the twin of :class:`~mnistvae.networks.GaussianEncoder`.
 
     Args:
-        trunk: maps codes (B, latent_dim) to C * n_params * H * W numbers an image, in any shape.
-        latent_dim: size of z.
-        image_shape: (C, H, W).
-        n_params: parameters a pixel, as the likelihood asks for.
-        num_classes: number of classes, where the decoder is to see a label; a learned vector for
+        trunk: Maps codes (B, latent_dim) to C * n_params * H * W numbers an image, in any shape.
+        latent_dim: Size of z.
+        image_shape: Shape of an image, (C, H, W).
+        n_params: Parameters a pixel, as the likelihood asks for.
+        num_classes: Number of classes, where the decoder is to see a label; a learned vector for
             the class is then added to the code.
 
     Example:
@@ -65,10 +65,10 @@ class TrunkDecoder(Decoder):
         if not isinstance(trunk, nn.Module):
             raise ComponentError("trunk as a torch.nn.Module", type_name(trunk), "pass an instance")
         self.trunk = trunk
-        self.latent_dim = check_count("latent_dim as an integer of at least 1", latent_dim)
+        self.latent_dim = latent_dim = check_count("latent_dim as an integer of at least 1", latent_dim)
         self.image_shape = check_image_shape(image_shape)
         self.n_params = check_count("n_params as an integer of at least 1", n_params, fix=FROM_LIKELIHOOD)
-        self.num_classes = check_classes(num_classes)
+        self.num_classes = num_classes = check_classes(num_classes)
         self.code = Conditioned(nn.Identity(), latent_dim, num_classes)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
@@ -88,12 +88,12 @@ class MLPDecoder(Decoder):
     """Parameters of the likelihood from a fully connected network.
 
     Args:
-        latent_dim: size of z.
-        image_shape: (C, H, W).
-        hidden: widths of the hidden layers, from the code to the image.
-        activation: a module without parameters (default: ReLU).
-        num_classes: number of classes, where the decoder is to see a label.
-        n_params: parameters a pixel, as the likelihood asks for.
+        latent_dim: Size of z.
+        image_shape: Shape of an image, (C, H, W).
+        hidden: Widths of the hidden layers, from the code to the image.
+        activation: Module without parameters (default: ReLU).
+        num_classes: Number of classes, where the decoder is to see a label.
+        n_params: Parameters a pixel, as the likelihood asks for.
 
     Example:
         >>> MLPDecoder(20)(torch.randn(5, 20)).shape
@@ -110,12 +110,12 @@ class MLPDecoder(Decoder):
         n_params: int = 1,
     ) -> None:
         super().__init__()
-        self.latent_dim = check_count("latent_dim as an integer of at least 1", latent_dim)
+        self.latent_dim = latent_dim = check_count("latent_dim as an integer of at least 1", latent_dim)
         self.image_shape = check_image_shape(image_shape)
         self.hidden = check_widths("hidden", hidden)
         self.activation = activation
-        self.num_classes = check_classes(num_classes)
-        self.n_params = check_count("n_params as an integer of at least 1", n_params, fix=FROM_LIKELIHOOD)
+        self.num_classes = num_classes = check_classes(num_classes)
+        self.n_params = n_params = check_count("n_params as an integer of at least 1", n_params, fix=FROM_LIKELIHOOD)
         channels, height, width = self.image_shape
         self.network = MLP(latent_dim, self.hidden, channels * n_params * height * width, activation, num_classes)
 
@@ -129,12 +129,12 @@ class ConvDecoder(Decoder):
     """Parameters of the likelihood from transposed convolutions, each of which doubles height and width.
 
     Args:
-        latent_dim: size of z.
-        image_shape: (C, H, W), at least 8 x 8.
-        channels: channels that the transposed convolutions take, from the code to the image.
-        activation: a module without parameters (default: ReLU).
-        num_classes: number of classes, where the decoder is to see a label.
-        n_params: parameters a pixel, as the likelihood asks for.
+        latent_dim: Size of z.
+        image_shape: Shape of an image, (C, H, W), at least 8 x 8.
+        channels: Channels that the transposed convolutions take, from the code to the image.
+        activation: Module without parameters (default: ReLU).
+        num_classes: Number of classes, where the decoder is to see a label.
+        n_params: Parameters a pixel, as the likelihood asks for.
 
     Example:
         >>> ConvDecoder(16, image_shape=(3, 32, 32))(torch.randn(5, 16)).shape
@@ -151,12 +151,12 @@ class ConvDecoder(Decoder):
         n_params: int = 1,
     ) -> None:
         super().__init__()
-        self.latent_dim = check_count("latent_dim as an integer of at least 1", latent_dim)
+        self.latent_dim = latent_dim = check_count("latent_dim as an integer of at least 1", latent_dim)
         self.image_shape = check_image_shape(image_shape)
         self.channels = check_widths("channels", channels, least=1)
         self.activation = activation
-        self.num_classes = check_classes(num_classes)
-        self.n_params = check_count("n_params as an integer of at least 1", n_params, fix=FROM_LIKELIHOOD)
+        self.num_classes = num_classes = check_classes(num_classes)
+        self.n_params = n_params = check_count("n_params as an integer of at least 1", n_params, fix=FROM_LIKELIHOOD)
         sides = halvings(self.image_shape, len(self.channels))[::-1]
         height, width = sides[0]
         features = self.channels[0] * height * width

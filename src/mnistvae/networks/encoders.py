@@ -43,9 +43,9 @@ class GaussianEncoder(Encoder):
     .. math:: q(z \mid x) = \mathcal{N}(\mu(h), \operatorname{diag} \sigma^2(h)), \qquad h = \text{trunk}(x)
 
     Args:
-        trunk: maps images (B, C, H, W) to features (B, ...), which are flattened.
-        latent_dim: size of z.
-        num_classes: number of classes, where the encoder is to see a label; a learned vector for
+        trunk: Maps images (B, C, H, W) to features (B, ...), which are flattened.
+        latent_dim: Size of z.
+        num_classes: Number of classes, where the encoder is to see a label; a learned vector for
             the class is then added to the mean and log-variance.
 
     The first forward pass (:class:`~mnistvae.VAE` makes one) finds out how many features there are.
@@ -61,8 +61,8 @@ class GaussianEncoder(Encoder):
         if not isinstance(trunk, nn.Module):
             raise ComponentError("trunk as a torch.nn.Module", type_name(trunk), "pass an instance")
         self.trunk = trunk
-        self.latent_dim = check_count("latent_dim as an integer of at least 1", latent_dim)
-        self.num_classes = check_classes(num_classes)
+        self.latent_dim = latent_dim = check_count("latent_dim as an integer of at least 1", latent_dim)
+        self.num_classes = num_classes = check_classes(num_classes)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Lazy modules", category=UserWarning)
             linear = nn.LazyLinear(2 * latent_dim)
@@ -80,11 +80,11 @@ class MLPEncoder(Encoder):
     r"""A diagonal normal from a fully connected network.
 
     Args:
-        latent_dim: size of z.
-        image_shape: (C, H, W).
-        hidden: widths of the hidden layers.
-        activation: a module without parameters (default: ReLU).
-        num_classes: number of classes, where the encoder is to see a label.
+        latent_dim: Size of z.
+        image_shape: Shape of an image, (C, H, W).
+        hidden: Widths of the hidden layers.
+        activation: Module without parameters (default: ReLU).
+        num_classes: Number of classes, where the encoder is to see a label.
 
     Example:
         >>> MLPEncoder(20)(torch.rand(5, 1, 28, 28)).mean.shape
@@ -100,11 +100,11 @@ class MLPEncoder(Encoder):
         num_classes: int | None = None,
     ) -> None:
         super().__init__()
-        self.latent_dim = check_count("latent_dim as an integer of at least 1", latent_dim)
+        self.latent_dim = latent_dim = check_count("latent_dim as an integer of at least 1", latent_dim)
         self.image_shape = check_image_shape(image_shape)
         self.hidden = check_widths("hidden", hidden)
         self.activation = activation
-        self.num_classes = check_classes(num_classes)
+        self.num_classes = num_classes = check_classes(num_classes)
         self.network = MLP(math.prod(self.image_shape), self.hidden, 2 * latent_dim, activation, num_classes)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> DiagonalNormal:
@@ -115,11 +115,11 @@ class ConvEncoder(Encoder):
     r"""A diagonal normal from convolutions, each of which halves height and width.
 
     Args:
-        latent_dim: size of z.
-        image_shape: (C, H, W), at least 8 x 8.
-        channels: output channels of the convolutions.
-        activation: a module without parameters (default: ReLU).
-        num_classes: number of classes, where the encoder is to see a label.
+        latent_dim: Size of z.
+        image_shape: Shape of an image, (C, H, W), at least 8 x 8.
+        channels: Output channels of the convolutions.
+        activation: Module without parameters (default: ReLU).
+        num_classes: Number of classes, where the encoder is to see a label.
 
     Example:
         >>> ConvEncoder(16, image_shape=(3, 32, 32))(torch.rand(5, 3, 32, 32)).mean.shape
@@ -135,11 +135,11 @@ class ConvEncoder(Encoder):
         num_classes: int | None = None,
     ) -> None:
         super().__init__()
-        self.latent_dim = check_count("latent_dim as an integer of at least 1", latent_dim)
+        self.latent_dim = latent_dim = check_count("latent_dim as an integer of at least 1", latent_dim)
         self.image_shape = check_image_shape(image_shape)
         self.channels = check_widths("channels", channels, least=1)
         self.activation = activation
-        self.num_classes = check_classes(num_classes)
+        self.num_classes = num_classes = check_classes(num_classes)
         height, width = halvings(self.image_shape, len(self.channels))[-1]
         first, *others = [
             nn.Conv2d(before, after, kernel_size=3, stride=2, padding=1)

@@ -1,4 +1,4 @@
-"""Residual networks: deeper encoders and decoders, for the likelihoods of the literature."""
+"""Residual networks: deeper encoders and decoders, which reach the likelihoods of the literature."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LOGVAR = (-12.0, 8.0)
 
 
 class ResidualBlock(Component):
-    r"""A step added to its input: normalise, activate, convolve, twice.
+    r"""A residual block: normalisation, activation and convolution, twice, added to the input.
 
     .. math:: x + W_2 * \text{SiLU}(\text{GN}(W_1 * \text{SiLU}(\text{GN}(x))))
 
@@ -33,11 +33,11 @@ class ResidualBlock(Component):
     deep residual networks", with the group normalisation of Wu and He (2018), which no batch size disturbs.
 
     Args:
-        channels: of input and output, (B, channels, H, W).
-        dropout: share of the channels' values dropped between the convolutions while training.
+        channels: Number of channels of input and output, (B, channels, H, W).
+        dropout: Share of the channels' values dropped between the convolutions while training.
 
     Raises:
-        SettingError: channels below 1, or a dropout outside [0, 1).
+        SettingError: If there are no channels, or the dropout is outside [0, 1).
     """
 
     def __init__(self, channels: int, dropout: float = 0.0) -> None:
@@ -68,16 +68,16 @@ class ResNetEncoder(Encoder):
     Its log-variance is kept within [-12, 8].
 
     Args:
-        latent_dim: size of z.
-        image_shape: (C, H, W), at least 8 x 8.
-        channels: of each scale, the first at the image's own size.
-        blocks: residual blocks at each scale.
-        hidden: units of the layer between the last scale and the code.
-        dropout: inside the blocks, while training.
-        num_classes: number of classes, where the encoder is to see a label.
+        latent_dim: Size of z.
+        image_shape: Shape of an image, (C, H, W), at least 8 x 8.
+        channels: Channels of each scale, the first at the image's own size.
+        blocks: Residual blocks at each scale.
+        hidden: Units of the layer between the last scale and the code.
+        dropout: Share of values dropped inside the blocks while training.
+        num_classes: Number of classes, where the encoder is to see a label.
 
     Raises:
-        SettingError: sizes that make no sense, or not as many ``blocks`` as ``channels``.
+        SettingError: If a size makes no sense, or there are not as many ``blocks`` as ``channels``.
 
     Example:
         >>> encoder = ResNetEncoder(16, channels=(16, 32), blocks=(1, 1), hidden=64)
@@ -96,12 +96,12 @@ class ResNetEncoder(Encoder):
         num_classes: int | None = None,
     ) -> None:
         super().__init__()
-        self.latent_dim = check_count("latent_dim as an integer of at least 1", latent_dim)
+        self.latent_dim = latent_dim = check_count("latent_dim as an integer of at least 1", latent_dim)
         self.image_shape = check_image_shape(image_shape)
         self.channels, self.blocks = _check_scales(channels, blocks)
         self.hidden = check_count("hidden as an integer of at least 1", hidden)
         self.dropout = _check_dropout(dropout)
-        self.num_classes = check_classes(num_classes)
+        self.num_classes = num_classes = check_classes(num_classes)
         height, width = halvings(self.image_shape, len(self.channels) - 1)[-1]
         first = nn.Conv2d(self.image_shape[0], self.channels[0], 3, padding=1)
         self.first = Conditioned(first, self.channels[0], num_classes)
@@ -123,17 +123,17 @@ class ResNetDecoder(Decoder):
     """Parameters of the likelihood from residual blocks: the mirror of :class:`ResNetEncoder`.
 
     Args:
-        latent_dim: size of z.
-        image_shape: (C, H, W), at least 8 x 8.
-        channels: of each scale, from the code to the image; the last at the image's own size.
-        blocks: residual blocks at each scale.
-        hidden: units of the layer between the code and the first scale.
-        dropout: inside the blocks, while training.
-        num_classes: number of classes, where the decoder is to see a label.
-        n_params: parameters a pixel, as the likelihood asks for.
+        latent_dim: Size of z.
+        image_shape: Shape of an image, (C, H, W), at least 8 x 8.
+        channels: Channels of each scale, from the code to the image; the last at the image's own size.
+        blocks: Residual blocks at each scale.
+        hidden: Units of the layer between the code and the first scale.
+        dropout: Share of values dropped inside the blocks while training.
+        num_classes: Number of classes, where the decoder is to see a label.
+        n_params: Parameters a pixel, as the likelihood asks for.
 
     Raises:
-        SettingError: sizes that make no sense, or not as many ``blocks`` as ``channels``.
+        SettingError: If a size makes no sense, or there are not as many ``blocks`` as ``channels``.
 
     Example:
         >>> decoder = ResNetDecoder(16, channels=(32, 16), blocks=(1, 1), hidden=64)
@@ -153,13 +153,13 @@ class ResNetDecoder(Decoder):
         n_params: int = 1,
     ) -> None:
         super().__init__()
-        self.latent_dim = check_count("latent_dim as an integer of at least 1", latent_dim)
+        self.latent_dim = latent_dim = check_count("latent_dim as an integer of at least 1", latent_dim)
         self.image_shape = check_image_shape(image_shape)
         self.channels, self.blocks = _check_scales(channels, blocks)
         self.hidden = check_count("hidden as an integer of at least 1", hidden)
         self.dropout = _check_dropout(dropout)
-        self.num_classes = check_classes(num_classes)
-        self.n_params = check_count("n_params as an integer of at least 1", n_params, fix=FROM_LIKELIHOOD)
+        self.num_classes = num_classes = check_classes(num_classes)
+        self.n_params = n_params = check_count("n_params as an integer of at least 1", n_params, fix=FROM_LIKELIHOOD)
         sides = halvings(self.image_shape, len(self.channels) - 1)[::-1]
         height, width = sides[0]
         self.first = Conditioned(nn.Linear(latent_dim, self.hidden), self.hidden, num_classes)

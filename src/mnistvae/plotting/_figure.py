@@ -117,9 +117,9 @@ def png_bytes(figure: Figure) -> bytes:
     Raises:
         SettingError: If ``figure`` is not a matplotlib Figure.
     """
-    check_instance("a matplotlib Figure", figure, Figure, "pass what a function of mnistvae.plotting gave")
+    checked = check_instance("a matplotlib Figure", figure, Figure, "pass what a function of mnistvae.plotting gave")
     stream = io.BytesIO()
-    figure.savefig(stream, format="png")
+    checked.savefig(stream, format="png")
     return stream.getvalue()
 
 
@@ -149,9 +149,9 @@ def has_title(title: Any) -> bool:
     Raises:
         SettingError: If the title is neither a text nor a number.
     """
-    if title is not None and not isinstance(title, int | float):  # a number is as good as its text
-        check_instance("title as a text", title, str)
-    return bool(title)
+    if title is None or isinstance(title, int | float):  # a number is as good as its text
+        return bool(title)
+    return bool(check_instance("title as a text", title, str))
 
 
 def set_title(ax: Axes, title: str | None, pad: float | None = None) -> None:

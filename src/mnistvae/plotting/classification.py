@@ -136,8 +136,8 @@ def class_bars(
         DataError: If there are no groups or no classes, or a score is NaN.
     """
     fix = "such as {'MSE': {0: 0.1, 1: 0.2}}"
-    check_mapping("figures by group and class", groups, fix, DataError)
-    bars = {name: _by_class(str(name), group, fix) for name, group in groups.items()}
+    named = check_mapping("figures by group and class", groups, fix, DataError)
+    bars = {name: _by_class(str(name), group, fix) for name, group in named.items()}
     try:
         classes = sorted({label for group in bars.values() for label in group})
     except TypeError:
@@ -173,11 +173,11 @@ def _width(name: str) -> float:
 
 def _by_class(name: str, group: Any, fix: str) -> dict[int, float]:
     """Return the scores of a group, with NaN for those that are infinite."""
-    check_mapping(f"figures by class under {name!r}", group, fix, DataError)
+    scores = check_mapping(f"figures by class under {name!r}", group, fix, DataError)
     try:
-        found = {label: float(value) for label, value in group.items()}
+        found = {label: float(value) for label, value in scores.items()}
     except (TypeError, ValueError, RuntimeError):
-        raise DataError(f"a number for each class under {name!r}", reprlib.repr(dict(group)), fix) from None
+        raise DataError(f"a number for each class under {name!r}", reprlib.repr(dict(scores)), fix) from None
     missing = [label for label, value in found.items() if math.isnan(value)]
     if missing:
         raise DataError(f"numbers under {name!r}", f"NaN for class {missing[0]}", "leave the class out")

@@ -15,17 +15,21 @@ from mnistvae.plotting._figure import COLOURS, figure_or_new, root_figure, simpl
 if TYPE_CHECKING:
     from matplotlib.figure import Figure, FigureBase
 
-__all__ = ["loss_curves"]
+__all__ = ["curves_height", "loss_curves"]
 
-_PANELS = (("loss", "Loss"), ("reconstruction", "Reconstruction"), ("kl", "KL divergence"))
-#: Columns that are no curves.
+#: Titles of the panels of the terms that every loss has.
+_TERMS = {"loss": "Loss", "reconstruction": "Reconstruction", "kl": "KL divergence"}
+#: Columns of a history that are no terms of the loss.
 _OTHERS = {"epoch", "seconds", "images_per_second"}
+_VALIDATION = "validation_"
+#: Panels in a row.
+_ROW = 3
+#: Inches of a panel's side.
+_PANEL = 3.0
 
 
 def loss_curves(history: Sequence[Mapping[str, float]], *, figure: FigureBase | None = None) -> Figure:
-    """Draw loss, reconstruction and KL over the epochs, of training and, where there is one, of validation.
-
-    Further numbers of the records, such as an objective's extra terms, get panels of their own.
+    """Draw loss, reconstruction, KL and further terms over the epochs, of training and, if there is one, of validation.
 
     Args:
         history: A :class:`~mnistvae.training.History`, or records with its columns.
@@ -42,19 +46,21 @@ def loss_curves(history: Sequence[Mapping[str, float]], *, figure: FigureBase | 
         got = "none" if records == [] else type_name(history)
         raise SettingError("a history of at least one epoch", got, "train first")
     epochs = [_number(record, "epoch") for record in records]
-    panels = [*_PANELS, *((name, name.replace("_", " ").capitalize()) for name in _further(records))]
-    fig = figure_or_new(figure, 3.0 * len(panels), 3.0)
+    terms = _terms(records)
+    fig = figure_or_new(figure, _PANEL * _ROW, curves_height(records))
     tag = getattr(history, "tag", "")
-    axes = fig.subplots(1, len(panels))
-    for ax, (name, title) in zip(axes, panels, strict=True):
+    axes = fig.subplots(math.ceil(len(terms) / _ROW), _ROW, squeeze=False).ravel()
+    for ax in axes[len(terms) :]:
+        ax.set_axis_off()
+    for ax, name in zip(axes, terms, strict=False):
         for prefix, label, colour, style in (
             ("", "training", COLOURS[0], "o-"),
-            ("validation_", "validation", COLOURS[1], "s--"),
+            (_VALIDATION, "validation", COLOURS[1], "s--"),
         ):
             values = [_number(record, prefix + name, float("nan")) for record in records]
             if not all(math.isnan(value) for value in values):
                 ax.plot(epochs, values, style, color=colour, label=label, markersize=3.5, linewidth=1.5)
-        ax.set_title(title, fontsize=10)
+        ax.set_title(_TERMS.get(name, name.replace("_", " ")), fontsize=10)
         ax.set_xlabel("epoch")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         simplify(ax)
@@ -63,11 +69,16 @@ def loss_curves(history: Sequence[Mapping[str, float]], *, figure: FigureBase | 
     return root_figure(fig)
 
 
-def _further(records: Sequence[Mapping[str, float]]) -> list[str]:
-    """Names of further columns of numbers, in order."""
-    known = {name for name, _ in _PANELS} | _OTHERS
-    numbers = (name for record in records for name, value in record.items() if isinstance(value, int | float))
-    return [name for name in dict.fromkeys(numbers) if name not in known and not name.startswith("validation_")]
+def curves_height(records: Sequence[Any]) -> float:
+    """Return the height in inches of the curves of some records."""
+    return _PANEL * math.ceil(len(_terms(records)) / _ROW)
+
+
+def _terms(records: Sequence[Any]) -> list[str]:
+    """Return the names of the terms of the loss in some records: the three that every loss has, then its own."""
+    mappings = [record for record in records if isinstance(record, Mapping)]
+    names = {name.removeprefix(_VALIDATION): None for record in mappings for name in record}
+    return [*_TERMS, *(name for name in names if name not in _TERMS and name not in _OTHERS)]
 
 
 def _number(record: Any, name: str, default: float | None = None) -> float:

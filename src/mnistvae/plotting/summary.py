@@ -13,7 +13,7 @@ from mnistvae.arrays import ArrayLike
 from mnistvae.images import Labels
 from mnistvae.plotting._figure import figure_or_new, root_figure
 from mnistvae.plotting.classification import confusion_matrix, roc_curves
-from mnistvae.plotting.curves import loss_curves
+from mnistvae.plotting.curves import curves_height, loss_curves
 from mnistvae.plotting.grids import reconstruction_grid
 from mnistvae.plotting.latent import latent_map
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["summary_figure"]
 
-#: Inches of a row of panels, and of the curves above them.
-_PANEL, _CURVES = 4.2, 3.0
+#: Inches of a row of panels below the curves.
+_PANEL = 4.2
 
 
 def summary_figure(
@@ -72,9 +72,9 @@ def summary_figure(
         panels.append(lambda part: roc_curves(labels, probabilities, classes, title="ROC curves", figure=part))
     rows: list[list[Callable[[FigureBase], Figure]]] = [panels[n : n + 2] for n in range(0, len(panels), 2)]
     heights = [_PANEL] * len(rows)
-    if history is not None and listed(history) != []:
+    if history is not None and (records := listed(history)) != []:
         rows.insert(0, [lambda part: loss_curves(history, figure=part)])
-        heights.insert(0, _CURVES)
+        heights.insert(0, curves_height(records or ()))
     fig = figure_or_new(figure, 15.0, sum(heights))
     bands = fig.subfigures(len(rows), 1, height_ratios=heights, squeeze=False)
     for band, row in zip(np.asarray(bands)[:, 0], rows, strict=True):

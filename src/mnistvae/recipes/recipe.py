@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -137,7 +137,7 @@ class Recipe:
         from mnistvae.training import Trainer
 
         settings: dict[str, Any] = {**self.training, **changes}
-        _check_known("the Trainer", settings, list(inspect.signature(Trainer).parameters), "leave it out")
+        _check_known("the Trainer", settings, Trainer.setting_names(), "leave it out")
         for name, value in settings.items():
             if isinstance(value, Lazy):
                 settings[name] = value.partial()
@@ -153,10 +153,10 @@ class Recipe:
             SettingError: If it does not have one of them.
         """
         fix = "leave it out, or choose a recipe that has it"
-        _check_known(f"the recipe {self.name!r}", changes, list(self.settings), fix)
+        _check_known(f"the recipe {self.name!r}", changes, self.settings, fix)
 
 
-def _check_known(whose: str, given: Mapping[str, Any], known: list[str], fix: str) -> None:
+def _check_known(whose: str, given: Mapping[str, Any], known: Iterable[str], fix: str) -> None:
     unknown = sorted(given.keys() - set(known))
     if unknown:
         raise SettingError(f"settings of {whose}: {', '.join(known)}", ", ".join(unknown), fix)

@@ -38,9 +38,10 @@ def warm_cosine(step: int, steps: int) -> float:
         step: Number of the step, from 0.
         steps: Number of steps of the whole run.
     """
-    from mnistvae.training import cosine
+    from mnistvae.schedules import CosineDecay  # brings torch, which a list of recipes does without
 
-    return cosine(step, steps, warmup=steps // 4, final=0.02)
+    factor: float = CosineDecay(warmup=steps // 4, final=0.02)(step, steps)
+    return factor
 
 
 _USUAL = {"epochs": 20, "batch_size": 128, "learning_rate": 1e-3}

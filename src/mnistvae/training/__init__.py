@@ -14,7 +14,6 @@ from mnistvae.training.callbacks import (
 from mnistvae.training.checkpoints import read_checkpoint, write_checkpoint
 from mnistvae.training.ema import EMA
 from mnistvae.training.history import History, Record
-from mnistvae.training.optimizers import cosine, one_cycle
 from mnistvae.training.signals import Interrupted
 from mnistvae.training.state import Snapshot, State
 from mnistvae.training.trainer import Trainer
@@ -37,8 +36,6 @@ __all__ = [
     "State",
     "TensorBoardLog",
     "Trainer",
-    "cosine",
-    "one_cycle",
     "rank_here",
     "read_checkpoint",
     "restarted",

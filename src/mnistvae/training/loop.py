@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from mnistvae._modes import evaluating
-from mnistvae._products import fast_products
+from mnistvae._products import fast_products, training_arithmetic
 from mnistvae._random import Stream, derive_seed, noise_for_rows, seeded
 from mnistvae.data import BatchSource
 from mnistvae.training.callbacks.base import Callback
@@ -54,7 +54,7 @@ def train(run: Run, state: State) -> History:
             model.train()
             losses = LossCheck(device)
             started = time.perf_counter() - state.seconds
-            with fast_products(device), seeded(derive_seed(run.seed, Stream.TRAINING, state.epoch), device):
+            with training_arithmetic(device), seeded(derive_seed(run.seed, Stream.TRAINING, state.epoch), device):
                 for images, take in _steps_left(run, state):
                     model.objective.advance(state.step)
                     run.rates.set(state.step)

@@ -13,17 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from mnistvae.errors import ComponentError, SettingError, type_name
+from mnistvae.schedules import CosineDecay, OneCycle
 
 __all__ = [
     "FLUSH_EVERY",
     "LearningRate",
     "MakeOptimizer",
     "Rates",
-    "cosine",
     "factor_at",
     "flush_denormals",
     "make_optimizer",
-    "one_cycle",
     "resolve_schedule",
 ]
 
@@ -33,53 +32,12 @@ MakeOptimizer: TypeAlias = Callable[..., torch.optim.Optimizer]
 LearningRate: TypeAlias = Callable[[int, int], float]
 
 
-def cosine(step: int, steps: int, *, warmup: int = 0, final: float = 0.0) -> float:
-    r"""A factor that rises to 1 in a line, then falls along half a cosine: Loshchilov and Hutter (2017), equation 5.
-
-    Args:
-        step: Number of the step, from 0.
-        steps: Number of steps in the whole run.
-        warmup: Steps of the rise.
-        final: Factor at the end.
-
-    Example:
-        >>> [round(cosine(step, 5), 3) for step in range(5)]
-        [1.0, 0.905, 0.655, 0.345, 0.095]
-    """
-    if step < warmup:
-        return (step + 1) / (warmup + 1)
-    done = (step - warmup) / max(1, steps - warmup)
-    return final + (1 - final) * (1 + math.cos(math.pi * min(1.0, done))) / 2
-
-
-def one_cycle(step: int, steps: int, *, rise: float = 0.3, start: float = 0.04, final: float = 1e-4) -> float:
-    """A factor that rises from ``start`` to 1 and falls to ``final``, both along a cosine: Smith and Topin (2018).
-
-    Args:
-        step: Number of the step, from 0.
-        steps: Number of steps in the whole run.
-        rise: Part of the run in which it rises, from 0 to 1.
-        start: Factor at the start.
-        final: Factor at the end.
-
-    Example:
-        >>> [round(one_cycle(step, 11), 3) for step in (0, 3, 10)]
-        [0.04, 1.0, 0.0]
-    """
-    peak = max(1.0, rise * (steps - 1))
-    if step < peak:
-        low, done = start, step / peak
-        return low + (1 - low) * (1 - math.cos(math.pi * done)) / 2
-    done = min(1.0, (step - peak) / max(1.0, steps - 1 - peak))
-    return final + (1 - final) * (1 + math.cos(math.pi * done)) / 2
-
-
 #: Moments of an optimizer below this are set to zero.
 _FAINT = 1e-25
 #: Steps between two such flushes: moments that lose a fifth a step or less do not get denormal in between.
 FLUSH_EVERY = 128
 
-_SCHEDULES: dict[str, LearningRate] = {"cosine": cosine, "one-cycle": one_cycle}
+_SCHEDULES: dict[str, type[CosineDecay | OneCycle]] = {"cosine": CosineDecay, "one-cycle": OneCycle}
 
 
 def resolve_schedule(schedule: str | LearningRate | None) -> LearningRate | None:
@@ -91,12 +49,12 @@ def resolve_schedule(schedule: str | LearningRate | None) -> LearningRate | None
     if schedule is None:
         return None
     if isinstance(schedule, str) and schedule in _SCHEDULES:
-        return _SCHEDULES[schedule]
+        return _SCHEDULES[schedule]()
     if isinstance(schedule, str) or not callable(schedule):
         raise SettingError(
             f"schedule as {' or '.join(map(repr, _SCHEDULES))}, or a function of (step, steps)",
             repr(schedule),
-            "for instance functools.partial(mnistvae.training.cosine, warmup=100)",
+            "for instance mnistvae.schedules.CosineDecay(warmup=100)",
         )
     return schedule
 
@@ -110,7 +68,7 @@ def factor_at(schedule: LearningRate, step: int, steps: int) -> float:
     try:
         factor = schedule(step, steps)
     except TypeError as error:
-        raise SettingError("schedule as a function of (step, steps)", str(error), "see mnistvae.training") from error
+        raise SettingError("schedule as a function of (step, steps)", str(error), "see mnistvae.schedules") from error
     if not isinstance(factor, numbers.Real) or not 0 <= float(factor) < math.inf:
         raise SettingError(
             "schedule to return a finite factor of at least 0", f"{factor!r} in step {step} of {steps}", "look there"

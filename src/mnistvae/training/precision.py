@@ -15,12 +15,12 @@ def resolve_precision(precision: str, device: torch.device) -> torch.dtype | Non
     Raises:
         SettingError: If the name is unknown.
     """
-    check_choice("precision", precision, ("fp32", "bf16", "auto"))
+    precision = check_choice("precision", precision, ("fp32", "bf16", "auto"))
     return None if precision == "fp32" or (precision == "auto" and not _has_bf16(device)) else torch.bfloat16
 
 
 def _has_bf16(device: torch.device) -> bool:
-    """Whether the device has instructions for bfloat16, rather than emulating them."""
+    """True where the device has instructions for bfloat16, rather than emulating them."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type == "cpu":

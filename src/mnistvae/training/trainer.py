@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from mnistvae._checks import check_choice, check_count, check_number, check_seed, listed
+from mnistvae._component import Component
 from mnistvae._random import Stream, derive_seed, seeded
 from mnistvae.arrays import ArrayLike
 from mnistvae.data import BatchSource, Binarization, ImageDataset, as_dataset, batch_source
@@ -65,8 +66,8 @@ class Trainer:
         minutes: Minutes after which training ends, if that is sooner; then a run cannot be repeated to the bit.
         optimizer: Function called as ``optimizer(parameters, lr=learning_rate)``: a class of ``torch.optim``, or a
             ``functools.partial`` of one, or one of your own; the optimizer is fused where torch can.
-        schedule: Schedule of the learning rate: "cosine", "one-cycle", or a function of (step, steps in all) to a
-            factor, such as a ``functools.partial`` of :func:`~mnistvae.training.cosine`.
+        schedule: Schedule of the learning rate: "cosine", "one-cycle", one of :mod:`mnistvae.schedules`, or another
+            function of (step, steps in all) to a factor.
         clip_norm: Largest norm of the gradient.
         ema: Decay of an average of the weights, which is what is validated and left in the model.
         accumulate: Batches in a step; their gradients are averaged over all images.
@@ -141,8 +142,7 @@ class Trainer:
         self.compile = _check_switch("compile", compile)
         self.cuda_graph = _check_switch("cuda_graph", cuda_graph)
         self.seed = check_seed(seed)
-        check_choice("binarization", binarization, get_args(Binarization))
-        self.binarization = binarization
+        self.binarization = check_choice("binarization", binarization, get_args(Binarization))
         self.device = device
         self.progress = _check_switch("progress", progress)
         self.callbacks = _check_callbacks(callbacks)
@@ -357,4 +357,6 @@ def _plain(value: Any) -> Any:
         return value
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
+    if isinstance(value, Component):
+        return repr(value)
     return getattr(value, "__qualname__", type(value).__name__)

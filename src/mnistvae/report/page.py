@@ -1,4 +1,4 @@
-"""A page of text, pictures and tables that needs nothing else; its pictures and tables are files beside it, too."""
+"""A page of text, pictures and tables that needs no other file; its pictures and tables are files beside it, too."""
 
 from __future__ import annotations
 
@@ -7,50 +7,70 @@ import csv
 import html
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mnistvae._files import write_atomically
 from mnistvae._version import __version__
+from mnistvae.errors import SettingError
+from mnistvae.plotting import png_bytes
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["Page", "as_text"]
 
 
 @dataclass
-class _Section:
+class _Part:
+    """A section of the page: its title and its HTML."""
+
     title: str
-    parts: list[str] = field(default_factory=list)
+    html: list[str] = field(default_factory=list)
 
 
 class Page:
-    """A page that grows section by section.
+    """A page that grows section by section; what is added belongs to the section that was begun last.
 
     Args:
-        folder: of the page and of its files.
-        title: above all.
+        folder: Folder of the page and of its files.
+        title: Title of the page.
+        taken: Names of files that are not to be written by the page.
     """
 
-    def __init__(self, folder: Path, title: str) -> None:
+    def __init__(self, folder: Path, title: str, taken: Iterable[str] = ()) -> None:
         self.folder = folder
         self.title = title
-        self.sections: list[_Section] = []
+        self._taken = set(taken)
+        self._parts: list[_Part] = []
 
     def section(self, title: str) -> None:
-        """Begin a section; what is added from now on belongs to it."""
-        self.sections.append(_Section(title))
+        """Begin a section."""
+        self._parts.append(_Part(title))
 
     def text(self, *paragraphs: str) -> None:
-        """Add paragraphs."""
+        """Add paragraphs of plain text."""
         self._add(*(f"<p>{html.escape(paragraph)}</p>" for paragraph in paragraphs))
 
     def details(self, summary: str, code: str) -> None:
-        """Add code that is shown when it is asked for."""
+        """Add code under a line that the reader opens."""
         self._add(f"<details><summary>{html.escape(summary)}</summary><pre>{html.escape(code)}</pre></details>")
 
-    def picture(self, name: str, png: bytes, caption: str) -> None:
-        """Write a picture, and show it."""
+    def picture(self, name: str, figure: Figure, caption: str) -> None:
+        """Add a picture, and write it as a PNG file.
+
+        Args:
+            name: Name of the file, such as "loss.png".
+            figure: A matplotlib Figure.
+            caption: Text below the picture, also for readers who cannot see it.
+
+        Raises:
+            SettingError: If the name is not that of a new file in the folder, or ``figure`` is not a Figure.
+            OutputError: If the file cannot be written.
+        """
+        name, png = self._new_file(name), png_bytes(figure)
         write_atomically(self.folder / name, png)
         source, words = base64.b64encode(png).decode(), html.escape(caption)
         self._add(
@@ -59,12 +79,22 @@ class Page:
         )
 
     def table(self, name: str | None, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        """Show a table, and write it as CSV if it has a name."""
-        note = ""
+        """Add a table, and write it as a CSV file if it has a name.
+
+        Args:
+            name: Name of the file, such as "clusters.csv"; None for no file.
+            header: Texts above the columns.
+            rows: Cells of each row; numbers are rounded on the page, and whole in the file.
+
+        Raises:
+            SettingError: If the name is not that of a new file in the folder.
+            OutputError: If the file cannot be written.
+        """
+        note, rows = "", [[_plain(cell) for cell in row] for row in rows]
         if name is not None:
             stream = io.StringIO()
             csv.writer(stream, lineterminator="\n").writerows([header, *rows])
-            write_atomically(self.folder / name, stream.getvalue().encode())
+            write_atomically(self.folder / self._new_file(name), stream.getvalue().encode())
             note = f"<p class=file><code>{html.escape(name)}</code></p>"
         head = "".join(f"<th>{html.escape(cell)}</th>" for cell in header)
         body = "".join(
@@ -73,11 +103,15 @@ class Page:
         self._add(f"<div class=table><table><tr>{head}</tr>{body}</table></div>{note}")
 
     def write(self, name: str) -> Path:
-        """Write the page itself."""
-        links = "".join(f'<a href="#s{n}">{html.escape(one.title)}</a>' for n, one in enumerate(self.sections))
+        """Write the page itself, and return its path.
+
+        Raises:
+            OutputError: If the file cannot be written.
+        """
+        links = "".join(f'<a href="#s{n}">{html.escape(one.title)}</a>' for n, one in enumerate(self._parts))
         body = "".join(
-            f'<section id="s{n}"><h2>{html.escape(one.title)}</h2>{"".join(one.parts)}</section>'
-            for n, one in enumerate(self.sections)
+            f'<section id="s{n}"><h2>{html.escape(one.title)}</h2>{"".join(one.html)}</section>'
+            for n, one in enumerate(self._parts)
         )
         title = html.escape(self.title)
         page = (
@@ -89,11 +123,24 @@ class Page:
         return write_atomically(self.folder / name, page.encode())
 
     def _add(self, *parts: str) -> None:
-        self.sections[-1].parts.extend(parts)
+        self._parts[-1].html.extend(parts)
+
+    def _new_file(self, name: str) -> str:
+        """``name`` itself, which is from now on taken."""
+        if not isinstance(name, str) or not name.strip(".") or Path(name).name != name or name in self._taken:
+            got = f"{name!r}, which is taken" if name in self._taken else repr(name)
+            raise SettingError("the name of a new file in the report's folder", got, "such as 'brightness.png'")
+        self._taken.add(name)
+        return name
+
+
+def _plain(value: Any) -> Any:
+    """A number in place of a numpy or torch scalar; other values as they are."""
+    return value.item() if getattr(value, "ndim", None) == 0 else value
 
 
 def as_text(value: Any) -> str:
-    """A cell as people read it."""
+    """Return a cell as people read it: numbers with four digits, yes or no for truth values."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):

@@ -33,11 +33,10 @@ from mnistvae import (
     load,
     load_dataset,
     recipes,
-    runs,
     save,
 )
-from mnistvae.cli import cli
-from mnistvae.cli.options import setting_text
+from mnistvae.commands import RunFolder, cli
+from mnistvae.commands._inputs import setting_text
 from mnistvae.data import one_of_each
 from mnistvae.metrics import Evaluation, evaluate
 from mnistvae.networks import MLPDecoder, MLPEncoder
@@ -116,7 +115,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> dict[str, ImageDataset]:
 @pytest.fixture
 def unpainted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures are made and not written as PNG, which takes most of the time of so short a run."""
-    monkeypatch.setattr(runs._folders, "write_figure", lambda figure, path: path)
+    monkeypatch.setattr(RunFolder, "write_figure", lambda folder, name, figure: folder.path / name)
 
 
 @pytest.fixture
@@ -137,7 +136,7 @@ class Custom(VAE):
 
 def test_train_leaves_a_run(run: Run) -> None:
     assert run.done.returncode == 0, run.done.stderr
-    assert {path.name for path in run.folder.iterdir()} == {*runs.RUN_FILES, "run.json", runs.CHECKPOINTS, runs.EPOCHS}
+    assert {path.name for path in run.folder.iterdir()} == {*RunFolder.TRAINED, "run.json", "checkpoints", "epochs"}
     (record,) = History.from_csv(run.folder / "history.csv")
     assert record["epoch"] == 1
     assert 150 < record["validation_loss"] < 260
@@ -151,7 +150,7 @@ def test_train_says_what_it_does_and_what_is_next(run: Run) -> None:
     assert "recipe mlp-2d: 784-400-2" in out
     assert "data mnist-mini: 10,000 images to train on, 2,000 to validate" in out
     assert "latent_dim=2, beta=1.0, hidden=(400,), epochs=1, batch_size=128, learning_rate=0.001, seed=0" in out
-    for name in runs.RUN_FILES:
+    for name in RunFolder.TRAINED:
         assert f"{run.folder / name}" in out
     (line,) = run.done.stderr.splitlines()
     assert re.match(r"epoch 1/1 +loss \d+\.\d", line)
@@ -264,7 +263,17 @@ def test_a_recipe_that_binarizes_can_be_told_not_to(
 
 
 def test_every_setting_of_every_recipe_is_an_option_and_every_option_a_setting() -> None:
-    common = {"recipe", "dataset", "data_root", "out", "resume", "samples_every"}
+    common = {
+        "recipe",
+        "dataset",
+        "data_root",
+        "image_size",
+        "out",
+        "resume",
+        "samples_every",
+        "callbacks",
+        "assignments",
+    }
     trainer = set(inspect.signature(Trainer).parameters) - {"optimizer", "callbacks"}
     options = {parameter.name for parameter in cli.commands["train"].params}
     settings = {name for recipe in recipes.RECIPES.values() for name in (*recipe.settings, *recipe.training)}
@@ -383,7 +392,7 @@ def test_a_signal_leaves_nothing_behind(
     before = signal.getsignal(number)
     for command, patched in (
         ("evaluate", "mnistvae.metrics.evaluate"),
-        ("report", "mnistvae.runs.measuring.write_report"),
+        ("report", "mnistvae.report.write_report"),
     ):
         with monkeypatch.context() as patch:
             patch.setattr(patched, stopped)
@@ -624,7 +633,7 @@ def test_version_and_help() -> None:
 def test_help_is_quick_because_it_imports_little() -> None:
     code = (
         "import sys\n"
-        "from mnistvae.cli import cli\n"
+        "from mnistvae.commands import cli\n"
         "for line in ('--help', 'train --help', 'generate --help', 'fit-prior --help', 'recipes', '--version'):\n"
         "    cli.main(line.split(), prog_name='mnistvae', standalone_mode=False)\n"
         "print('heavy:', *sorted({'torch', 'numpy', 'matplotlib', 'PIL', 'torchvision'} & sys.modules.keys()))"

@@ -1,7 +1,9 @@
-"""Runs as folders: what is written, what is read back, and what is never written over."""
+"""The commands as functions: what is written, what is read back, and what is never written over."""
 
 from __future__ import annotations
 
+import json
+import platform
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,10 @@ import torch
 from PIL import Image
 from readback import content, originals_drawn, png
 
-from mnistvae import VAE, ConditionalVAE, History, ImageDataset, fitting, io, load, load_dataset, recipes, runs
-from mnistvae.data import as_trained, one_of_each
+import mnistvae
+from mnistvae import VAE, ConditionalVAE, History, ImageDataset, commands, fitting, io, load, load_dataset, recipes
+from mnistvae.commands import Provenance, Run, RunFolder, _pictures
+from mnistvae.data import Batches, as_trained, one_of_each
 from mnistvae.errors import DataError, FileFormatError, MnistvaeError, OutputError, SettingError, TrainingError
 from mnistvae.networks import MLPDecoder, MLPEncoder
 from mnistvae.priors import GaussianMixture
@@ -33,14 +37,28 @@ def plane() -> VAE:
     return VAE(2, SHAPE, encoder=MLPEncoder(2, SHAPE, (8,)), decoder=MLPDecoder(2, SHAPE, (8,)))
 
 
-def train(folder: Path, **changes: Any) -> runs.Run:
-    arguments: dict[str, Any] = {
-        "settings": {"hidden": (8,)},
-        "training": {"epochs": 2, "batch_size": 16},
-        "device": "cpu",
-        "progress": False,
-    }
-    return runs.train(recipes.get("mlp-2d"), tiny(), tiny(12), folder, **{**arguments, **changes})
+#: What a finished run leaves in its folder.
+LEFT = {*RunFolder.TRAINED, "run.json", "checkpoints", "epochs"}
+QUIET: dict[str, Any] = {"device": "cpu", "progress": False}
+
+
+def train(folder: Path, **changes: Any) -> Run:
+    arguments: dict[str, Any] = {"hidden": (8,), "epochs": 2, "batch_size": 16, **QUIET}
+    data: dict[str, Any] = {"recipe": "mlp-2d", "dataset": tiny(), "validation": tiny(12)}
+    return commands.train(out=folder, **{**data, **arguments, **changes})
+
+
+def generate(model: VAE, folder: Path, n: int | None = None, **how: Any) -> torch.Tensor:
+    return commands.generate(model, n=n, out=folder, **how)
+
+
+def reconstruct(model: VAE, data: ImageDataset, folder: Path, n: int = 10, binarization: Any = None) -> Path:
+    return commands.reconstruct(model, dataset=data, out=folder, n=n, about=Provenance(binarization=binarization))
+
+
+def fit_prior(model: VAE, data: ImageDataset, folder: Path, components: int, metadata: Any = None, **how: Any) -> Path:
+    about = Provenance.from_metadata(metadata or {})
+    return commands.fit_prior(model, dataset=data, out=folder, components=components, about=about, **how)
 
 
 # --- train ----------------------------------------------------------------------------------------------------------
@@ -49,8 +67,8 @@ def train(folder: Path, **changes: Any) -> runs.Run:
 def test_a_run_leaves_its_files_and_no_other(tmp_path: Path) -> None:
     folder = tmp_path / "new" / "run"
     run = train(folder)
-    assert run.folder == folder
-    assert {path.name for path in folder.iterdir()} == {*runs.RUN_FILES, "run.json", runs.CHECKPOINTS, runs.EPOCHS}
+    assert run.folder.path == folder
+    assert {path.name for path in folder.iterdir()} == LEFT
     for name in ("loss.png", "reconstructions.png", "samples.png"):
         picture = png(folder / name)
         assert picture.shape[0] > 50
@@ -70,20 +88,56 @@ def test_the_saved_model_is_the_trained_one(tmp_path: Path) -> None:
 
 
 def test_the_saved_model_says_how_it_was_made(tmp_path: Path) -> None:
-    run = train(tmp_path / "run", seed=3, training={"epochs": 1, "learning_rate": 0.01})
+    run = train(tmp_path / "run", seed=3, epochs=1, batch_size=128, learning_rate=0.01)
     metadata = io.read(tmp_path / "run" / "model.safetensors").metadata
-    assert metadata == {
+    made = {
+        "images": 40,
+        "fingerprint": Batches(tiny()).fingerprint,
+        "mnistvae": mnistvae.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "device": "cpu",
+        "threads": torch.get_num_threads(),
+    }
+    asked = {
         "recipe": "mlp-2d",
         "dataset": "tiny",
-        "images": 40,
+        "settings": {"hidden": {"tuple": [8]}},
+        "training": {"epochs": 1, "batch_size": 128, "learning_rate": 0.01},
+        "seed": 3,
+        "samples_every": 1,
+    }
+    ended = {
         "binarization": "none",
         "epochs": 1,
         "batch_size": 128,
         "learning_rate": 0.01,
-        "seed": 3,
         "tag": "grey-bce",
         "last_epoch": dict(run.history[-1]),
     }
+    assert metadata == {**asked, **made, **ended}
+    assert json.loads((tmp_path / "run" / "run.json").read_text()) == {**asked, **made}
+    record = Provenance.from_metadata(metadata)
+    assert record.settings == {"hidden": (8,)}
+    assert record.notes == {}
+    assert record.to_metadata() == metadata
+
+
+def test_a_record_of_another_kind_of_file() -> None:
+    """Whatever is not of the type that is expected is a note, and is kept."""
+    odd = {
+        "recipe": 3,
+        "seed": True,
+        "binarization": "threshold",
+        "settings": [1],
+        "training": {"a": {"b": 1}},
+        "x": None,
+    }
+    record = Provenance.from_metadata(odd)
+    assert (record.recipe, record.seed, record.binarization, record.settings) == (None, None, "threshold", {})
+    assert record.training == {"a": {"b": 1}}
+    assert record.notes == {"recipe": 3, "seed": True, "settings": [1], "x": None}
+    assert record.to_dict() == odd
 
 
 def test_a_run_is_a_function_of_its_seed(tmp_path: Path) -> None:
@@ -91,47 +145,30 @@ def test_a_run_is_a_function_of_its_seed(tmp_path: Path) -> None:
     assert first.history.column("loss") == again.history.column("loss")
     assert first.history.column("loss") != other.history.column("loss")
     for name in ("samples.png", "reconstructions.png"):
-        files = [(run.folder / name).read_bytes() for run in (first, again, other)]
+        files = [(run.folder.path / name).read_bytes() for run in (first, again, other)]
         assert files[0] == files[1]
         assert files[0] != files[2]
 
 
 def test_a_run_without_validation_or_labels(tmp_path: Path) -> None:
-    run = runs.train(
-        recipes.get("mlp-2d"),
-        tiny(classes=None),
-        None,
-        tmp_path / "run",
-        settings={"hidden": (8,)},
-        training={"epochs": 1},
-        device="cpu",
-        progress=False,
-    )
+    run = train(tmp_path / "run", dataset=tiny(classes=None), validation=None, epochs=1)
     assert "validation_loss" not in run.history[0]
-    assert {path.name for path in run.folder.iterdir()} == {*runs.RUN_FILES, "run.json", runs.CHECKPOINTS, runs.EPOCHS}
+    assert {path.name for path in run.folder.path.iterdir()} == LEFT
 
 
 def test_a_conditional_run_takes_its_classes_from_the_data(tmp_path: Path) -> None:
-    run = runs.train(
-        recipes.get("conditional"),
-        tiny(),
-        tiny(12),
-        tmp_path / "run",
-        settings={"channels": (4,), "latent_dim": 2},
-        training={"epochs": 1},
-        device="cpu",
-        progress=False,
-    )
+    data: dict[str, Any] = {"dataset": tiny(), "validation": tiny(12), **QUIET}
+    run = commands.train(recipe="conditional", channels=(4,), latent_dim=2, epochs=1, out=tmp_path / "run", **data)
     assert run.model.num_classes == 4
-    assert load(run.folder / "model.safetensors").num_classes == 4
+    assert load(run.folder.model).num_classes == 4
 
 
-@pytest.mark.parametrize("name", runs.RUN_FILES)
+@pytest.mark.parametrize("name", RunFolder.TRAINED)
 def test_a_folder_that_holds_a_run_is_left_alone(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"precious")
     (tmp_path / "notes.txt").write_text("mine")
     before = content(tmp_path)
-    with pytest.raises(OutputError, match=rf"a folder without {name}, got .*which has one: choose another --out"):
+    with pytest.raises(OutputError, match=rf"a folder without {name}, got .*which has one: choose another folder"):
         train(tmp_path)
     assert content(tmp_path) == before
 
@@ -154,9 +191,9 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"settings": {"channels": (3,)}}, "settings of the recipe 'mlp-2d'"),
-        ({"settings": {"latent_dim": 0}}, "latent_dim as an integer of at least 1"),
-        ({"training": {"epochs": 0}}, "epochs as an integer of at least 1, got 0"),
+        ({"channels": (3,)}, "settings of the recipe 'mlp-2d'"),
+        ({"latent_dim": 0}, "latent_dim as an integer of at least 1"),
+        ({"epochs": 0}, "epochs as an integer of at least 1, got 0"),
         ({"device": "nonsense"}, "a device of this machine, got 'nonsense'"),
     ],
     ids=["setting", "latent-dim", "epochs", "device"],
@@ -169,7 +206,7 @@ def test_a_run_that_cannot_start_writes_nothing(tmp_path: Path, changes: dict[st
 
 def test_a_run_whose_weights_explode_says_so(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="finite"):
-        train(tmp_path / "run", training={"epochs": 1, "batch_size": 64, "learning_rate": 1e30})
+        train(tmp_path / "run", epochs=1, batch_size=64, learning_rate=1e30)
     assert not (tmp_path / "run" / "model.safetensors").exists()
 
 
@@ -183,7 +220,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
 def test_a_run_on_binarized_images_says_so_and_draws_them(
     tmp_path: Path, drawn: list[torch.Tensor], binarization: Any
 ) -> None:
-    run = train(tmp_path, training={"epochs": 1, "binarization": binarization})
+    run = train(tmp_path, epochs=1, binarization=binarization)
     metadata = io.read(tmp_path / "model.safetensors").metadata
     assert metadata["binarization"] == binarization
     assert metadata["tag"] == run.history.tag == f"binarized-{binarization}"
@@ -194,11 +231,10 @@ def test_a_run_on_binarized_images_says_so_and_draws_them(
 
 def test_a_run_on_images_that_were_binarized_before_says_how(tmp_path: Path) -> None:
     data = tiny().binarized("static")
-    arguments: dict[str, Any] = {"settings": {"hidden": (8,)}, "device": "cpu", "progress": False}
-    runs.train(recipes.get("mlp-2d"), data, None, tmp_path, training={"epochs": 1}, **arguments)
+    train(tmp_path, dataset=data, validation=None)
     assert io.read(tmp_path / "model.safetensors").metadata["binarization"] == "static"
     with pytest.raises(DataError, match="grey images, got images with binarization 'static'"):
-        runs.train(recipes.get("kingma2014"), data, None, tmp_path / "other", **arguments)
+        train(tmp_path / "other", recipe="kingma2014", dataset=data, validation=None)
     assert content(tmp_path / "other") == {}
 
 
@@ -206,7 +242,7 @@ def test_a_run_on_images_that_were_binarized_before_says_how(tmp_path: Path) -> 
 
 
 def test_generate_writes_each_image_and_all_of_them(tmp_path: Path) -> None:
-    images = runs.generate(plane(), tmp_path / "out", 5, seed=1)
+    images = generate(plane(), tmp_path / "out", 5, seed=1)
     assert images.shape == (5, *SHAPE)
     assert {path.name for path in (tmp_path / "out").iterdir()} == {f"00{i}.png" for i in range(5)} | {"samples.png"}
     for i, image in enumerate(images):
@@ -219,18 +255,18 @@ def test_generate_writes_each_image_and_all_of_them(tmp_path: Path) -> None:
 def test_generate_draws_as_sample_does(tmp_path: Path) -> None:
     model = plane()
     drawn = model.sample(3, temperature=0.5, generator=torch.Generator().manual_seed(7))
-    assert torch.equal(runs.generate(model, tmp_path / "a", 3, temperature=0.5, seed=7), drawn)
-    assert not torch.equal(runs.generate(model, tmp_path / "b", 3, seed=7), drawn)
-    assert not torch.equal(runs.generate(model, tmp_path / "c", 3, temperature=0.5, seed=8), drawn)
+    assert torch.equal(generate(model, tmp_path / "a", 3, temperature=0.5, seed=7), drawn)
+    assert not torch.equal(generate(model, tmp_path / "b", 3, seed=7), drawn)
+    assert not torch.equal(generate(model, tmp_path / "c", 3, temperature=0.5, seed=8), drawn)
     assert torch.equal(
-        runs.generate(model, tmp_path / "d", 3, temperature=0.0), model.decode(torch.zeros(3, 2)).mean.detach()
+        generate(model, tmp_path / "d", 3, temperature=0.0), model.decode(torch.zeros(3, 2)).mean.detach()
     )
 
 
 def test_generate_at_points_of_the_plane(tmp_path: Path) -> None:
     model = plane()
     points = [(0.0, 0.0), (1.5, -2.0)]
-    images = runs.generate(model, tmp_path, at=points)
+    images = generate(model, tmp_path, at=points)
     assert torch.equal(images, model.decode(torch.tensor(points)).mean)
     assert not images.requires_grad
     assert {path.name for path in tmp_path.iterdir()} == {"000.png", "001.png", "samples.png"}
@@ -239,25 +275,25 @@ def test_generate_at_points_of_the_plane(tmp_path: Path) -> None:
 def test_generate_with_a_label(tmp_path: Path) -> None:
     model = ConditionalVAE(2, 4, SHAPE)
     first, again, other = (
-        runs.generate(model, tmp_path / str(i), 3, label=label, seed=0) for i, label in enumerate((1, 1, 2))
+        generate(model, tmp_path / str(i), 3, label=label, seed=0) for i, label in enumerate((1, 1, 2))
     )
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
-    at = runs.generate(model, tmp_path / "at", label=2, at=[(0.0, 1.0)])
+    at = generate(model, tmp_path / "at", label=2, at=[(0.0, 1.0)])
     assert torch.equal(at, model.decode(torch.tensor([[0.0, 1.0]]), 2).mean)
-    assert runs.generate(model, tmp_path / "even", 8).shape == (8, *SHAPE)  # the classes in turn
+    assert generate(model, tmp_path / "even", 8).shape == (8, *SHAPE)  # the classes in turn
 
 
 def test_generate_in_colour(tmp_path: Path) -> None:
-    images = runs.generate(VAE(2, (3, 9, 8)), tmp_path, 2)
+    images = generate(VAE(2, (3, 9, 8)), tmp_path, 2)
     picture = png(tmp_path / "001.png")
     assert picture.shape == (9, 8, 3)
     assert np.array_equal(picture, (images[1] * 255).round().to(torch.uint8).movedim(0, -1))
 
 
 def test_many_images_keep_their_order_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs.drawing, "write_atomically", Path.write_bytes)  # a thousand flushes to the disk take long
-    runs.generate(VAE(1, (1, 1, 1)), tmp_path, 1001)
+    monkeypatch.setattr("mnistvae._files.write_atomically", Path.write_bytes)
+    generate(VAE(1, (1, 1, 1)), tmp_path, 1001)
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names[0] == "0000.png"
     assert names[-2:] == ["1000.png", "samples.png"]
@@ -268,7 +304,7 @@ def test_many_images_keep_their_order_by_name(tmp_path: Path, monkeypatch: pytes
 def test_generate_writes_over_nothing(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"precious")
     with pytest.raises(OutputError, match=f"a folder without {name}"):
-        runs.generate(plane(), tmp_path, 3)
+        generate(plane(), tmp_path, 3)
     assert content(tmp_path) == {name: b"precious"}
 
 
@@ -291,16 +327,16 @@ def test_generate_refuses_what_makes_no_sense(
     tmp_path: Path, arguments: dict[str, Any], error: type[MnistvaeError], message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        runs.generate(plane(), tmp_path, **arguments)
+        generate(plane(), tmp_path, **arguments)
     assert content(tmp_path) == {}
 
 
 @pytest.mark.parametrize(("label", "got"), [(4, "4"), (-1, "-1")])
 def test_generate_refuses_a_label_that_is_not_there(tmp_path: Path, label: int, got: str) -> None:
     with pytest.raises(DataError, match=f"labels from 0 to 3, got {got}"):
-        runs.generate(ConditionalVAE(2, 4, SHAPE), tmp_path, 2, label=label)
+        generate(ConditionalVAE(2, 4, SHAPE), tmp_path, 2, label=label)
     with pytest.raises(DataError, match="labels for a model conditioned on 4 classes, got none"):
-        runs.generate(ConditionalVAE(2, 4, SHAPE), tmp_path, at=[(0.0, 0.0)])
+        generate(ConditionalVAE(2, 4, SHAPE), tmp_path, at=[(0.0, 0.0)])
     assert content(tmp_path) == {}
 
 
@@ -308,37 +344,37 @@ def test_generate_refuses_a_label_that_is_not_there(tmp_path: Path, label: int, 
 
 
 def test_reconstruct_draws_a_picture(tmp_path: Path) -> None:
-    path = runs.reconstruct(plane(), tiny(), tmp_path / "out", 6)
+    path = reconstruct(plane(), tiny(), tmp_path / "out", 6)
     assert path == tmp_path / "out" / "reconstructions.png"
     six = png(path)
-    three = png(runs.reconstruct(plane(), tiny(), tmp_path / "three", 3))
+    three = png(reconstruct(plane(), tiny(), tmp_path / "three", 3))
     assert six.shape[1] > three.shape[1]
     assert six.shape[0] == three.shape[0]
 
 
 def test_reconstruct_with_a_conditional_model(tmp_path: Path) -> None:
     model = ConditionalVAE(2, 4, SHAPE)
-    assert png(runs.reconstruct(model, tiny(), tmp_path, 4)).size > 1000
+    assert png(reconstruct(model, tiny(), tmp_path, 4)).size > 1000
     with pytest.raises(DataError, match="labels for a model conditioned on 4 classes, got none"):
-        runs.reconstruct(model, tiny(classes=None), tmp_path / "other", 4)
+        reconstruct(model, tiny(classes=None), tmp_path / "other", 4)
     with pytest.raises(DataError, match="labels from 0 to 3, got 4"):
-        runs.reconstruct(model, tiny(classes=5), tmp_path / "other", 5)
+        reconstruct(model, tiny(classes=5), tmp_path / "other", 5)
     assert not (tmp_path / "other").exists()
 
 
 def test_reconstruct_more_than_there_are(tmp_path: Path) -> None:
-    assert png(runs.reconstruct(plane(), tiny(3), tmp_path, 50)).size > 1000
+    assert png(reconstruct(plane(), tiny(3), tmp_path, 50)).size > 1000
 
 
 def test_reconstruct_refuses(tmp_path: Path) -> None:
     (tmp_path / "reconstructions.png").write_bytes(b"precious")
     with pytest.raises(OutputError, match=r"a folder without reconstructions\.png"):
-        runs.reconstruct(plane(), tiny(), tmp_path)
+        reconstruct(plane(), tiny(), tmp_path)
     assert content(tmp_path) == {"reconstructions.png": b"precious"}
     with pytest.raises(SettingError, match="at least one image to reconstruct, got 0"):
-        runs.reconstruct(plane(), tiny(), tmp_path, 0)
+        reconstruct(plane(), tiny(), tmp_path, 0)
     with pytest.raises(DataError, match=r"images of shape .*got shape \(10, 1, 28, 28\)"):
-        runs.reconstruct(plane(), ImageDataset(torch.zeros(20, 28, 28)), tmp_path / "other")
+        reconstruct(plane(), ImageDataset(torch.zeros(20, 28, 28)), tmp_path / "other")
     assert not (tmp_path / "other").exists()
 
 
@@ -348,7 +384,7 @@ def test_reconstruct_draws_what_the_model_was_trained_on(
 ) -> None:
     data = tiny()
     for folder in ("one", "two"):
-        runs.reconstruct(plane(), data, tmp_path / folder, 8, binarization=binarization)
+        reconstruct(plane(), data, tmp_path / folder, 8, binarization=binarization)
     grey = one_of_each(data, 8).images
     assert torch.equal(*drawn)
     assert torch.equal(drawn[0], grey) is (binarization == "none")
@@ -369,7 +405,7 @@ def test_images_that_are_black_and_white_already_are_drawn_as_they_are(binarizat
 
 def test_fit_prior_writes_a_copy_with_a_mixture_and_its_samples(tmp_path: Path) -> None:
     model, notes = plane(), {"recipe": "mine", "dataset": "tiny", "fitted_prior": "an earlier one"}
-    path = runs.fit_prior(model, tiny(), tmp_path / "new" / "fitted", 3, covariance="diag", seed=4, metadata=notes)
+    path = fit_prior(model, tiny(), tmp_path / "new" / "fitted", 3, covariance="diag", seed=4, metadata=notes)
     assert path == tmp_path / "new" / "fitted" / "model.safetensors"
     assert content(path.parent).keys() == {"model.safetensors", "samples.png"}
     file, fitted = io.read(path), load(path)
@@ -385,7 +421,7 @@ def test_fit_prior_writes_a_copy_with_a_mixture_and_its_samples(tmp_path: Path) 
     assert torch.equal(fitted.reconstruct(x), model.reconstruct(x))
     assert png(path.parent / "samples.png").size > 1000
     for each, name in ((fitted, "same"), (model, "other")):
-        runs._folders.write_figure(runs.drawing.draw_samples(each, 4), tmp_path / f"{name}.png")
+        RunFolder(tmp_path).write_figure(f"{name}.png", _pictures.draw_samples(each, 4))
     samples = (path.parent / "samples.png").read_bytes()
     assert samples == (tmp_path / "same.png").read_bytes()
     assert samples != (tmp_path / "other.png").read_bytes()
@@ -396,13 +432,13 @@ def test_fit_prior_writes_a_copy_with_a_mixture_and_its_samples(tmp_path: Path) 
 
 def test_fit_prior_of_a_conditional_model(tmp_path: Path) -> None:
     model = ConditionalVAE(2, 4, SHAPE)
-    fitted = load(runs.fit_prior(model, tiny(), tmp_path, 2))
+    fitted = load(fit_prior(model, tiny(), tmp_path, 2))
     assert isinstance(fitted.prior, GaussianMixture)
     assert fitted.sample(3, 1).shape == (3, *SHAPE)
     height, width = png(tmp_path / "samples.png").shape[:2]
     assert height > 1.5 * width  # a column for each of four classes, and eight rows
     with pytest.raises(DataError, match="labels for a model conditioned on 4 classes, got none"):
-        runs.fit_prior(model, tiny(classes=None), tmp_path / "other", 2)
+        fit_prior(model, tiny(classes=None), tmp_path / "other", 2)
     assert not (tmp_path / "other").exists()
 
 
@@ -410,7 +446,7 @@ def test_fit_prior_of_a_conditional_model(tmp_path: Path) -> None:
 def test_fit_prior_writes_over_nothing(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"precious")
     with pytest.raises(OutputError, match=f"a folder without {name}, got .*which has one"):
-        runs.fit_prior(plane(), tiny(), tmp_path, 2)
+        fit_prior(plane(), tiny(), tmp_path, 2)
     assert content(tmp_path) == {name: b"precious"}
 
 
@@ -429,7 +465,7 @@ def test_fit_prior_refuses_what_makes_no_sense(
     tmp_path: Path, arguments: dict[str, Any], error: type[MnistvaeError], message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        runs.fit_prior(plane(), tiny(), tmp_path / "out", **{"components": 2, **arguments})
+        fit_prior(plane(), tiny(), tmp_path / "out", **{"components": 2, **arguments})
     assert not (tmp_path / "out").exists()
 
 
@@ -438,8 +474,8 @@ def test_fit_prior_refuses_what_makes_no_sense(
 def test_fit_prior_sees_the_images_of_the_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, binarization: Any, seed: int
 ) -> None:
-    monkeypatch.setattr(runs._folders, "write_figure", lambda figure, path: path)  # it would take most of the time
-    run = train(tmp_path / "run", training={"epochs": 1, "binarization": binarization}, seed=seed)
+    monkeypatch.setattr(RunFolder, "write_figure", lambda folder, name, figure: folder.path / name)
+    run = train(tmp_path / "run", epochs=1, binarization=binarization, seed=seed)
     seen: list[ImageDataset] = []
     fit = fitting.fit_prior
 
@@ -448,8 +484,8 @@ def test_fit_prior_sees_the_images_of_the_training(
         return fit(model, data, *arguments, **options)
 
     monkeypatch.setattr(fitting, "fit_prior", watched)
-    metadata = io.read(run.folder / "model.safetensors").metadata
-    runs.fit_prior(run.model, tiny(), tmp_path / "fitted", 2, metadata=metadata)
+    metadata = io.read(run.folder.model).metadata
+    fit_prior(run.model, tiny(), tmp_path / "fitted", 2, metadata=metadata)
     assert seen[0].binarization == binarization
     trained = tiny() if binarization == "none" else tiny().binarized(binarization, seed=seed)
     assert torch.equal(seen[0].images, trained.images)
@@ -504,7 +540,7 @@ def test_a_second_run_into_the_same_folder_is_refused_while_the_first_goes_on(
 
 def test_a_run_that_fails_in_its_first_epoch_leaves_the_folder_free(tmp_path: Path) -> None:
     with pytest.raises(TrainingError):
-        train(tmp_path, training={"learning_rate": 1e30, "epochs": 2})
+        train(tmp_path, learning_rate=1e30)
     assert list(tmp_path.iterdir()) == []
     train(tmp_path)
     assert (tmp_path / "model.safetensors").is_file()
@@ -513,16 +549,16 @@ def test_a_run_that_fails_in_its_first_epoch_leaves_the_folder_free(tmp_path: Pa
 def test_images_that_cannot_be_drawn_are_refused_before_anything_is_written(tmp_path: Path) -> None:
     two = ImageDataset(torch.zeros(8, 2, 9, 8, dtype=torch.uint8))
     with pytest.raises(DataError, match="1 or 3 channels, which a run can draw, got 2 channels"):
-        runs.train(recipes.get("mlp-2d"), two, None, tmp_path / "run")
+        train(tmp_path / "run", dataset=two, validation=None)
     model = VAE(2, (2, 9, 8), encoder=MLPEncoder(2, (2, 9, 8)), decoder=MLPDecoder(2, (2, 9, 8)))
     with pytest.raises(DataError, match="images of shape"):
-        runs.generate(model, tmp_path / "run", 4)
+        generate(model, tmp_path / "run", 4)
     assert not (tmp_path / "run").exists()
 
 
 def test_samples_of_a_conditional_model_have_a_column_for_each_class(tmp_path: Path) -> None:
     model = ConditionalVAE(2, 5, (1, 9, 8))
-    runs.generate(model, tmp_path, 10)
+    generate(model, tmp_path, 10)
     height, width = png(tmp_path / "samples.png").shape[:2]
     assert width > 2 * height  # two rows of five
 
@@ -532,25 +568,24 @@ def test_samples_of_a_conditional_model_have_a_column_for_each_class(tmp_path: P
 def test_pictures_of_samples_after_the_epochs(tmp_path: Path, every: int, left: list[int]) -> None:
     recipe = recipes.get("mlp-2d")
     data = load_dataset("mnist-mini", "test")[:64]
-    how: dict[str, Any] = {"settings": {"hidden": (8,)}, "training": {"epochs": 3}, "progress": False}
-    runs.train(recipe, data, None, tmp_path / "run", samples_every=every, device="cpu", **how)
-    folder = tmp_path / "run" / runs.EPOCHS
+    train(tmp_path / "run", recipe=recipe, dataset=data, validation=None, epochs=3, samples_every=every)
+    folder = tmp_path / "run" / "epochs"
     assert [path.name for path in sorted(folder.glob("samples*"))] == [f"samples-{epoch:04d}.png" for epoch in left]
     assert len(list(folder.glob("*"))) == 2 * len(left)  # and as many of the plane
-    assert runs.read_start(tmp_path / "run").samples_every == every
+    assert RunFolder(tmp_path / "run").read_record().samples_every == every
 
 
 def pictures(folder: Path, kind: str, n: int) -> list[np.ndarray[Any, Any]]:
-    (folder / runs.EPOCHS).mkdir(parents=True, exist_ok=True)
+    (folder / "epochs").mkdir(parents=True, exist_ok=True)
     found = [np.full((40, 60), 20 * epoch, np.uint8) for epoch in range(1, n + 1)]
     for epoch, picture in enumerate(found, 1):
-        Image.fromarray(picture).save(folder / runs.EPOCHS / f"{kind}-{epoch:04d}.png")
+        Image.fromarray(picture).save(folder / "epochs" / f"{kind}-{epoch:04d}.png")
     return found
 
 
 def test_films(tmp_path: Path) -> None:
     shown = pictures(tmp_path, "samples", 3)
-    (film,) = runs.animate(tmp_path, per_second=5)
+    (film,) = commands.animate(tmp_path, per_second=5)
     assert film == tmp_path / "samples.gif"
     with Image.open(film) as gif:
         assert (gif.n_frames, gif.size, gif.info["loop"]) == (3, (120, 104), 0)  # type: ignore[attr-defined]
@@ -562,22 +597,22 @@ def test_films(tmp_path: Path) -> None:
             assert gif.info["duration"] == (2000 if frame == 2 else 200)
     before = content(tmp_path)
     with pytest.raises(OutputError, match=r"a folder without samples\.gif"):
-        runs.animate(tmp_path)
+        commands.animate(tmp_path)
     assert content(tmp_path) == before
     pictures(tmp_path, "plane", 1)
-    films = runs.animate(tmp_path, tmp_path / "films")
+    films = commands.animate(tmp_path, out=tmp_path / "films")
     assert [path.name for path in films] == ["samples.gif", "plane.gif"]
 
 
 def test_films_of_nothing(tmp_path: Path) -> None:
-    with pytest.raises(FileFormatError, match=r"pictures of epochs in .*got none: train with --samples-every 1"):
-        runs.animate(tmp_path)
+    with pytest.raises(FileFormatError, match=r"pictures of epochs in .*got none: train with `samples_every`=1"):
+        commands.animate(tmp_path)
     pictures(tmp_path, "samples", 2)
     for speed in (0, 1e-4, 1000.0):
         with pytest.raises(SettingError, match=r"per_second as a number from 0\.01 to 50"):
-            runs.animate(tmp_path, tmp_path / "films", per_second=speed)
+            commands.animate(tmp_path, out=tmp_path / "films", per_second=speed)
     assert not (tmp_path / "films").exists()
-    (tmp_path / runs.EPOCHS / "samples-0002.png").write_bytes(b"nothing")
+    (tmp_path / "epochs" / "samples-0002.png").write_bytes(b"nothing")
     with pytest.raises(FileFormatError, match="to be a picture"):
-        runs.animate(tmp_path)
+        commands.animate(tmp_path)
     assert not (tmp_path / "samples.gif").exists()

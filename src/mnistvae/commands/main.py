@@ -1,27 +1,21 @@
-"""The group of commands, and how an error ends one."""
+"""The command ``mnistvae``: the group of commands, and how an error ends one."""
 
 from __future__ import annotations
 
+import os
+import re
 import signal
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO, Any
 
 import click
 
 from mnistvae._version import __version__
-from mnistvae.cli.animate import animate
-from mnistvae.cli.compare import compare
-from mnistvae.cli.evaluate import evaluate
-from mnistvae.cli.fit_prior import fit_prior
-from mnistvae.cli.generate import generate
-from mnistvae.cli.info import info
-from mnistvae.cli.recipes import recipes
-from mnistvae.cli.reconstruct import reconstruct
-from mnistvae.cli.report import report
-from mnistvae.cli.sweep import sweep
-from mnistvae.cli.train import train
+from mnistvae.commands._face import COMMANDS
 from mnistvae.errors import MnistvaeError
 
 __all__ = ["cli", "main"]
@@ -37,15 +31,19 @@ class _Failure(click.ClickException):
 
 
 class _Group(click.Group):
+    """The commands that are registered, with errors on one line."""
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            with _plain_warnings():
+            with _plain_warnings(), _importable_folder():
                 return super().invoke(ctx)
         except MnistvaeError as error:
-            raise _Failure(str(error)) from error
+            raise _Failure(_with_options(str(error), ctx)) from error
         except KeyboardInterrupt as error:
             number = getattr(error, "signal_number", signal.SIGINT)
-            click.echo(f"\nstopped by {signal.Signals(number).name}", err=True)
+            what = getattr(error, "what", f"stopped by {signal.Signals(number).name}")
+            if os.environ.get("RANK", "0") == "0":  # of several processes, the first one
+                click.echo("\n" + "; ".join([what, *getattr(error, "__notes__", ())]), err=True)
             ctx.exit(128 + number)
         except (OSError, MemoryError, RuntimeError) as error:
             # What the system refused: a name too long, a full disk, memory (torch says so by a RuntimeError).
@@ -53,6 +51,28 @@ class _Group(click.Group):
                 raise
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             raise _Failure(f"expected the system to give what was asked for, got {reason}: ask for less") from error
+
+
+def _with_options(message: str, context: click.Context) -> str:
+    """A message in which the options stand for the arguments that it names between backquotes."""
+    commands = sorted(COMMANDS.values(), key=lambda one: one.name != context.invoked_subcommand)
+    options = {one.name: one.opts[0] for command in reversed(commands) for one in command.params}
+    options["root"] = options["data_root"]  # as load_dataset calls it
+    return re.sub(r"`(\w+)`", lambda found: options.get(found[1], found[1]), message)
+
+
+@contextmanager
+def _importable_folder() -> Iterator[None]:
+    """A block in which modules of the current folder can be imported, as under ``python -m``."""
+    here = str(Path.cwd())
+    if here in sys.path or "" in sys.path:
+        yield
+        return
+    sys.path.insert(0, here)
+    try:
+        yield
+    finally:
+        sys.path.remove(here)
 
 
 @contextmanager
@@ -67,7 +87,7 @@ def _plain_warnings() -> Iterator[None]:
         yield
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Group, commands=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="mnistvae")
 def cli() -> None:
     """Variational autoencoders for images of MNIST's kind.
@@ -76,10 +96,6 @@ def cli() -> None:
     """
 
 
-for command in (train, generate, reconstruct, evaluate, compare, report, sweep, animate, fit_prior, info, recipes):
-    cli.add_command(command)
-
-
 def main() -> None:
-    """The command ``mnistvae``."""
+    """Run the command ``mnistvae``."""
     cli(prog_name="mnistvae")

@@ -1,0 +1,188 @@
+"""Models and data sets as the commands take them: a file or a model, a name or a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from mnistvae.commands.provenance import Provenance
+from mnistvae.errors import DatasetNotFoundError, FileFormatError, SettingError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from mnistvae.data import ImageDataset
+    from mnistvae.models import VAE
+    from mnistvae.recipes import Recipe
+
+__all__ = [
+    "Opened",
+    "Say",
+    "dataset_name",
+    "find_own_classes",
+    "first_images",
+    "load_part",
+    "open_model",
+    "print_nothing",
+    "recipe_names",
+    "resolve_recipe",
+    "setting_text",
+    "settings_text",
+]
+
+#: A function that is called with each line for the reader.
+Say: TypeAlias = Callable[[str], object]
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A model, and what is known of it."""
+
+    model: VAE
+    about: Provenance
+    #: The folder beside which results go.
+    parent: Path
+    #: Name of the model in what is printed and written.
+    name: str
+
+    def data(
+        self,
+        dataset: str | ImageDataset | None,
+        split: Literal["train", "test"],
+        data_root: str | Path | None = None,
+        image_size: Sequence[int] | None = None,
+    ) -> ImageDataset:
+        """A data set: the one that is given, or the one of that name, or the one that the model was trained on.
+
+        Raises:
+            SettingError: If none is given and the model was trained on data that cannot be found by name.
+            DatasetNotFoundError: If there is no such data set.
+        """
+        from mnistvae.data import dataset_names
+        from mnistvae.plugins import is_reference
+
+        known = self.about.dataset or "mnist-mini"
+        own = "`dataset` for a model trained on data of its own"
+        if dataset is None and is_reference(known):  # no code is called because a file says so
+            raise SettingError(own, f"{known!r}", f"if you trust it, add `dataset` {known}")
+        try:
+            return load_part(dataset or known, split, data_root, image_size or self.about.image_size or None)
+        except DatasetNotFoundError:
+            if dataset is not None or known in dataset_names():
+                raise
+            raise SettingError(own, f"{known!r}", "choose one, such as mnist-mini") from None
+
+
+def load_part(
+    dataset: str | ImageDataset,
+    split: Literal["train", "test"],
+    data_root: str | Path | None = None,
+    image_size: Sequence[int] | None = None,
+) -> ImageDataset:
+    """A part of the data set of that name; a data set that is one already stays as it is."""
+    if not isinstance(dataset, str):
+        return dataset
+    from mnistvae import data
+
+    more: dict[str, Any] = {}
+    if image_size is not None:
+        more["image_size"] = image_size[0] if len(image_size) == 1 else tuple(image_size)
+    return data.load_dataset(dataset, split, data_root, **more)
+
+
+def dataset_name(dataset: str | ImageDataset) -> str:
+    """The name by which a record holds a data set: of files, it is valid in any folder."""
+    if not isinstance(dataset, str):
+        return dataset.name
+    from mnistvae.data import dataset_names
+
+    path = Path(dataset)
+    return str(path.absolute()) if dataset not in dataset_names() and path.exists() else dataset
+
+
+def open_model(
+    model: str | Path | VAE, about: Provenance | None, device: str, classes: Sequence[str | type[nn.Module]] = ()
+) -> Opened:
+    """A model from its file, or one that is there already, which stays where it is.
+
+    Args:
+        model: File, or model.
+        about: Record of a model that is there already; a file has its own.
+        device: Device for a model from a file.
+        classes: Classes beyond mnistvae's and torch's that the file may name, or their names ``module:NAME``.
+
+    Raises:
+        FileFormatError: If the file is not a model of mnistvae's, is damaged, or names a class that is not allowed.
+        SettingError: If this machine has no such device, or a class cannot be imported.
+    """
+    from mnistvae.devices import resolve_device
+    from mnistvae.io import build, read
+    from mnistvae.models import VAE
+    from mnistvae.plugins import resolve
+
+    if isinstance(model, VAE):
+        return Opened(model, about or Provenance(), Path("runs"), type(model).__name__)
+    path = Path(model)
+    file = read(path)
+    allowed = [resolve("class", one, of=type) if isinstance(one, str) else one for one in classes]
+    known = {getattr(one, "__qualname__", "") for one in allowed}
+    for name in find_own_classes(file.spec):
+        module, _, short = name.partition(":")
+        if short not in known:
+            raise FileFormatError(
+                f"the class {short!r} (defined in {module}) to be allowed",
+                ", ".join(sorted(known)) or "none beyond mnistvae's and torch's",
+                f"if you trust {module}, add `classes` {name}",
+            )
+    built = build(file, allowed, device=resolve_device(device), source=str(path))
+    return Opened(built, about or Provenance.from_metadata(file.metadata), path.parent, str(path))
+
+
+def find_own_classes(spec: Any) -> list[str]:
+    """The classes beyond mnistvae's and torch's in the description of a model, as ``module:NAME``, each once."""
+    if isinstance(spec, list):
+        return list(dict.fromkeys(name for part in spec for name in find_own_classes(part)))
+    if not isinstance(spec, dict):
+        return []
+    name = spec.get("class")
+    own = [name] if isinstance(name, str) and ":" in name else []
+    return list(dict.fromkeys([*own, *find_own_classes(list(spec.values()))]))
+
+
+def first_images(data: ImageDataset, limit: int | None) -> ImageDataset:
+    """The first images, or all."""
+    from mnistvae._checks import check_count
+
+    return data if limit is None else data[: check_count("limit as a number of images of at least 1", limit)]
+
+
+def resolve_recipe(recipe: str | Recipe) -> Recipe:
+    """The recipe of that name; a recipe that is one already stays as it is."""
+    from mnistvae.recipes import Recipe, get
+
+    return recipe if isinstance(recipe, Recipe) else get(recipe)
+
+
+def recipe_names() -> str:
+    """The names of the recipes, as a help text."""
+    from mnistvae.recipes import RECIPES
+
+    return f"One of {', '.join(RECIPES)}; that of an installed package; or my.module:NAME."
+
+
+def print_nothing(_: str) -> None:
+    """Print nothing."""
+
+
+def setting_text(value: Any) -> str:
+    """A setting as a line for people has it."""
+    if callable(value):
+        return str(getattr(value, "__name__", value))
+    return str(float(f"{value:.6g}")) if isinstance(value, float) else str(value)
+
+
+def settings_text(settings: Mapping[str, Any]) -> str:
+    """Settings as a line for people has them."""
+    return ", ".join(f"{name}={setting_text(value)}" for name, value in settings.items())

@@ -1,0 +1,53 @@
+"""The command ``mnistvae compare``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mnistvae.commands._face import command
+from mnistvae.commands._inputs import Say, print_nothing
+
+if TYPE_CHECKING:
+    from mnistvae.metrics import Evaluation
+
+__all__ = ["compare"]
+
+
+@command()
+def compare(evaluations: Sequence[str | Path], *, say: Say = print_nothing) -> dict[str, Evaluation]:
+    """Print several evaluations side by side.
+
+    EVALUATIONS are files that `mnistvae evaluate` wrote, or their folders. A star marks a value that is ahead of all
+    others by more than two standard errors. Figures that were not made alike are not compared, and lines under the
+    table say why.
+
+    Args:
+        evaluations: Files ``metrics.json``, or their folders.
+        say: Called with the table and the lines under it.
+
+    Returns:
+        The evaluations by the names that they have in the table.
+
+    Raises:
+        FileFormatError: If a file is not an evaluation.
+        DataError: If there are fewer than two, or they are of different images.
+    """
+    from mnistvae import metrics
+
+    files = [path / "metrics.json" if path.is_dir() else path for path in map(Path, evaluations)]
+    found = dict(zip(_names(files), map(metrics.Evaluation.from_json, files), strict=True))
+    say(metrics.compare(found))
+    return found
+
+
+def _names(files: list[Path]) -> list[str]:
+    """As few of the last parts of each path as tell them apart; all, and a number, where none do."""
+    paths = [file.absolute().parent if file.name == "metrics.json" else file.absolute() for file in files]
+    names: list[str] = []
+    for depth in range(1, 1 + max((len(path.parts) for path in paths), default=0)):
+        names = ["/".join(path.parts[-depth:]) for path in paths]
+        if len(set(names)) == len(names):
+            return names
+    return [f"{number}: {name}" for number, name in enumerate(names, start=1)]

@@ -1,0 +1,84 @@
+"""The command ``mnistvae fit-prior``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from mnistvae.commands._face import command
+from mnistvae.commands._inputs import Say, open_model, print_nothing
+from mnistvae.commands.folder import RunFolder
+from mnistvae.commands.provenance import Provenance
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from mnistvae.data import ImageDataset
+    from mnistvae.models import VAE
+
+__all__ = ["fit_prior"]
+
+
+@command()
+def fit_prior(
+    model: str | Path | VAE,
+    *,
+    dataset: str | ImageDataset | None = None,
+    data_root: str | Path | None = None,
+    image_size: Sequence[int] | None = None,
+    components: int = 10,
+    covariance: Literal["full", "diag"] = "full",
+    seed: int = 0,
+    out: str | Path | None = None,
+    device: str = "auto",
+    classes: Sequence[str | type[nn.Module]] = (),
+    about: Provenance | None = None,
+    say: Say = print_nothing,
+) -> Path:
+    """Fit a mixture of normals to the codes of the training images, as the prior of a copy of MODEL.
+
+    The folder gets the copy as model.safetensors, and samples.png drawn from it.
+
+    Args:
+        model: File of a model, or a model.
+        dataset: Data set of the training images: mnist-mini (built in), mnist, fashion-mnist, kmnist, qmnist,
+            emnist-..., a folder of pictures, an .npz, IDX files, or my.module:load; in Python also images (default: the
+            one it was trained on).
+        data_root: Folder of data sets, in torchvision's layout (default: $MNISTVAE_DATA, then a cache folder).
+        image_size: Height and width of the images, or one number for both (default: those of its training).
+        components: Number of normals in the mixture.
+        covariance: Covariance of each normal: full, or diagonal.
+        seed: Seed of the fit and of the samples.
+        out: Folder of the new model (default: fitted-TIME beside the model).
+        device: Device for a model from a file: auto, cpu, cuda or mps.
+        classes: A class of your own that the model is made of, as my.module:NAME; may be given again.
+        about: Record of a model that is not from a file; the images are binarized as it says.
+        say: Called with each line that the command prints.
+
+    Returns:
+        The path of the new model, whose file also says what the old one's did.
+
+    Raises:
+        OutputError: If the folder holds such files already, or cannot be written.
+        MnistvaeError: If the model cannot be loaded, or as :func:`mnistvae.fit_prior` raises.
+    """
+    from mnistvae import fitting
+    from mnistvae.commands._pictures import draw_samples
+    from mnistvae.io import save
+
+    opened = open_model(model, about, device, classes)
+    data = opened.data(dataset, "train", data_root, image_size)
+    binarization = opened.about.binarization or "none"
+    if binarization != "none" and data.binarization == "none":
+        data = data.binarized(binarization, seed=opened.about.seed or 0)
+    with RunFolder.claim(
+        out, ("model.safetensors", "samples.png"), lock="samples.png", parent=opened.parent, name="fitted"
+    ) as folder:
+        fitted = fitting.fit_prior(opened.model, data, components, covariance=covariance, seed=seed)
+        record = replace(opened.about, fitted_prior={"dataset": data.name, "images": len(data), "seed": seed})
+        path = save(fitted, folder.model, record.to_metadata())
+        samples = folder.write_figure("samples.png", draw_samples(fitted, seed))
+    say(f"wrote {path} and {samples}\nnext:\n  mnistvae generate {path}")
+    return path

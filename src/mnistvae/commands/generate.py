@@ -1,0 +1,113 @@
+"""The command ``mnistvae generate``."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mnistvae.commands._face import command
+from mnistvae.commands._inputs import Say, open_model, print_nothing
+from mnistvae.commands.folder import RunFolder
+from mnistvae.errors import DataError, SettingError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from mnistvae.models import VAE
+
+__all__ = ["generate"]
+
+
+@command()
+def generate(
+    model: str | Path | VAE,
+    *,
+    n: int | None = None,
+    label: int | None = None,
+    at: Sequence[Sequence[float]] = (),
+    temperature: float | None = None,
+    seed: int = 0,
+    out: str | Path | None = None,
+    device: str = "auto",
+    classes: Sequence[str | type[nn.Module]] = (),
+    say: Say = print_nothing,
+) -> Tensor:
+    """Draw new images from MODEL.
+
+    Writes each image as 000.png, 001.png, ... and all of them as samples.png.
+
+    Args:
+        model: File of a model, or a model.
+        n: Number of images (default: 64).
+        label: The class to draw, for a conditional model.
+        at: Decode this point of the latent space, in place of drawing one; may be given again.
+        temperature: Below 1: more typical images; above: more varied (default: 1).
+        seed: Seed of every draw.
+        out: Folder for the images (default: generated-TIME beside the model).
+        device: Device for a model from a file: auto, cpu, cuda or mps.
+        classes: A class of your own that the model is made of, as my.module:NAME; may be given again.
+        say: Called with each line that the command prints.
+
+    Returns:
+        The images, (n, C, H, W) in [0, 1].
+
+    Raises:
+        OutputError: If the folder holds such files already, or cannot be written.
+        SettingError: If points are given together with a number of images or a temperature, or a setting makes no
+            sense.
+        MnistvaeError: If the model cannot be loaded, or as :meth:`mnistvae.VAE.sample` raises.
+    """
+    if len(at) and (n is not None or temperature is not None):
+        raise SettingError(
+            "points, or a number of images", "both", "`at` decodes the points given: leave `n` and `temperature` out"
+        )
+    import torch
+    from PIL import Image
+
+    from mnistvae._files import write_atomically
+    from mnistvae.commands._pictures import sample_columns
+    from mnistvae.images import to_uint8
+    from mnistvae.plotting import sample_grid
+
+    opened = open_model(model, None, device, classes)
+    vae, columns = opened.model, None
+    if len(at):
+        images = _decode_at(vae, at, label)
+    else:
+        generator = torch.Generator().manual_seed(seed)
+        heat = 1.0 if temperature is None else temperature
+        images = vae.sample(64 if n is None else n, label, temperature=heat, generator=generator)
+        if label is None and len(images) >= sample_columns(vae):
+            columns = sample_columns(vae)
+    digits = max(3, len(str(len(images) - 1)))
+    names = [f"{number:0{digits}d}.png" for number in range(len(images))]
+    picture = sample_grid(images, columns=columns)  # before anything is written: it checks the images
+    with RunFolder.claim(out, ["samples.png", *names], parent=opened.parent, name="generated") as folder:
+        for name, image in zip(names, to_uint8(images).movedim(1, -1).cpu().numpy(), strict=True):
+            stream = io.BytesIO()
+            Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(stream, format="png")
+            write_atomically(folder.path / name, stream.getvalue())
+        path = folder.write_figure("samples.png", picture)
+    say(f"wrote {len(images)} image{'s' if len(images) > 1 else ''} and {path}")
+    return images
+
+
+def _decode_at(model: VAE, at: Sequence[Sequence[float]], label: int | None) -> Tensor:
+    """The images at points of the latent space."""
+    import torch
+
+    from mnistvae.analysis import decode_codes
+
+    for point in at:
+        if len(point) != model.latent_dim:
+            raise DataError(
+                f"{model.latent_dim} coordinates, one for each latent dimension",
+                f"{len(point)} in {','.join(f'{value:g}' for value in point)}",
+                "a plane needs a model with two latent dimensions, such as the recipe mlp-2d",
+            )
+        if not all(math.isfinite(value) for value in point):
+            raise DataError("finite coordinates", str(tuple(point)))
+    return decode_codes(model, torch.tensor(at, dtype=model.dtype), label)

@@ -1,0 +1,100 @@
+"""The command ``mnistvae report``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mnistvae.commands._face import command
+from mnistvae.commands._inputs import Say, first_images, open_model, print_nothing
+from mnistvae.commands.folder import RunFolder
+from mnistvae.commands.provenance import Provenance
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from mnistvae.data import ImageDataset
+    from mnistvae.models import VAE
+    from mnistvae.training import History
+
+__all__ = ["report"]
+
+
+@command()
+def report(
+    model: str | Path | VAE,
+    *,
+    dataset: str | ImageDataset | None = None,
+    train: ImageDataset | None = None,
+    data_root: str | Path | None = None,
+    image_size: Sequence[int] | None = None,
+    num_samples: int = 50,
+    umap: bool = False,
+    limit: int | None = None,
+    out: str | Path | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    classes: Sequence[str | type[nn.Module]] = (),
+    progress: bool = True,
+    history: History | None = None,
+    about: Provenance | None = None,
+    say: Say = print_nothing,
+) -> Path:
+    """Write everything about MODEL: figures, tables, and report.html, a page that shows them all.
+
+    The page needs no network. The history of the training is read from history.csv beside MODEL, if it is there.
+
+    Args:
+        model: File of a model, or a model.
+        dataset: Data set of the test images: mnist-mini (built in), mnist, fashion-mnist, kmnist, qmnist, emnist-..., a
+            folder of pictures, an .npz, IDX files, or my.module:load; in Python also images (default: the one it was
+            trained on).
+        train: Images that the model was trained on, from which classifiers of codes learn (default: those of a data set
+            that is given by name).
+        data_root: Folder of data sets, in torchvision's layout (default: $MNISTVAE_DATA, then a cache folder).
+        image_size: Height and width of the images, or one number for both (default: those of its training).
+        num_samples: Importance samples an image, for the likelihood.
+        umap: Also embed the codes by UMAP, if it is installed (extra [umap]).
+        limit: Only so many of the test images.
+        out: Folder for the files (default: report-TIME beside the model).
+        seed: Seed of every draw.
+        device: Device for a model from a file: auto, cpu, cuda or mps.
+        classes: A class of your own that the model is made of, as my.module:NAME; may be given again.
+        progress: Show a bar for each stage.
+        history: History of the training of a model that is not from a file.
+        about: Record of a model that is not from a file; the images are binarized as it says.
+        say: Called with each line that the command prints.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        OutputError: If the folder holds a report already, or cannot be written.
+        MnistvaeError: If the model cannot be loaded, or as :func:`mnistvae.report.write_report` raises.
+    """
+    from mnistvae.models import VAE
+    from mnistvae.report import write_report
+
+    opened = open_model(model, about, device, classes)
+    data = first_images(opened.data(dataset, "test", data_root, image_size), limit)
+    if train is None and isinstance(dataset, str | None):
+        train = opened.data(dataset, "train", data_root, image_size)
+    if not isinstance(model, VAE):
+        history = RunFolder(opened.parent).read_history(opened.about.tag)
+    with RunFolder.claim(out, RunFolder.REPORTED, parent=opened.parent, name="report") as folder:
+        page = write_report(
+            opened.model,
+            data,
+            folder.path,
+            train=train,
+            history=history,
+            binarization=opened.about.binarization or "none",
+            about=opened.about.to_metadata(),
+            num_samples=num_samples,
+            umap=umap,
+            seed=seed,
+            progress=progress,
+        )
+    say(f"wrote {page}\n  and {sum(1 for _ in page.parent.iterdir()) - 1} figures and tables beside it")
+    return page

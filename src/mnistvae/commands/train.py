@@ -1,0 +1,213 @@
+"""The command ``mnistvae train``: a training run as a folder of model, history, checkpoints and pictures."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mnistvae._checks import check_count
+from mnistvae.commands._face import Parameter, annotation_text, command, option, parameters_of_source
+from mnistvae.commands._inputs import Say, dataset_name, load_part, print_nothing, recipe_names, resolve_recipe
+from mnistvae.commands.folder import RunFolder
+from mnistvae.commands.provenance import Provenance
+from mnistvae.errors import SettingError
+
+if TYPE_CHECKING:
+    from mnistvae.data import ImageDataset
+    from mnistvae.models import VAE
+    from mnistvae.recipes import Option, Recipe
+    from mnistvae.training import Callback, History
+
+__all__ = ["Run", "train"]
+
+#: Help texts of settings of which the Trainer's documentation speaks to those who write Python.
+_HELPS = {
+    "compile": "Compile the step: worth its seconds in long runs only.",
+    "cuda_graph": "On an NVIDIA GPU: record the step and play it back.",
+    "schedule": "Course of the learning rate over the run.",
+    "binarization": "What is done to grey pixels first: dynamic draws them anew at each step.",
+    "precision": "Precision of products; auto: bf16 where the device has instructions for it.",
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished training run."""
+
+    folder: RunFolder
+    model: VAE
+    history: History
+
+
+def _setting_options() -> list[click.Parameter]:
+    """Options for the settings of the recipes' models and of the Trainer; those that are not given are None."""
+    from mnistvae.recipes import RECIPES, options
+
+    settings = [
+        Parameter(one.name, annotation_text(one.annotation), None, _help_of(one)) for one in options(RECIPES.values())
+    ]
+    taken = {one.name for one in settings} | inspect.signature(train).parameters.keys()
+    settings += [one for one in parameters_of_source("training/trainer.py", "Trainer") if one.name not in taken]
+    texts = (one._replace(help=_HELPS.get(one.name, one.help)) for one in settings)
+    found = [made for made in map(option, texts) if made is not None]
+    text = "Any setting of the recipe or of the Trainer, such as width=32 or sizes=[8,4]; may be given again."
+    return [*found, click.Option(["--set", "assignments"], multiple=True, metavar="NAME=VALUE", help=text)]
+
+
+def _help_of(setting: Option) -> str:
+    """A line about a setting, with the recipes that have it where they are few."""
+    few = f" ({', '.join(setting.recipes)})." if len(setting.recipes) <= 4 else "."
+    return setting.help.removesuffix(".") + few
+
+
+def _prepare(context: click.Context, values: dict[str, Any]) -> None:
+    """Leave the settings out that are not given and add those of ``--set``; with ``--resume`` there may be none."""
+    if values["resume"] is not None:
+        for one in context.command.params:
+            name = one.name or ""
+            given = context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+            if given and name not in {"resume", "data_root", "device", "progress"}:
+                raise click.UsageError(f"--resume goes on with the run's own settings: leave {one.opts[0]} out")
+    own = inspect.signature(train).parameters
+    for name in [name for name, value in values.items() if value is None and name not in own]:
+        del values[name]
+    for text in values.pop("assignments"):
+        name, equals, value = text.partition("=")
+        name = name.strip().replace("-", "_")
+        if not equals or not name.isidentifier():
+            raise click.UsageError(f"--set takes a name and a value, such as --set width=32, not {text!r}")
+        if name in own or name in values:
+            raise click.UsageError(
+                f"--set {name}=... and --{name.replace('_', '-')} are the same: give one of them, once"
+            )
+        values[name] = _parse(value)
+
+
+def _parse(text: str) -> Any:
+    """A value as JSON or Python has it; a word without quotes is a text, and a list becomes a tuple."""
+    import json
+
+    for read in (json.loads, ast.literal_eval):
+        with suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+            return _as_tuple(read(text.strip()))
+    return text
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(map(_as_tuple, value)) if isinstance(value, list | tuple) else value
+
+
+@command(helps={"recipe": recipe_names}, options={"callbacks": "--callback"}, more=_setting_options, prepare=_prepare)
+def train(
+    *,
+    recipe: str | Recipe = "conv",
+    dataset: str | ImageDataset = "mnist-mini",
+    validation: ImageDataset | None = None,
+    data_root: str | Path | None = None,
+    image_size: Sequence[int] | None = None,
+    out: str | Path | None = None,
+    resume: str | Path | None = None,
+    seed: int = 0,
+    samples_every: int = 1,
+    device: str = "auto",
+    progress: bool = True,
+    callbacks: Sequence[str | Callback] = (),
+    say: Say = print_nothing,
+    **settings: Any,
+) -> Run:
+    """Train a model and draw what it learned.
+
+    The run's folder gets model.safetensors, history.csv (which grows by a line each epoch), loss.png,
+    reconstructions.png, samples.png, checkpoints, and in epochs what the model drew after each epoch.
+    Settings that are left out are the recipe's.
+    Ctrl-C finishes the step and saves; --resume goes on from there, as if it had never been stopped.
+
+    Args:
+        recipe: Recipe, or its name; a conditional one takes its number of classes from the data.
+        dataset: Data set to train on and to validate with: mnist-mini (built in), mnist, fashion-mnist, kmnist, qmnist,
+            emnist-..., a folder of pictures, an .npz, IDX files, or my.module:load; in Python also images to train on.
+        validation: Images to validate with, where ``dataset`` is not a name.
+        data_root: Folder of data sets, in torchvision's layout (default: $MNISTVAE_DATA, then a cache folder).
+        image_size: Height and width that images are brought to, or one number for both (default: as they are).
+        out: Folder of the run (default: runs/RECIPE-TIME).
+        resume: Go on with the run in this folder.
+        seed: Seed of weights, order and noise.
+        samples_every: Epochs between two pictures of samples in the folder epochs; 0 for none.
+        device: Device: auto, cpu, cuda or mps.
+        progress: Show each epoch.
+        callbacks: A callback of your own, as my.module:NAME: an instance, or a class or function that makes one; may be
+            given again.
+        say: Called with each line that the command prints.
+        **settings: Changes to the recipe's model and to its Trainer.
+
+    Returns:
+        The run's folder, model and history.
+
+    Raises:
+        OutputError: If the folder holds a run already (or, to resume, a finished one), or cannot be written.
+        FileFormatError: If there is no run to resume.
+        Interrupted: After Ctrl-C or SIGTERM, when the step is done and a checkpoint is written.
+        MnistvaeError: As model, Trainer and data raise.
+    """
+    chosen = resolve_recipe(recipe)  # before torch is imported
+    from mnistvae.commands._plan import Plan, open_run_folder, resolve_callback
+    from mnistvae.training import rank_here, restarted
+
+    writes = rank_here() == 0
+    say = say if writes else print_nothing  # what the first process says is enough
+    if resume is None and restarted() and out is not None and RunFolder(out).record.exists():
+        resume, settings = out, {}  # this process is there in place of one that failed
+    if resume is None:
+        every = check_count("samples_every as a number of epochs of at least 0", samples_every, least=0)
+        record = _record(recipe, dataset, image_size, callbacks, settings, seed, every)
+    elif settings:
+        raise SettingError("no settings to resume with", ", ".join(settings), "leave them out: the run has its own")
+    else:
+        record = RunFolder(resume).read_record()
+        recipe = record.recipe or recipe if isinstance(recipe, str) else recipe
+        dataset = record.dataset or dataset if isinstance(dataset, str) else dataset
+        chosen, image_size, callbacks = resolve_recipe(recipe), record.image_size or None, callbacks or record.callbacks
+    chosen.check(record.settings)
+    if isinstance(dataset, str):
+        validation = load_part(dataset, "test", data_root, image_size)
+    data = load_part(dataset, "train", data_root, image_size)
+    own = [resolve_callback(one) for one in callbacks]
+    plan = Plan(chosen, record, data, validation, own, device, progress=progress, resume=resume is not None)
+    plan.describe(say)
+    with open_run_folder(out, resume, chosen.name, writes=writes) as folder:
+        model, history = plan.run(folder, writes=writes)
+    plan.say_what_is_next(folder, model, say)
+    return Run(folder, model, history)
+
+
+def _record(
+    recipe: str | Recipe,
+    dataset: str | ImageDataset,
+    image_size: Sequence[int] | None,
+    callbacks: Sequence[str | Callback],
+    settings: Mapping[str, Any],
+    seed: int,
+    samples_every: int,
+) -> Provenance:
+    """The record of a run that starts; settings that the Trainer has are the Trainer's."""
+    from mnistvae.training import Trainer
+
+    known = Trainer.setting_names()
+    names = [one if isinstance(one, str) else f"{type(one).__module__}:{type(one).__qualname__}" for one in callbacks]
+    return Provenance(
+        recipe=recipe if isinstance(recipe, str) else recipe.name,
+        dataset=dataset_name(dataset),
+        image_size=tuple(image_size or ()),
+        settings={name: value for name, value in settings.items() if name not in known},
+        training={name: value for name, value in settings.items() if name in known},
+        seed=seed,
+        samples_every=samples_every,
+        callbacks=tuple(names),
+    )
