@@ -67,9 +67,7 @@ def test_a_model_of_numpy_and_torch_scalars_is_saved(tmp_path: Any) -> None:
 
 def test_a_word_is_given_back_as_the_choice_that_it_is() -> None:
     assert type(check_choice("kind", np.str_("b"), ("a", "b"))) is str
-    with pytest.raises(
-        SettingError, match="expected kind as a number, or one of 'a', 'b', got 'c': check the spelling"
-    ):
+    with pytest.raises(SettingError, match="kind as a number, or one of 'a', 'b', got 'c': check the spelling"):
         check_choice("kind", "c", ("a", "b"), "a number")
 
 
