@@ -188,7 +188,7 @@ def traverse(
         values: Values that each of them takes.
         label: Label of the images, for a conditional model.
         spread: Widths of the dimensions, (latent_dim,), such as the standard deviations of all codes: each is
-            then moved by so many times its own, so that codes of every size are walked through .
+            then moved by so many times its own, so that codes of every size are walked through alike.
 
     Returns:
         (dimensions, values, C, H, W) in [0, 1].
