@@ -14,6 +14,9 @@ from mnistvae.training.state import State
 
 __all__ = ["Doctor"]
 
+#: Variance of its posterior mean over the images, above which a latent dimension is active.
+_ACTIVE = 0.01
+
 
 class Doctor(Callback):
     """Warns, once each, of the usual troubles.
@@ -89,10 +92,10 @@ class Doctor(Callback):
             warnings.warn(text, stacklevel=3)
 
 
+@torch.no_grad()
 def _active(state: State) -> int:
-    """Active units over the run's examples."""
-    from mnistvae.metrics.latent import active_units
-
+    """Active units over the run's examples, see :func:`mnistvae.metrics.active_units`."""
     x, y = state.examples()
-    with torch.no_grad(), evaluating(state.model):
-        return active_units(state.model.encode(x, y if state.model.num_classes is not None else None).mean)
+    with evaluating(state.model):
+        means = state.model.encode(x, None if state.model.num_classes is None else y).mean
+    return int((means.cpu().double().var(0) > _ACTIVE).sum())
