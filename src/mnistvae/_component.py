@@ -117,7 +117,7 @@ def to_spec(value: Any, where: str | None = None) -> Any:
 
 
 def from_spec(spec: Any, find: ClassFinder, where: str = "") -> Any:
-    """The argument or part that :func:`to_spec` described, made again with fresh weights; ``find`` gives allowed classes.
+    """The argument or part that :func:`to_spec` described, made again with fresh weights; ``find`` gives classes.
 
     Raises:
         FileFormatError: If the description is damaged, or names a class that is not allowed.

@@ -19,17 +19,17 @@ _ACTIVE = 0.01
 
 
 class Doctor(Callback):
-    """Warns, once each, of the usual troubles.
+    """Warns of the usual troubles of a training, once of each.
 
     They are a KL term at zero, posterior collapse, codes that have diverged, a loss that is a mean over pixels, and
     images that are not scaled.
 
     Args:
-        patience: epochs in which nothing is said of a code that is not used yet.
-        active: share of the latent dimensions that have to be active after them.
+        patience: Epochs without a warning of a code that is not used yet.
+        active: Share of the latent dimensions that must be active after them.
 
     Raises:
-        SettingError: a patience below 1, or a negative share.
+        SettingError: If the patience is below 1, or the share negative.
     """
 
     def __init__(self, patience: int = 3, active: float = 0.1) -> None:
