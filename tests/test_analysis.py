@@ -735,7 +735,7 @@ def test_a_sweep_as_csv(tmp_path: Any) -> None:
     found = made(evaluation(0.5, 0.1), evaluation(0.25, 0.02))
     lines = found.to_csv(tmp_path / "a.csv").read_text().splitlines()
     assert lines == ["latent_dim,mse,psnr,kl", "5,0.5,1.0,1.0", "10,0.25,1.0,1.0"]
-    with pytest.raises(DataError, match="figures by class"):
+    with pytest.raises(DataError, match="scores by class"):
         found.by_class("mse")
 
 

@@ -69,7 +69,7 @@ class Section:
     prepare: Callable[[View], object] = lambda _: None
 
     def __post_init__(self) -> None:
-        check_instance("title of a section as a text", self.title, str)
+        object.__setattr__(self, "title", check_instance("title of a section as a text", self.title, str))
         for name in ("write", "prepare"):
             if not callable(value := getattr(self, name)):
                 raise SettingError(f"{name}, of the section {self.title!r}, as a function", type_name(value))
