@@ -43,6 +43,10 @@ class Report:
     without_umap: str = ""
 
 
+def _nothing(view: View) -> None:
+    """Prepare nothing: the section asks for what it needs as it is written."""
+
+
 @dataclass(frozen=True)
 class Section:
     """A section of a report: one of the package's, or one of your own.
@@ -66,7 +70,7 @@ class Section:
 
     title: str
     write: Callable[[Report], object]
-    prepare: Callable[[View], object] = lambda _: None
+    prepare: Callable[[View], object] = _nothing
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "title", check_instance("title of a section as a text", self.title, str))
