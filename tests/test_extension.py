@@ -440,6 +440,8 @@ def test_a_models_own_loss_tells_a_term_of_its_own() -> None:
     torch.testing.assert_close(terms.loss, terms.reconstruction + terms.kl + 2.5 * error)
     assert check_terms(terms, 32) is terms
     assert not model.loss(images).extra
+    history = Trainer(2, 8, device="cpu", progress=False).fit(model, ImageDataset(images, y))
+    assert history[1]["classification"] < history[0]["classification"]
 
 
 # ----------------------------------------------------------------------------------------- with every other part
