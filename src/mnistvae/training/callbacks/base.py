@@ -42,8 +42,8 @@ class Callback:
         """Called after the last epoch, or when the run stops for any other reason."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint has to hold for this callback to go on: tensors, and what JSON can hold, by name."""
+        """State that a checkpoint holds for this callback to go on: tensors and JSON values, by name."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what :meth:`state_dict` gave."""
+        """Take over a state that :meth:`state_dict` gave."""
