@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mnistvae.commands._face import command
 from mnistvae.commands._inputs import Say, first_images, open_model, print_nothing, settings_text
@@ -91,8 +91,6 @@ def report(
     if not isinstance(model, VAE):
         history = RunFolder(opened.parent).read_history(opened.about.tag)
     own = [resolve("section", one) if isinstance(one, str) else one for one in sections]
-    facts = opened.about.to_dict()
-    facts |= {name: settings_text(facts[name]) for name in facts.keys() & {"settings", "training"}}
     with RunFolder.claim(out, RunFolder.REPORTED, parent=opened.parent, name="report") as folder:
         page = write_report(
             opened.model,
@@ -101,7 +99,7 @@ def report(
             train=train,
             history=history,
             binarization=opened.about.binarization or "none",
-            about=facts,
+            about=_facts(opened.about),
             metrics=metrics,
             sections=[*SECTIONS, *own],
             num_samples=num_samples,
@@ -111,3 +109,9 @@ def report(
         )
     say(f"wrote {page}\n  and {sum(1 for _ in page.parent.iterdir()) - 1} figures and tables beside it")
     return page
+
+
+def _facts(about: Provenance) -> dict[str, Any]:
+    """The record of a model for a table."""
+    facts = about.to_dict()
+    return facts | {name: settings_text(facts[name]) for name in facts.keys() & {"settings", "training"}}
