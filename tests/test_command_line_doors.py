@@ -25,7 +25,6 @@ import torch
 from torch import nn
 
 from mnistvae import VAE, ImageDataset
-from mnistvae.metrics import Metric
 from mnistvae.networks import GaussianEncoder, MLPDecoder
 from mnistvae.recipes import Recipe
 from mnistvae.training import Callback
@@ -90,18 +89,6 @@ def make_counter():
 
 
 NOT_A_CALLBACK = 3
-
-
-def shift(images, reconstructions):
-    return (reconstructions - images).flatten(1).mean(1)
-
-
-def brightness(report):
-    """A section of the report."""
-    report.page.text(f"Mean brightness {report.view.data.images.float().mean():.1f}.")
-
-
-SHIFT = Metric("shift", compute=shift, per="reconstruction", protocol="mean difference of pixels")
 '''
 
 
@@ -162,7 +149,7 @@ def test_a_model_of_ones_own_in_every_command_that_loads_one(project: Path) -> N
     few: dict[str, tuple[object, ...]] = {
         "generate": (),
         "reconstruct": OWN[2:],
-        "evaluate": (*OWN[2:], "--only", "reconstruction", "--metric", "my_module:SHIFT", "--no-progress"),
+        "evaluate": (*OWN[2:], "--only", "reconstruction", "--no-progress"),
         "fit-prior": (*OWN[2:], "--components", 2),
     }
     for verb in ("generate", "reconstruct", "evaluate", "fit-prior"):
@@ -175,30 +162,6 @@ def test_a_model_of_ones_own_in_every_command_that_loads_one(project: Path) -> N
         assert not (project / f"{verb}-refused").exists()
     found = Evaluation.from_json(project / "evaluate" / "metrics.json")
     assert (found.protocol["images"], found.protocol["recipe"]) == (24, "my_module:MINE")
-    assert found.names() == ["mse", "mae", "psnr", "ssim", "shift"]
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("default")
-def test_a_metric_and_a_section_of_ones_own_in_the_report(project: Path) -> None:
-    succeed(project, "train", *OWN, *QUIET, "--epochs", 1, "--out", "run")
-    own = (
-        "--classes",
-        "my_module:MyTrunk",
-        *OWN[2:],
-        "--metric",
-        "my_module:SHIFT",
-        "--section",
-        "my_module:brightness",
-    )
-    succeed(project, "report", "run/model.safetensors", *own, "--num-samples", 2, "--no-progress", "--out", "report")
-    page = (project / "report" / "report.html").read_text()
-    assert "Mean brightness 25.2." in page
-    assert "mean difference of pixels" in page
-    assert "my_module:MINE" in page
-    assert Evaluation.from_json(project / "report" / "metrics.json").names()[-1] == "shift"
-    done = mnistvae_in(project, "report", "run/model.safetensors", *own[:4], "--section", "my_module:NOTHING")
-    assert "no attribute 'NOTHING'" in done.stderr
 
 
 def test_no_function_is_called_because_a_file_names_it(project: Path) -> None:

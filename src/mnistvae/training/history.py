@@ -77,7 +77,7 @@ class History(Sequence[Record]):
         self.records.append(record)
 
     def column(self, name: str) -> list[float]:
-        """One figure over the epochs.
+        """The values of one figure over the epochs.
 
         Raises:
             SettingError: If no epoch has it.

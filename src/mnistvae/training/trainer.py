@@ -1,4 +1,7 @@
-"""The Trainer: settings of a training, and the parts of a run that they make."""
+"""The Trainer: settings of a training, and the parts of a run that they make.
+
+Longer than usual: a third of it is the documentation of the settings.
+"""
 
 from __future__ import annotations
 
@@ -188,7 +191,7 @@ class Trainer:
             ComponentError: If the model's loss is not one value an image.
             TrainingError: When the loss is no longer finite.
             FileFormatError: If there is nothing to resume from, or a checkpoint of another model.
-            Interrupted: After Ctrl-C or SIGTERM, the step under way and a checkpoint.
+            Interrupted: When Ctrl-C or SIGTERM came, after the step under way and a checkpoint.
         """
         with joined(device := resolve_device(self.device)) as world:
             if not isinstance(model, VAE):
