@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ast
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from mnistvae import BetaVAE, ConditionalVAE, Trainer, load, save
+import mnistvae as mv
+from mnistvae import BetaVAE, ConditionalVAE, Trainer, _checks, load, save
 from mnistvae._checks import check_choice, check_count, check_number, check_seed, check_widths
 from mnistvae.errors import SettingError
 
@@ -67,9 +70,7 @@ def test_a_model_of_numpy_and_torch_scalars_is_saved(tmp_path: Any) -> None:
 
 def test_a_word_is_given_back_as_the_choice_that_it_is() -> None:
     assert type(check_choice("kind", np.str_("b"), ("a", "b"))) is str
-    with pytest.raises(
-        SettingError, match="expected kind as a number, or one of 'a', 'b', got 'c': check the spelling"
-    ):
+    with pytest.raises(SettingError, match="kind as a number, or one of 'a', 'b', got 'c': check the spelling"):
         check_choice("kind", "c", ("a", "b"), "a number")
 
 
@@ -84,3 +85,18 @@ def test_widths_become_ints(widths: Any) -> None:
 def test_widths_that_make_no_sense(widths: Any) -> None:
     with pytest.raises(SettingError, match="expected hidden as positive integers, got"):
         check_widths("hidden", widths)
+
+
+def test_no_result_of_a_check_is_dropped() -> None:
+    checks = {name for name in _checks.__all__ if name.startswith("check_")}
+    assert "check_seed" in checks
+    dropped = [
+        f"{path.name}:{node.lineno}: {node.value.func.id}"
+        for path in sorted(Path(mv.__file__).parent.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Call)
+        and isinstance(node.value.func, ast.Name)
+        and node.value.func.id in checks
+    ]
+    assert not dropped, "use the value that the check returns"

@@ -97,6 +97,13 @@ def test_the_caller_chooses_the_error_and_what_else_it_takes() -> None:
         plugins.resolve("data set", "x", OWN, error=DatasetNotFoundError, also="a folder")
 
 
+def test_the_closest_name_is_one_of_the_same_case_if_there_is_one() -> None:
+    assert plugins.closest("NARRO", ["narrow", "NARROW"]).endswith("'NARROW'")
+    assert plugins.closest("narro", ["narrow", "NARROW"]).endswith("'narrow'")
+    assert plugins.closest("MNIST-MINI", ["mnist", "mnist-mini"]).endswith("'mnist-mini'")
+    assert plugins.closest(None, ["mlp", "conv"]) == "check the spelling"
+
+
 def test_the_door_itself_imports_next_to_nothing() -> None:
     code = (
         "import sys, mnistvae.plugins\nprint(*{'torch', 'numpy', 'importlib.metadata', 'difflib'} & sys.modules.keys())"

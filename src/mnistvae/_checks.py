@@ -1,4 +1,8 @@
-"""Checks of settings, each of which returns the value that it checked: numpy's and torch's numbers become Python's."""
+"""Checks of settings, each of which returns the value that it checked: numpy's and torch's numbers become Python's.
+
+In all of them ``expected`` is the message's noun phrase for the value that is wanted, ``fix`` the likely remedy, and
+``error`` the class of the error, if it is not a SettingError.
+"""
 
 from __future__ import annotations
 
@@ -33,13 +37,7 @@ _MAX_COUNT = 2**31 - 1
 
 
 def check_choice(name: str, value: Any, choices: Sequence[_Word], also: str | None = None) -> _Word:
-    """``value``, which must be one of ``choices``.
-
-    Args:
-        name: Name of the setting in the message.
-        value: Value to check.
-        choices: Words that are taken.
-        also: Other values that are taken, for the message.
+    """The one of ``choices`` that ``value`` is; ``also`` names other values that are taken.
 
     Raises:
         SettingError: If it is anything else.
@@ -51,7 +49,7 @@ def check_choice(name: str, value: Any, choices: Sequence[_Word], also: str | No
 
 
 def check_count(expected: str, value: Any, least: int = 1, fix: str | None = None) -> int:
-    """``value`` as an int from ``least`` to 2**31 - 1; the message asks for ``expected``.
+    """``value`` as an int from ``least`` to 2**31 - 1.
 
     Raises:
         SettingError: If it is anything else.
@@ -79,14 +77,7 @@ def check_seed(value: Any) -> int:
 
 
 def check_number(expected: str, value: Any, low: float = 0.0, *, above: bool = False, fix: str | None = None) -> float:
-    """``value`` as a finite float of at least ``low``, or above it.
-
-    Args:
-        expected: Noun phrase of the message for the value that is wanted.
-        value: Number, or array or tensor of one number.
-        low: Least value.
-        above: Exclude ``low`` itself.
-        fix: The likely remedy.
+    """``value`` as a finite float of at least ``low`` or, with ``above``, above it.
 
     Raises:
         SettingError: If it is anything else.
@@ -109,17 +100,10 @@ def check_numbers(
     fix: str | None = None,
     error: type[MnistvaeError] = SettingError,
 ) -> list[float]:
-    """``values`` as a list of finite floats, at least one.
-
-    Args:
-        expected: Noun phrase of the message for the values that are wanted.
-        values: Sequence, array or tensor.
-        count: Number of values that there must be.
-        fix: The likely remedy.
-        error: Class of the error.
+    """``values`` as a list of finite floats: ``count`` of them, or at least one.
 
     Raises:
-        MnistvaeError: If they are anything else; it is of the class ``error``.
+        MnistvaeError: If they are anything else.
     """
     items = listed(values)
     if not items or (count is not None and len(items) != count):
@@ -133,17 +117,10 @@ def check_numbers(
 def check_indices(
     expected: str, values: Any, below: int, fix: str | None = None, error: type[MnistvaeError] = SettingError
 ) -> list[int]:
-    """``values`` as a list of integers from 0 to ``below`` - 1, at least one.
-
-    Args:
-        expected: Noun phrase of the message for the values that are wanted.
-        values: Sequence, array or tensor of integers; a mask of truth values is refused.
-        below: Number of things to choose from.
-        fix: The likely remedy.
-        error: Class of the error.
+    """``values`` as a list of at least one integer from 0 to ``below`` - 1; a mask of truth values is refused.
 
     Raises:
-        MnistvaeError: If they are anything else; it is of the class ``error``.
+        MnistvaeError: If they are anything else.
     """
     items = listed(values)
     if not items:
@@ -160,10 +137,10 @@ def check_indices(
 def check_instance(
     expected: str, value: Any, kind: type[_T], fix: str | None = None, error: type[MnistvaeError] = SettingError
 ) -> _T:
-    """``value``, which must be an instance of ``kind``; the message asks for ``expected``.
+    """``value``, which must be an instance of ``kind``.
 
     Raises:
-        MnistvaeError: If it is anything else; it is of the class ``error``.
+        MnistvaeError: If it is anything else.
     """
     if isinstance(value, kind):
         return value
@@ -173,10 +150,10 @@ def check_instance(
 def check_mapping(
     expected: str, value: Any, fix: str | None = None, error: type[MnistvaeError] = SettingError
 ) -> Mapping[Any, Any]:
-    """``value``, which must be a mapping; the message asks for ``expected``.
+    """``value``, which must be a mapping.
 
     Raises:
-        MnistvaeError: If it is anything else; it is of the class ``error``.
+        MnistvaeError: If it is anything else.
     """
     if isinstance(value, Mapping):
         return value

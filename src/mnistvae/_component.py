@@ -3,7 +3,7 @@
 The one rule is scikit-learn's: *a constructor keeps every argument, unchanged, as an attribute of the
 same name*. It holds for mnistvae's own parts, for plain ``nn.Module`` classes of a user's, and (with
 the few exceptions handled below) for the modules of ``torch.nn``, so none of them needs a base class
-in order to be printed, copied or saved.
+in order to be printed, copied or saved. In all functions ``where`` is the place of a part in the tree, for messages.
 """
 
 from __future__ import annotations
@@ -51,10 +51,6 @@ class Component(nn.Module, ABC):
 def arguments(module: nn.Module, where: str | None = None) -> dict[str, Any]:
     """The constructor arguments of ``module``, read back from its attributes.
 
-    Args:
-        module: Part to read.
-        where: Its place in a tree of parts, for the message.
-
     Raises:
         ComponentError: If an argument has no name, or was not kept under its own name.
     """
@@ -93,10 +89,6 @@ def to_spec(value: Any, where: str | None = None) -> Any:
     A part is ``{"class": name, "args": {...}}``, a tuple ``{"tuple": [...]}`` and a dict
     ``{"dict": {...}}``; numbers, strings, booleans, ``None`` and lists are themselves.
 
-    Args:
-        value: Argument or part to describe.
-        where: Its place in a tree of parts, for the message (default: the name of its class).
-
     Raises:
         ComponentError: If JSON cannot hold a value, such as a tensor or a function, or a part does not keep its
             arguments.
@@ -125,12 +117,7 @@ def to_spec(value: Any, where: str | None = None) -> Any:
 
 
 def from_spec(spec: Any, find: ClassFinder, where: str = "") -> Any:
-    """The argument or part that :func:`to_spec` described, made again with fresh weights.
-
-    Args:
-        spec: The description.
-        find: Gives a class by its name in the description, if it is allowed.
-        where: Place in a tree of parts, for the message.
+    """The argument or part that :func:`to_spec` described, made again with fresh weights; ``find`` gives classes.
 
     Raises:
         FileFormatError: If the description is damaged, or names a class that is not allowed.
@@ -206,10 +193,6 @@ def class_finder(classes: Iterable[type[nn.Module]] = ()) -> ClassFinder:
 
 def clone(module: M, where: str | None = None) -> M:
     """A new module made with the same constructor arguments, with fresh weights.
-
-    Args:
-        module: Part to copy.
-        where: Its place in a tree of parts, for the message (default: the name of its class).
 
     Raises:
         ComponentError: If an argument was not kept, or the class cannot be made of the arguments.

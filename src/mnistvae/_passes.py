@@ -41,20 +41,12 @@ OfBatch: TypeAlias = Callable[..., Tensor]
 
 
 def check_model(model: VAE) -> VAE:
-    """``model`` itself.
-
-    Raises:
-        ComponentError: If it is not a VAE.
-    """
+    """``model`` itself, or a ComponentError."""
     return check_instance("a mnistvae model", model, VAE, "pass an instance of VAE", ComponentError)
 
 
 def check_dataset(data: ImageDataset) -> ImageDataset:
-    """``data`` itself.
-
-    Raises:
-        DataError: If it is not an ImageDataset.
-    """
+    """``data`` itself, or a DataError."""
     return check_instance("an ImageDataset", data, ImageDataset, "wrap them: ImageDataset(images, labels)", DataError)
 
 

@@ -96,9 +96,11 @@ def closest(name: object, known: Iterable[str]) -> str:
     """
     from difflib import get_close_matches
 
-    lower = {str(word).lower(): word for word in known}
-    found = get_close_matches(str(name).lower(), lower, n=1)
-    return f"check the spelling; the closest is {lower[found[0]]!r}" if found else "check the spelling"
+    words = list(known)
+    lower = {word.lower(): word for word in words}
+    same = get_close_matches(str(name), words, n=1)
+    found = same or [lower[word] for word in get_close_matches(str(name).lower(), lower, n=1)]
+    return f"check the spelling; the closest is {found[0]!r}" if found else "check the spelling"
 
 
 def _installed(kind: str) -> dict[str, list[EntryPoint]]:

@@ -150,10 +150,8 @@ class View:
     @cached_property
     def known_codes(self) -> LatentCodes | None:
         """Codes of the training images that classifiers learn from, as the model saw them."""
-        if self.known is None:
-            return None
-        seen = _as_seen(self, self.known)
-        return _codes(_encode(self, seen), seen)
+        seen = None if self.known is None else _as_seen(self, self.known)
+        return None if seen is None else _codes(_encode(self, seen), seen)
 
     @cached_property
     def prior(self) -> Distribution | None:
@@ -177,14 +175,14 @@ class View:
         """The images shown, (B, C, H, W) in [0, 1], labels if the model takes them, and posteriors.
 
         Args:
-            size: Number of images in a batch (default: the view's). For another size, posteriors of a kind that cannot
-                be taken apart are computed again.
+            size: Images in a batch (default: the view's); posteriors that cannot be taken apart are computed again.
         """
-        size = self.batch_size if size is None else size
-        start = 0
+        size, start = self.batch_size if size is None else size, 0
         for number, (x, y) in enumerate(passes.batches(self.model, self.shown, size)):
             rows = slice(start, start + len(x))
-            posterior = self.posteriors[number] if size == self.batch_size else self._some_posteriors(rows)
+            posterior = self.posteriors[number] if size == self.batch_size else None
+            if posterior is None and type(self.posterior) is type(self.posteriors[0]):  # and not of a class above it
+                posterior = passes.some_of(self.posterior, rows)
             if posterior is None:
                 with measuring(self.model):
                     posterior = self.model.encode(x, y)
@@ -192,9 +190,7 @@ class View:
             start = rows.stop
 
     def reconstructed(self, *functions: OfBatch) -> list[Tensor]:
-        """Values for each image, (N, ...) on the CPU, of functions of images and their reconstructions.
-
-        Values that are not known yet are computed in one pass over the reconstructions for all functions together.
+        """Values for each image, (N, ...) on the CPU; those that are not known yet take one pass together.
 
         Args:
             functions: Functions of the images shown and of their reconstructions from the means of the posteriors, both
@@ -206,15 +202,10 @@ class View:
         return self._of_reconstructions.values(functions, lambda: _reconstructions(self))
 
     def sampled(self, *functions: OfBatch) -> list[Tensor]:
-        """Values for each sample, (num_generated, ...) on the CPU, of functions of samples from the prior.
-
-        Values that are not known yet are computed in one pass over the samples for all functions together.
+        """Values for each sample, (num_generated, ...) on the CPU; those not known yet take one pass together.
 
         Args:
             functions: Functions of samples, (B, C, H, W) in [0, 1] on the CPU; labels of a conditional model go round.
-
-        Raises:
-            DataError: If a function does not give one row for each sample.
         """
         return self._of_samples.values(functions, lambda: _samples(self))
 
@@ -222,11 +213,6 @@ class View:
         """Announce functions, which the next pass over reconstructions, or samples, is then made for, too."""
         self._of_reconstructions.expect(*reconstructed)
         self._of_samples.expect(*sampled)
-
-    def _some_posteriors(self, rows: slice) -> Distribution | None:
-        """q(z | x) of some images; None for a kind that cannot be taken apart."""
-        same = type(self.posterior) is type(self.posteriors[0])  # and not of a class above it
-        return passes.some_of(self.posterior, rows) if same else None
 
     def keep(self, *pictures: Literal["reconstructions", "samples"]) -> None:
         """Announce pictures to be kept, from the next pass: first asked for after that, they take one of their own."""

@@ -1,4 +1,4 @@
-"""What a trained model has learned: its codes, drawn and clustered, and the images that it fails on."""
+"""Analyses of a trained model: its codes, drawn and clustered, and the images that it fails on."""
 
 from mnistvae.analysis.clusters import (
     Agreement,

@@ -39,7 +39,7 @@ _SHARE, _FEWEST = 0.01, 5
 
 @dataclass(frozen=True)
 class Clusters:
-    """Which code is in which cluster."""
+    """Clusters of codes: the number of the cluster that each code is in, and the centroids."""
 
     #: Numbers of clusters from 0, in the order of their size; -1 is noise, (N,).
     members: NDArray[np.int64]
@@ -69,7 +69,7 @@ class Clusters:
 
 
 class Agreement(NamedTuple):
-    """How well clusters and labels agree, over the codes that are in a cluster."""
+    """Agreement of clusters and labels, over the codes that are in a cluster."""
 
     #: Adjusted Rand index: 0 by chance, 1 for the same parts.
     rand_index: float
@@ -94,7 +94,7 @@ class Outlier:
 
 
 def find_clusters(codes: ArrayLike, kind: ClusterKind = "hdbscan", **settings: Any) -> Clusters:
-    """Clusters by density: places where codes are near each other, of any shape and of a number that nobody gives.
+    """Find clusters by density: places where codes are near each other, of any shape and any number.
 
     ``"hdbscan"`` (Campello et al., 2013) takes a cluster for what holds together over many densities. Where it is not
     set, ``min_cluster_size`` is a hundredth of the codes, and at least 5. ``"dbscan"`` (Ester et al., 1996) takes one
@@ -107,23 +107,24 @@ def find_clusters(codes: ArrayLike, kind: ClusterKind = "hdbscan", **settings: A
     sees, and t-SNE or UMAP may make some that are not there.
 
     Args:
-        codes: (N, D), codes or the points of an embedding, at least 5.
-        kind: the method.
-        settings: of scikit-learn's ``HDBSCAN`` or ``DBSCAN``, under their own names.
+        codes: Codes or the points of an embedding, (N, D), at least 5.
+        kind: Name of the method.
+        settings: Settings of scikit-learn's ``HDBSCAN`` or ``DBSCAN``, under their own names.
 
     Returns:
         The clusters, the largest first; none, if everything is noise.
 
     Raises:
-        DataError: codes of another shape, too few of them, NaN or infinity.
-        SettingError: another kind, or settings that the method does not take, such as more ``min_samples`` than codes.
+        DataError: If the codes have another shape, are too few, or one is not finite.
+        SettingError: If the kind is another word, or the method does not take a setting, such as more ``min_samples``
+            than codes.
 
     Example:
         >>> two = torch.cat([torch.randn(50, 2), torch.randn(100, 2) + 20])
         >>> find_clusters(two).sizes.tolist()
         [100, 50]
     """
-    check_choice("kind", kind, get_args(ClusterKind))
+    kind = check_choice("kind", kind, get_args(ClusterKind))
     rows = as_codes(codes, least=_FEWEST).double().cpu().numpy()
     if settings.get("min_samples") is not None or (kind == "dbscan" and "min_samples" in settings):
         # The codes are counted with themselves, save where the knee is looked for among their neighbours.
@@ -145,17 +146,17 @@ def find_clusters(codes: ArrayLike, kind: ClusterKind = "hdbscan", **settings: A
 
 
 def agreement(clusters: Clusters, labels: Labels) -> Agreement:
-    """How well clusters and labels agree; noise is left out, and how much is left says ``codes``.
+    """Measure how well clusters and labels agree, over the codes that are not noise.
 
     The adjusted Rand index of Hubert and Arabie (1985) is 0 for what chance would give; the mutual information is
     divided by the mean of the two entropies. Both are scikit-learn's.
 
     Args:
-        clusters: of N codes.
-        labels: (N,).
+        clusters: Clusters of N codes.
+        labels: Labels of the codes, (N,).
 
     Raises:
-        DataError: another number of labels, or no code that is in a cluster.
+        DataError: If there are more or fewer labels than codes, or no code is in a cluster.
     """
     from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
@@ -175,17 +176,17 @@ def outliers(codes: ArrayLike, clusters: Clusters, n: int = 10) -> list[Outlier]
         s_k^2 = \frac{1}{n_k} \sum_{j \in k} \lVert z_j - c_k \rVert^2
 
     Args:
-        codes: (N, D), those that the clusters were found in.
-        clusters: of these codes.
-        n: how many, at most: all of them, where there are fewer codes.
+        codes: Codes that the clusters were found in, (N, D).
+        clusters: Clusters of these codes.
+        n: Largest number of outliers.
 
     Returns:
         By falling distance, first those that the clusterer left out. Where there is no cluster, the distance is from
         the mean of all codes.
 
     Raises:
-        DataError: codes other than those of the clusters.
-        SettingError: an n below 1.
+        DataError: If the clusters are of other codes.
+        SettingError: If n is below 1.
     """
     n = check_count("n as an integer of at least 1", n)
     _checked(clusters)
@@ -211,13 +212,13 @@ def decode_centroids(model: VAE, codes: ArrayLike, clusters: Clusters, labels: L
     """The images that the means of the clusters' codes decode to, (K, C, H, W) in [0, 1].
 
     Args:
-        model: the model of the codes.
-        codes: (N, latent_dim), the whole codes, also where the clusters were found in an embedding of them.
-        clusters: of these codes.
-        labels: for a conditional model, of the codes: a centroid is decoded under its cluster's commonest.
+        model: Model of the codes.
+        codes: Whole codes, (N, latent_dim), also where the clusters were found in an embedding of them.
+        clusters: Clusters of these codes.
+        labels: Labels of the codes, for a conditional model: a centroid is decoded under its cluster's commonest.
 
     Raises:
-        DataError: codes of another model or number, or no labels for a conditional model.
+        DataError: If the codes are of another model or number, or a conditional model gets no labels.
     """
     check_model(model)
     rows = as_codes(codes)

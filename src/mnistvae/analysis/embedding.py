@@ -53,22 +53,22 @@ def embed(
     at the principal axes, so that the picture depends little on the seed.
 
     Args:
-        codes: (N, latent_dim), usually posterior means, of at least 3 images.
-        kind: the method.
-        dimensions: of the points.
-        seed: of t-SNE and UMAP.
-        settings: of scikit-learn's ``PCA`` or ``TSNE``, or of ``umap.UMAP``, under their own names.
+        codes: Codes of at least 3 images, (N, latent_dim), usually posterior means.
+        kind: Name of the method.
+        dimensions: Dimensions of the points.
+        seed: Seed of t-SNE and UMAP.
+        settings: Settings of scikit-learn's ``PCA`` or ``TSNE``, or of ``umap.UMAP``, under their own names.
 
     Raises:
-        DataError: codes of another shape, too few of them, NaN or infinity; for UMAP also numbers above 1e15.
-        SettingError: another kind, settings that it does not take, a perplexity or a number of neighbours that is too
-            large for the number of codes, or umap-learn is not installed.
+        DataError: If the codes have another shape, are too few, or one is not finite; for UMAP, also above 1e15.
+        SettingError: If the kind is another word, it does not take a setting, perplexity or number of neighbours are
+            too large for the number of codes, or umap-learn is not installed.
 
     Example:
         >>> embed(torch.randn(100, 10), "pca").points.shape
         (100, 2)
     """
-    check_choice("kind", kind, get_args(EmbeddingKind))
+    kind = check_choice("kind", kind, get_args(EmbeddingKind))
     dimensions = check_count("dimensions as an integer of at least 1", dimensions)
     seed = check_seed(seed)
     rows = as_codes(codes, least=3).double().cpu().numpy()
@@ -123,10 +123,10 @@ def _tsne(rows: NDArray[np.float64], dimensions: int, seed: int, settings: dict[
 
 
 def umap_class() -> Any:
-    """``umap.UMAP``.
+    """The class ``umap.UMAP``.
 
     Raises:
-        SettingError: umap-learn is not installed, or cannot be imported.
+        SettingError: If umap-learn is not installed, or cannot be imported.
     """
     try:
         with warnings.catch_warnings():

@@ -44,12 +44,12 @@ def decode_codes(model: VAE, codes: ArrayLike, labels: Labels | None = None) -> 
     """The images of codes: means of p(x | z), (N, C, H, W) in [0, 1], on the CPU.
 
     Args:
-        model: the model.
-        codes: (N, latent_dim).
-        labels: for a conditional model.
+        model: Model of the codes.
+        codes: Codes, (N, latent_dim).
+        labels: Labels of the codes, for a conditional model.
 
     Raises:
-        DataError: codes that do not fit the model, NaN, infinity, or codes so large that the model cannot decode them.
+        DataError: If the codes do not fit the model, are not finite, or so large that it cannot decode them.
 
     Example:
         >>> decode_codes(mv.VAE(latent_dim=2), torch.tensor([[0.5, -1.0]])).shape  # the digit at (0.5, -1)
@@ -81,21 +81,21 @@ def latent_plane(
     """Decode n x n points of a plane of the latent space.
 
     Args:
-        model: the model, of at least two latent dimensions.
-        n: points a side.
-        box: left, right, bottom, top: coordinates, or standard deviations along principal axes; with ``by="quantile"``
+        model: Model of at least two latent dimensions.
+        n: Number of points a side.
+        box: Left, right, bottom, top: coordinates, or standard deviations along principal axes; with ``by="quantile"``
             shares between 0 and 1, such as (0.05, 0.95, 0.05, 0.95).
-        by: points at equal distances, or at equal shares of a standard normal (Kingma and Welling, 2014, figure 4).
-        axes: two latent dimensions, or the first two principal axes of ``codes``, about their mean.
-        codes: (N, latent_dim): where the other dimensions are held, at their mean (default: at 0).
-        label: for a conditional model.
+        by: Points at equal distances, or at equal shares of a standard normal (Kingma and Welling, 2014, figure 4).
+        axes: Two latent dimensions, or the first two principal axes of ``codes``, about their mean.
+        codes: Codes, (N, latent_dim), at whose mean the other dimensions are held (default: at 0).
+        label: Label of all points, for a conditional model.
 
     Raises:
-        SettingError: a box, axes or a model that do not make a plane.
-        DataError: codes that do not fit the model.
+        SettingError: If box, axes or model do not make a plane.
+        DataError: If the codes do not fit the model.
     """
     n = check_count("n as an integer of at least 1", n)
-    check_choice("by", by, ("value", "quantile"))
+    by = check_choice("by", by, ("value", "quantile"))
     if check_model(model).latent_dim < 2:
         raise SettingError("a model of at least two latent dimensions", "one of 1", "traverse(model, ...) draws a line")
     fix = "such as (-2, 2, -2, 2)" if by == "value" else "quantiles are between 0 and 1: (0.05, 0.95, 0.05, 0.95)"
@@ -126,24 +126,24 @@ def interpolate_codes(a: ArrayLike, b: ArrayLike, steps: int = 8, kind: Path = "
     Shoemake (1985); White (2016), "Sampling generative networks".
 
     Args:
-        a: code (latent_dim,), or codes (B, latent_dim).
-        b: the same shape.
-        steps: at least 2.
-        kind: the way.
+        a: Code (latent_dim,), or codes (B, latent_dim), to start from.
+        b: Code or codes to end at, of the same shape.
+        steps: Number of codes on the way, at least 2.
+        kind: Shape of the way.
 
     Returns:
         (steps, latent_dim), or (B, steps, latent_dim).
 
     Raises:
-        SettingError: fewer than two steps, or another kind.
-        DataError: codes of two shapes, or that are no finite numbers.
+        SettingError: If there are fewer than two steps, or the kind is another word.
+        DataError: If the codes have two shapes, or are no finite numbers.
 
     Example:
         >>> interpolate_codes(torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0]), 3, "spherical")[1]
         tensor([0.7071, 0.7071])
     """
     steps = check_count("at least 2 steps", steps, least=2, fix="the ends count as two")
-    check_choice("kind", kind, ("straight", "spherical"))
+    kind = check_choice("kind", kind, ("straight", "spherical"))
     start, end = _real(a), _real(b)
     single = start.ndim == 1
     if start.shape != end.shape or start.ndim not in {1, 2} or 0 in start.shape:
@@ -182,20 +182,20 @@ def traverse(
     """Images of one code with one dimension after the other set to some values, or moved by them.
 
     Args:
-        model: the model.
-        code: (latent_dim,).
-        dimensions: which (default: all).
-        values: that each takes.
-        label: for a conditional model.
-        spread: (latent_dim,), such as the standard deviations of all codes: a dimension is then moved by so many times
-            its own, and codes of every size are walked through in steps that show something.
+        model: Model of the code.
+        code: One code, (latent_dim,).
+        dimensions: Dimensions that are changed (default: all).
+        values: Values that each of them takes.
+        label: Label of the images, for a conditional model.
+        spread: Widths of the dimensions, (latent_dim,), such as the standard deviations of all codes: each is
+            then moved by so many times its own, so that codes of every size are walked through alike.
 
     Returns:
         (dimensions, values, C, H, W) in [0, 1].
 
     Raises:
-        SettingError: dimensions that the code does not have, or no values.
-        DataError: another code, or one so large that the model cannot decode it.
+        SettingError: If the code does not have a dimension, or there are no values.
+        DataError: If the code is another, or so large that the model cannot decode it.
     """
     check_model(model)
     base = _real(code).double()

@@ -99,13 +99,11 @@ def evaluate(
             seed=seed,
             progress=progress,
         )
-        made_by = {"recipe": opened.about.recipe or "", "model": opened.name}
-        found = replace(found, protocol={**found.protocol, **made_by})
+        found = replace(found, protocol={**found.protocol, "recipe": opened.about.recipe or "", "model": opened.name})
         files = [found.to_json(folder.path / "metrics.json")]
         if found.by_class:
             files.append(found.to_csv(folder.path / "by_class.csv"))
     made = f"{found.protocol['tag']}, seed {seed}, mnistvae {found.protocol['version']}"
-    say(f"{opened.name} on {len(data):,} test images of {data.name}, {made}\n")
-    say(str(found))
-    say("\n" + "\n".join(f"wrote {file}" for file in files))
+    wrote = "\n".join(f"wrote {file}" for file in files)
+    say(f"{opened.name} on {len(data):,} test images of {data.name}, {made}\n\n{found}\n\n{wrote}")
     return found

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mnistvae.commands._face import command
-from mnistvae.commands._inputs import Say, first_images, open_model, print_nothing
+from mnistvae.commands._inputs import Say, first_images, open_model, print_nothing, settings_text
 from mnistvae.commands.folder import RunFolder
 from mnistvae.commands.provenance import Provenance
 
@@ -15,13 +15,15 @@ if TYPE_CHECKING:
     from torch import nn
 
     from mnistvae.data import ImageDataset
+    from mnistvae.metrics import Metric
     from mnistvae.models import VAE
+    from mnistvae.report import Section
     from mnistvae.training import History
 
 __all__ = ["report"]
 
 
-@command()
+@command(options={"metrics": "--metric", "sections": "--section"})
 def report(
     model: str | Path | VAE,
     *,
@@ -30,6 +32,8 @@ def report(
     data_root: str | Path | None = None,
     image_size: Sequence[int] | None = None,
     num_samples: int = 50,
+    metrics: Sequence[str | Metric] = (),
+    sections: Sequence[str | Section] = (),
     umap: bool = False,
     limit: int | None = None,
     out: str | Path | None = None,
@@ -55,6 +59,9 @@ def report(
         data_root: Folder of data sets, in torchvision's layout (default: $MNISTVAE_DATA, then a cache folder).
         image_size: Height and width of the images, or one number for both (default: those of its training).
         num_samples: Importance samples an image, for the likelihood.
+        metrics: A metric of your own, as my.module:NAME, or that of an installed package; may be given again.
+        sections: A section of your own at the end of the page, as my.module:NAME: a Section, or a function of the
+            report; may be given again.
         umap: Also embed the codes by UMAP, if it is installed (extra [umap]).
         limit: Only so many of the test images.
         out: Folder for the files (default: report-TIME beside the model).
@@ -74,7 +81,8 @@ def report(
         MnistvaeError: If the model cannot be loaded, or as :func:`mnistvae.report.write_report` raises.
     """
     from mnistvae.models import VAE
-    from mnistvae.report import write_report
+    from mnistvae.plugins import resolve
+    from mnistvae.report import SECTIONS, write_report
 
     opened = open_model(model, about, device, classes)
     data = first_images(opened.data(dataset, "test", data_root, image_size), limit)
@@ -82,6 +90,7 @@ def report(
         train = opened.data(dataset, "train", data_root, image_size)
     if not isinstance(model, VAE):
         history = RunFolder(opened.parent).read_history(opened.about.tag)
+    own = [resolve("section", one) if isinstance(one, str) else one for one in sections]
     with RunFolder.claim(out, RunFolder.REPORTED, parent=opened.parent, name="report") as folder:
         page = write_report(
             opened.model,
@@ -90,7 +99,9 @@ def report(
             train=train,
             history=history,
             binarization=opened.about.binarization or "none",
-            about=opened.about.to_metadata(),
+            about=_facts(opened.about),
+            metrics=metrics,
+            sections=[*SECTIONS, *own],
             num_samples=num_samples,
             umap=umap,
             seed=seed,
@@ -98,3 +109,9 @@ def report(
         )
     say(f"wrote {page}\n  and {sum(1 for _ in page.parent.iterdir()) - 1} figures and tables beside it")
     return page
+
+
+def _facts(about: Provenance) -> dict[str, Any]:
+    """The record of a model for a table."""
+    facts = about.to_dict()
+    return facts | {name: settings_text(facts[name]) for name in facts.keys() & {"settings", "training"}}

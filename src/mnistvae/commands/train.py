@@ -153,7 +153,7 @@ def train(
     Raises:
         OutputError: If the folder holds a run already (or, to resume, a finished one), or cannot be written.
         FileFormatError: If there is no run to resume.
-        Interrupted: After Ctrl-C or SIGTERM, when the step is done and a checkpoint is written.
+        Interrupted: When Ctrl-C or SIGTERM came, after the step under way and a checkpoint.
         MnistvaeError: As model, Trainer and data raise.
     """
     chosen = resolve_recipe(recipe)  # before torch is imported

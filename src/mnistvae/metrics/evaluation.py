@@ -133,9 +133,7 @@ def evaluate_view(
         inception: Whether to measure samples by torchvision's Inception-v3, too.
 
     Raises:
-        DataError: If the data do not fit the model, a value is not finite, or Inception-v3 has no weights.
-        SettingError: If a setting makes no sense, or a metric has a name that is taken.
-        ComponentError: If a metric of your own raises an error, or gives something else than it says.
+        MnistvaeError: If :func:`evaluate` raises one.
     """
     view = check_instance("a View", view, View, "View(model, data)")
     ours = _included(include, inception=inception)
@@ -153,7 +151,7 @@ def evaluate_view(
     for metric in rows:
         values = _values(view, metric)
         if metric.per == "dimension":
-            by_dimension[metric.name] = values.tolist()
+            by_dimension[metric.name] = [_number(metric, value) for value in values.tolist()]
         else:
             scores.append(_score(view, metric, values))
         if metric.per in {"image", "reconstruction"}:
@@ -220,7 +218,7 @@ class _Guarded:
     def _number(self, found: Any) -> Estimate:
         pair = found if isinstance(found, tuple) and len(found) == 2 else (found, None)
         try:
-            value, error = (None if one is None else float(as_numbers(one, "it", ())) for one in pair)
+            value, error = (None if one is None else float(as_numbers(one, "it", (), finite=False)) for one in pair)
         except DataError as wrong:
             raise self._error("to give a number", str(wrong.got), "or say so by per=") from wrong
         if value is None:
@@ -251,10 +249,16 @@ def _score(view: View, metric: Metric, values: Any) -> Score:
         if 0 < len(finite) < len(values):
             protocol += f"; without {len(values) - len(finite)} images where it is infinite"
         error = float(finite.std() / math.sqrt(len(finite))) if len(finite) > 1 else None
+    tag = view.tag if metric.tagged else ""
+    return Score(
+        metric.name, _number(metric, value), metric.unit, metric.better, protocol, tag, error, _conditions(view, metric)
+    )
+
+
+def _number(metric: Metric, value: float) -> float:
     if math.isnan(value):
         raise DataError(f"{metric.name} to be a number", "NaN", "look at the weights: the model may have diverged")
-    tag = view.tag if metric.tagged else ""
-    return Score(metric.name, value, metric.unit, metric.better, protocol, tag, error, _conditions(view, metric))
+    return value
 
 
 def _conditions(view: View, metric: Metric) -> dict[str, Any]:

@@ -277,7 +277,7 @@ def _marginals(posterior: Distribution) -> Distribution:
 
 
 def _device(distribution: Distribution) -> torch.device:
-    """Where the first of its parameters is; the CPU, where none is found."""
+    """The device of the first of its parameters; the CPU, where none is found."""
     for value in vars(distribution).values():
         if isinstance(value, Tensor):
             return value.device

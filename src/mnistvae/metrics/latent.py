@@ -1,4 +1,4 @@
-"""How many latent dimensions a code makes use of.
+"""Activity of the latent dimensions of a code.
 
 Functions of codes as numbers, (N, latent_dim), usually posterior means.
 """

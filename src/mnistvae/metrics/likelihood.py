@@ -117,15 +117,16 @@ def bound(view: View, done: Done | None = None) -> Bound:
         view: A model and a data set.
         done: Function that is called with the number of images after each batch (default: the view's bar).
     """
-    parts: list[tuple[Tensor, Tensor]] = []
+    found, start = torch.empty(2, len(view), dtype=torch.float64), 0
     with view.bar("bound", len(view)) as show, measuring(view.model, view.seed):
         for x, y, posterior in view.batches():
             z = posterior.rsample()
-            reconstruction = -view.model.decode(z, y).log_prob(x)
-            divergence = kl_or_estimate(posterior, view.model.latent_prior(y), z)
-            parts.append((reconstruction.double(), divergence.double()))
+            parts = -view.model.decode(z, y).log_prob(x), kl_or_estimate(posterior, view.model.latent_prior(y), z)
+            for row, part in zip(found, parts, strict=True):
+                row[start : start + len(x)] = part  # small tensors kept among large ones would scatter the memory
+            start += len(x)
             (done or show)(len(x))
-    return Bound(*(check_finite(torch.cat(part).cpu(), "bounds", _DIVERGED) for part in zip(*parts, strict=True)))
+    return Bound(*(check_finite(row, "bounds", _DIVERGED) for row in found))
 
 
 def importance_sampled_nll(
@@ -175,13 +176,15 @@ def importance_estimate(view: View, done: Done | None = None) -> ImportanceEstim
         view: A model and a data set.
         done: Function that is called with the number of images after each batch (default: the view's bar).
     """
-    found: list[tuple[Tensor, Tensor]] = []
+    found, start = torch.empty(2, len(view), dtype=torch.float64), 0
     with view.bar("log-likelihood", len(view)) as show, measuring(view.model, view.seed):
         for x, y, posterior in view.batches(_IMAGES):
             first, second = _log_sums(view.model, x, y, posterior, view.num_samples)
-            found.append((math.log(view.num_samples) - first, (2 * first - second).exp()))
+            found[0, start : start + len(x)] = math.log(view.num_samples) - first
+            found[1, start : start + len(x)] = (2 * first - second).exp()
+            start += len(x)
             (done or show)(len(x))
-    nll, effective = (torch.cat(part).cpu() for part in zip(*found, strict=True))
+    nll, effective = found
     estimate = ImportanceEstimate(check_finite(nll, "log-likelihoods", _DIVERGED), effective, view.num_samples)
     poor = float((estimate.effective_samples < _FEW).double().mean())
     if view.num_samples >= _MANY and poor > _SHARE:

@@ -18,6 +18,10 @@ __all__ = ["NEEDS", "Need", "unmet"]
 _FEWEST = 5
 
 
+def _met(_: View) -> str | None:
+    return None
+
+
 def _nothing(_: View) -> dict[str, Any]:
     return {}
 
@@ -25,10 +29,8 @@ def _nothing(_: View) -> dict[str, Any]:
 class Need(NamedTuple):
     """One thing that a metric may need of a view."""
 
-    #: The need in words.
-    meaning: str
     #: The reason why a view does not meet it: None where it does, "" where the metric makes no sense for the model.
-    reason: Callable[[View], str | None] = lambda _: None
+    reason: Callable[[View], str | None] = _met
     #: Conditions that two scores must have in common to be compared.
     conditions: Callable[[View], Mapping[str, Any]] = _nothing
     #: Entries of the protocol of an evaluation that has such a metric.
@@ -82,10 +84,6 @@ def _learned_from(view: View) -> dict[str, Any]:
     return {"images learned from": f"{len(view.known)} with fingerprint {Batches(view.known).fingerprint}"}
 
 
-def _joined(view: View) -> str | None:
-    return "posteriors of this kind cannot be joined" if view.posterior is None else None
-
-
 def _kl_by_dimension(view: View) -> str | None:
     reason = "the posterior's or the prior's dimensions are not independent, or the prior sees the label"
     return reason if view.once(latent.kl_of_dimensions) is None else None
@@ -103,13 +101,13 @@ def _five_of_each(view: View) -> str | None:
 
 
 def _digits(view: View) -> str | None:
-    if (few := _five_of_each(view)) is not None:
-        return few
     if view.model.image_shape != DIGIT_SHAPE:
-        return f"the digit classifier reads images of shape {DIGIT_SHAPE}, these are {view.model.image_shape}"
-    if view.data.name not in DATASETS:
-        return f"the digit classifier reads MNIST's digits, these are {view.data.name!r}"
-    return None
+        reason = f"the digit classifier reads images of shape {DIGIT_SHAPE}, these are {view.model.image_shape}"
+    elif view.data.name not in DATASETS:
+        reason = f"the digit classifier reads MNIST's digits, these are {view.data.name!r}"
+    else:
+        return _five_of_each(view)
+    return _five_of_each(view) or reason
 
 
 def _readable_classes(view: View) -> str | None:
@@ -117,52 +115,39 @@ def _readable_classes(view: View) -> str | None:
     return f"the digit classifier knows {known} classes, not {classes}" if classes > known else None
 
 
-def _of_samples(meaning: str, reason: Callable[[View], str | None], prepare: Callable[[View], object]) -> Need:
-    def number(view: View) -> dict[str, Any]:
-        return {"samples": view.num_generated}
+def _of_samples(prepare: Callable[[View], object], reason: Callable[[View], str | None] = _met) -> Need:
+    return Need(
+        reason,
+        conditions=lambda view: {"samples": view.num_generated},
+        protocol=lambda view: {"generated": view.num_generated},
+        prepare=prepare,
+        of_samples=True,
+    )
 
-    def generated(view: View) -> dict[str, Any]:
-        return {"generated": view.num_generated}
 
-    return Need(meaning, reason, number, generated, prepare, of_samples=True)
-
-
-#: The needs that :class:`Metric` may name.
+#: The needs that :class:`Metric` may name, in the words of the how-to page on metrics.
 NEEDS: Mapping[str, Need] = MappingProxyType(
     {
-        "two images": Need("at least two images", lambda view: "it takes two images" if len(view) < 2 else None),
-        "7 x 7 pixels": Need("images of at least 7 x 7 pixels", _window),
-        "labels": Need("labels of the images", _labels),
-        "two classes": Need("labels of at least two classes", _two_classes),
-        "codes not told the label": Need("codes that do not depend on the label", _own_codes),
-        "training labels": Need(
-            "labelled training images of two classes, at least five",
-            _known_labels,
-            conditions=_learned_from,
-            protocol=lambda view: {"learned_from": len(view.known or ())},
+        "two images": Need(lambda view: "it takes two images" if len(view) < 2 else None),
+        "7 x 7 pixels": Need(_window),
+        "labels": Need(_labels),
+        "two classes": Need(_two_classes),
+        "codes not told the label": Need(_own_codes),
+        "training labels": Need(_known_labels, _learned_from, lambda view: {"learned_from": len(view.known or ())}),
+        "one prior": Need(lambda view: "the prior sees the label" if view.prior is None else None),
+        "joined posterior": Need(
+            lambda view: "posteriors of this kind cannot be joined" if view.posterior is None else None
         ),
-        "one prior": Need(
-            "a prior that does not depend on the label",
-            lambda view: "the prior sees the label" if view.prior is None else None,
-        ),
-        "joined posterior": Need("posteriors that make one distribution over all images", _joined),
-        "KL by dimension": Need("posterior and prior of independent dimensions", _kl_by_dimension),
+        "KL by dimension": Need(_kl_by_dimension),
         "importance samples": Need(
-            "importance samples, whose number is the view's num_samples",
             conditions=lambda view: {"importance samples": view.num_samples},
             protocol=lambda view: {"num_samples": view.num_samples},
         ),
-        "reconstructions": Need(
-            "view.reconstructions, kept from the one pass", prepare=lambda view: view.keep("reconstructions")
-        ),
-        "samples": _of_samples(
-            "view.samples, kept from the one pass", lambda _: None, lambda view: view.keep("samples")
-        ),
-        "digits": _of_samples(
-            "MNIST's digits, as the data set's name says, and at least five", _digits, generation.expect_digits
-        ),
-        "a label to ask for": Need("a conditional model", lambda view: "" if view.model.num_classes is None else None),
-        "readable classes": Need("no more classes than the digit classifier knows", _readable_classes),
-        "inception": _of_samples("at least five images and five samples", _five_of_each, inception.expect_inception),
+        "reconstructions": Need(prepare=lambda view: view.keep("reconstructions")),
+        "samples": _of_samples(lambda view: view.keep("samples")),
+        "digits": _of_samples(generation.expect_digits, _digits),
+        "inception": _of_samples(inception.expect_inception, _five_of_each),
+        "a label to ask for": Need(lambda view: "" if view.model.num_classes is None else None),
+        "readable classes": Need(_readable_classes),
     }
 )

@@ -29,14 +29,14 @@ def mse(a: ArrayLike, b: ArrayLike) -> Tensor:
     Lower is better; 0 for equal images, at most 1.
 
     Args:
-        a: images, (N, C, H, W), (N, H, W) or (N, H * W), float in [0, 1] or uint8.
-        b: what they are compared with, as many and of the same size.
+        a: Images, (N, C, H, W), (N, H, W) or (N, H * W), float in [0, 1] or uint8.
+        b: Images to compare with, as many and of the same size.
 
     Returns:
         (N,), float64, in squares of the data range, on the device of the inputs.
 
     Raises:
-        DataError: batches that differ in number or size, values that span more than 1, NaN or an infinity.
+        DataError: If the batches differ in number or size, values span more than 1, or one is not finite.
 
     Example:
         >>> mse(torch.zeros(2, 1, 4, 4), torch.full((2, 16), 0.5))
@@ -70,16 +70,16 @@ def psnr(a: ArrayLike, b: ArrayLike, data_range: float = 1.0) -> Tensor:
     Higher is better. Equal images have an infinite one, and so has a mean that includes them.
 
     Args:
-        a: images, (N, C, H, W), (N, H, W) or (N, H * W), float or uint8.
-        b: what they are compared with, as many and of the same size.
+        a: Images, (N, C, H, W), (N, H, W) or (N, H * W), float or uint8.
+        b: Images to compare with, as many and of the same size.
         data_range: R, from the least value that a pixel can have to the greatest; 1 for uint8, which is divided by 255.
 
     Returns:
         (N,), float64, dB, on the device of the inputs.
 
     Raises:
-        DataError: batches that differ in number or size, values that span more than R, NaN or an infinity.
-        SettingError: an R that is not above 0, or another than 1 for uint8.
+        DataError: If the batches differ in number or size, values span more than R, or one is not finite.
+        SettingError: If R is not above 0, or another than 1 for uint8.
 
     Example:
         >>> psnr(torch.zeros(1, 8, 8), torch.full((1, 8, 8), 0.5))  # 10 log10(4)
@@ -101,14 +101,14 @@ def by_class(values: ArrayLike, labels: Labels) -> dict[int, ClassMean]:
     """The mean of a figure over each class.
 
     Args:
-        values: one for each image, (N,).
-        labels: the class of each, (N,) integers.
+        values: One value for each image, (N,).
+        labels: Class of each image, (N,) integers.
 
     Returns:
         For each class that has an image, in order of their numbers: its mean, and how many images it has.
 
     Raises:
-        DataError: values of another shape, NaN, or labels that do not match.
+        DataError: If the values have another shape, one is NaN, or the labels do not match.
 
     Example:
         >>> by_class(torch.tensor([1.0, 2.0, 4.0]), [7, 3, 7])

@@ -38,19 +38,19 @@ def ssim(a: ArrayLike, b: ArrayLike, data_range: float = 1.0, *, tolerance: floa
     Higher is better; from -1 to 1, and 1 for equal images.
 
     Args:
-        a: images, (N, C, H, W), (N, H, W) or (N, H * W), float or uint8, of at least 7 x 7 pixels.
-        b: what they are compared with, as many and of the same size.
+        a: Images, (N, C, H, W), (N, H, W) or (N, H * W), float or uint8, of at least 7 x 7 pixels.
+        b: Images to compare with, as many and of the same size.
         data_range: R, from the least value that a pixel can have to the greatest; 1 for uint8, which is divided by 255.
-        tolerance: what rounding may change of a value, at most. Images whose value is certain to that in float32 are
+        tolerance: Largest change of a value by rounding. Images whose value is certain to that in float32 are
             computed in it (dark ones with bright strokes, usually to 1e-6), the others in float64, as all are for 0.
 
     Returns:
         (N,), float64, on the device of the inputs.
 
     Raises:
-        DataError: batches that differ in number or size, images smaller than the window, values that span more
-            than R, NaN or an infinity.
-        SettingError: an R that is not above 0, or another than 1 for uint8; a negative tolerance.
+        DataError: If the batches differ in number or size, images are smaller than the window, values span more
+            than R, or one is not finite.
+        SettingError: If R is not above 0, or another than 1 for uint8, or the tolerance is negative.
 
     Example:
         >>> digits = mv.load_dataset("mnist-mini", "test").images[:3]

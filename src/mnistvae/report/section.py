@@ -66,7 +66,7 @@ class Section:
     write: Callable[[Report], object]
 
     def __post_init__(self) -> None:
-        check_instance("title of a section as a text", self.title, str)
+        object.__setattr__(self, "title", check_instance("title of a section as a text", self.title, str))
         if not callable(self.write):
             raise SettingError(f"write, of the section {self.title!r}, as a function", type_name(self.write))
 

@@ -115,7 +115,7 @@ class LossCheck:
 
 
 def has_batch_norm(model: nn.Module) -> bool:
-    """Whether a model has batch normalisation."""
+    """True for a model with batch normalisation."""
     return any(isinstance(module, _BATCH_NORMS) for module in model.modules())
 
 

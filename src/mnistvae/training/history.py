@@ -27,14 +27,14 @@ COLUMNS = ("epoch", *TERMS, *(VALIDATION + name for name in TERMS), "seconds", "
 
 
 class History(Sequence[Record]):
-    """What a training run did, epoch by epoch.
+    """The losses of a training run, epoch by epoch.
 
     A sequence of records (plain dicts); ``history[-1]["loss"]`` is the last loss, and
     ``history.column("loss")`` all of them.
 
     Args:
-        records: one dict an epoch.
-        tag: what the likelihood's figures are called, see :meth:`mnistvae.likelihoods.Likelihood.tag`.
+        records: One dict for each epoch.
+        tag: Name of the likelihood's figures, see :meth:`mnistvae.likelihoods.Likelihood.tag`.
 
     Example:
         >>> history = History([{"epoch": 1, "loss": 200.0}, {"epoch": 2, "loss": 150.0}])
@@ -77,10 +77,10 @@ class History(Sequence[Record]):
         self.records.append(record)
 
     def column(self, name: str) -> list[float]:
-        """One figure over the epochs.
+        """The values of one figure over the epochs.
 
         Raises:
-            SettingError: no epoch has it.
+            SettingError: If no epoch has it.
         """
         if not any(name in record for record in self.records):
             known = sorted({key for record in self.records for key in record})
@@ -91,7 +91,7 @@ class History(Sequence[Record]):
         """The names of the figures, in order; none without epochs.
 
         Args:
-            validates: with the validation's, though no epoch may have them yet.
+            validates: Include the validation's, though no epoch may have them yet.
         """
         known = {name for record in self.records for name in record}
         if known and validates:
@@ -102,7 +102,7 @@ class History(Sequence[Record]):
         """The records as CSV: a line of names, then one line an epoch; empty without epochs.
 
         Args:
-            columns: what to write (default: :meth:`columns`).
+            columns: Names of the columns (default: :meth:`columns`).
         """
         if not self.records:
             return ""
@@ -116,16 +116,16 @@ class History(Sequence[Record]):
         """Write :meth:`to_text` to a file, atomically.
 
         Raises:
-            OutputError: the file cannot be written.
+            OutputError: If the file cannot be written.
         """
         return write_atomically(path, self.to_text().encode())
 
     @classmethod
     def from_csv(cls, path: str | os.PathLike[str]) -> History:
-        """Read what :meth:`to_csv`, or a run, wrote.
+        """Read a file that :meth:`to_csv`, or a run, wrote.
 
         Raises:
-            FileFormatError: not such a file.
+            FileFormatError: If it is no such file.
         """
         try:
             with Path(path).open(newline="", encoding="utf-8") as stream:
@@ -141,17 +141,17 @@ class History(Sequence[Record]):
         """Write records and tag as JSON, atomically.
 
         Raises:
-            OutputError: the file cannot be written.
+            OutputError: If the file cannot be written.
         """
         text = json.dumps({"tag": self.tag, "records": self.records}, indent=1)
         return write_atomically(path, (text + "\n").encode())
 
     @classmethod
     def from_json(cls, path: str | os.PathLike[str]) -> History:
-        """Read what :meth:`to_json` wrote.
+        """Read a file that :meth:`to_json` wrote.
 
         Raises:
-            FileFormatError: not such a file.
+            FileFormatError: If it is no such file.
         """
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -163,7 +163,7 @@ class History(Sequence[Record]):
         """The records as a ``pandas.DataFrame``, a row an epoch.
 
         Raises:
-            SettingError: pandas is not installed.
+            SettingError: If pandas is not installed.
         """
         try:
             import pandas as pd

@@ -1,4 +1,4 @@
-"""What ends a run between two steps: its budget, a signal, or another process that wants to."""
+"""Ends of a run between two steps: its budget, a signal, or the wish of another process."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ class Budget:
 
 
 class Limits:
-    """Whether a run ends after a step: all of its processes have to end after the same one.
+    """Limits of a run, which ends after the same step in all of its processes.
 
-    So what one process asks for, because of the clock or of a signal, travels with the gradients of the next step, and
-    all of them heed it after that.
+    The wish of one process, because of the clock or of a signal, travels with the gradients of the next step, and
+    all of them follow it after that.
 
     Args:
         budget: Steps and seconds of the run.
@@ -81,7 +81,7 @@ class Limits:
 
     @property
     def interrupted(self) -> bool:
-        """Whether a signal ends the run after this step."""
+        """True where a signal ends the run after this step."""
         return self.signals.received is not None if self.world.size == 1 else self._told_to_stop
 
     def reason(self, step: int) -> str:

@@ -1,4 +1,7 @@
-"""The Trainer: settings of a training, and the parts of a run that they make."""
+"""The Trainer: settings of a training, and the parts of a run that they make.
+
+Longer than usual: a third of it is the documentation of the settings.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from mnistvae._checks import check_choice, check_count, check_number, check_seed, listed
+from mnistvae._component import Component
 from mnistvae._random import Stream, derive_seed, seeded
 from mnistvae.arrays import ArrayLike
 from mnistvae.data import BatchSource, Binarization, ImageDataset, as_dataset, batch_source
@@ -83,7 +87,7 @@ class Trainer:
         binarization: What is done to grey images before they are trained on and validated with: "none", "static",
             "dynamic" or "threshold"; see :meth:`mnistvae.ImageDataset.binarized`.
         device: "auto" (cuda, mps or cpu), or a name; the model is moved there.
-        progress: Show a bar for each epoch.
+        progress: Show a bar for each epoch; a :class:`~mnistvae.training.Progress` among the callbacks replaces it.
         callbacks: Listeners, see :class:`~mnistvae.training.Callback`.
 
     Raises:
@@ -182,7 +186,7 @@ class Trainer:
             ComponentError: If the model's loss is not one value an image.
             TrainingError: When the loss is no longer finite.
             FileFormatError: If there is nothing to resume from, or a checkpoint of another model.
-            Interrupted: After Ctrl-C or SIGTERM, the step under way and a checkpoint.
+            Interrupted: When Ctrl-C or SIGTERM came, after the step under way and a checkpoint.
         """
         with joined(device := resolve_device(self.device)) as world:
             if not isinstance(model, VAE):
@@ -296,7 +300,8 @@ def _step(settings: Trainer, model: VAE, optimizer: torch.optim.Optimizer, limit
 
 def _all_callbacks(settings: Trainer) -> list[Callback]:
     """The callbacks in the order in which they are called, with those that other settings ask for."""
-    callbacks: list[Callback] = [Progress()] if settings.progress else []
+    bar = settings.progress and not any(isinstance(callback, Progress) for callback in settings.callbacks)
+    callbacks: list[Callback] = [Progress()] if bar else []
     if settings.patience is not None:
         callbacks.append(EarlyStopping(settings.patience))
     return sorted([*callbacks, *settings.callbacks], key=lambda callback: callback.last)
@@ -355,4 +360,6 @@ def _plain(value: Any) -> Any:
         return value
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
+    if isinstance(value, Component):
+        return repr(value)
     return getattr(value, "__qualname__", type(value).__name__)

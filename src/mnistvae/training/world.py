@@ -25,7 +25,7 @@ def rank_here() -> int:
 
 
 def restarted() -> bool:
-    """Whether ``torchrun`` started this process in place of one that failed."""
+    """True where ``torchrun`` started this process in place of one that failed."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
 
 
@@ -38,11 +38,11 @@ class World:
 
     @property
     def writes(self) -> bool:
-        """Whether this process is the one that writes files and shows progress."""
+        """True for the process that writes files and shows progress."""
         return self.rank == 0
 
     def rows(self, n: int) -> slice:
-        """Which of ``n`` rows are this process's; the first processes have one more where they cannot be equal.
+        """This process's part of ``n`` rows; the first processes have one more where they cannot be equal.
 
         Example:
             >>> [World(rank, 3).rows(8) for rank in range(3)]

@@ -42,7 +42,7 @@ class Callback:
         """Called after the last epoch, or when the run stops for any other reason."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint has to hold for this callback to go on: tensors, and what JSON can hold, by name."""
+        """Tensors and JSON values by name, which a checkpoint keeps so that this callback can go on."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -14,19 +14,22 @@ from mnistvae.training.state import State
 
 __all__ = ["Doctor"]
 
+#: Variance of its posterior mean over the images, above which a latent dimension is active.
+_ACTIVE = 0.01
+
 
 class Doctor(Callback):
-    """Warns, once each, of the usual troubles.
+    """Warns of the usual troubles of a training, once of each.
 
     They are a KL term at zero, posterior collapse, codes that have diverged, a loss that is a mean over pixels, and
     images that are not scaled.
 
     Args:
-        patience: epochs in which nothing is said of a code that is not used yet.
-        active: share of the latent dimensions that have to be active after them.
+        patience: Epochs without a warning of a code that is not used yet.
+        active: Share of the latent dimensions that must be active after them.
 
     Raises:
-        SettingError: a patience below 1, or a negative share.
+        SettingError: If the patience is below 1, or the share negative.
     """
 
     def __init__(self, patience: int = 3, active: float = 0.1) -> None:
@@ -89,10 +92,10 @@ class Doctor(Callback):
             warnings.warn(text, stacklevel=3)
 
 
+@torch.no_grad()
 def _active(state: State) -> int:
-    """Active units over the run's examples."""
-    from mnistvae.metrics.latent import active_units
-
+    """Active units over the run's examples, see :func:`mnistvae.metrics.active_units`."""
     x, y = state.examples()
-    with torch.no_grad(), evaluating(state.model):
-        return active_units(state.model.encode(x, y if state.model.num_classes is not None else None).mean)
+    with evaluating(state.model):
+        means = state.model.encode(x, None if state.model.num_classes is None else y).mean
+    return int((means.cpu().double().var(0) > _ACTIVE).sum())

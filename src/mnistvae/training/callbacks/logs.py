@@ -19,7 +19,7 @@ class CSVLog(Callback):
     """A CSV file that grows by a line each epoch, so that a run can be watched.
 
     Args:
-        path: the file; an earlier one is replaced when the run starts.
+        path: File to write; an earlier one is replaced when the run starts.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -45,7 +45,7 @@ class JSONLinesLog(Callback):
     """A file of JSON lines, one an epoch, as log collectors read them.
 
     Args:
-        path: the file; an earlier one is replaced when the run starts.
+        path: File to write; an earlier one is replaced when the run starts.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -59,13 +59,13 @@ class JSONLinesLog(Callback):
 
 
 class TensorBoardLog(Callback):
-    """The history's figures for TensorBoard, which the extra ``[tensorboard]`` installs.
+    """Writes the history's figures for TensorBoard, which the extra ``[tensorboard]`` installs.
 
     Args:
-        folder: of the event files.
+        folder: Folder of the event files.
 
     Raises:
-        SettingError: tensorboard is not installed.
+        SettingError: If tensorboard is not installed.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:

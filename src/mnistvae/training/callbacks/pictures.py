@@ -1,4 +1,4 @@
-"""What a model draws as it learns."""
+"""Pictures that a model draws as it learns."""
 
 from __future__ import annotations
 
@@ -28,18 +28,19 @@ class SampleGrid(Callback):
     """Writes a picture of samples from the prior after each epoch, always of the same noise: what changes is the model.
 
     The files are ``samples-0001.png``, ``samples-0002.png``, ... by the number of the epoch. Of a conditional model
-    the columns are the classes. Of a model with two latent dimensions there are also ``plane-0001.png``, ...: what is
-    decoded over the plane from -2 to 2 (of class 0, if it is conditional). ``mnistvae animate`` makes films of them.
+    the columns are the classes. Of a model with two latent dimensions there are also ``plane-0001.png``, ...: the
+    images decoded over the plane from -2 to 2 (of class 0, if it is conditional). ``mnistvae animate`` makes films of
+    them.
 
     Args:
-        folder: made if need be.
-        rows: rows of images.
-        every: epochs between two pictures; the last epoch always has one.
-        seed: of the noise.
+        folder: Folder of the pictures, made if need be.
+        rows: Rows of images.
+        every: Epochs between two pictures; the last epoch always has one.
+        seed: Seed of the noise.
 
     Raises:
-        SettingError: a number below 1, or no seed.
-        OutputError: the folder cannot be written.
+        SettingError: If a number is below 1, or the seed is none.
+        OutputError: If the folder cannot be written.
     """
 
     def __init__(self, folder: str | os.PathLike[str], rows: int = 8, every: int = 1, seed: int = 0) -> None:
@@ -71,7 +72,7 @@ class SampleGrid(Callback):
 
 @torch.no_grad()
 def _plane(model: VAE) -> Tensor:
-    """What is decoded over the latent plane, row by row, the top row first."""
+    """Images decoded over the latent plane, row by row, the top row first."""
     ticks = torch.linspace(-2, 2, _SIDE, dtype=model.dtype, device=model.device)
     codes = torch.stack(torch.meshgrid(ticks, ticks.flip(0), indexing="xy"), -1).reshape(-1, _PLANE)
     with evaluating(model):

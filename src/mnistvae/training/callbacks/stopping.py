@@ -16,12 +16,12 @@ class EarlyStopping(Callback):
     """Ends a run that has stopped getting better, and gives the model its best weights back.
 
     Args:
-        patience: validations without a lower loss that are waited for.
-        min_delta: nats by which a loss has to be lower to count.
-        monitor: the column of the history that is looked at; "loss" where there are no validation data.
+        patience: Validations without a lower loss after which the run ends.
+        min_delta: Nats by which a loss must be lower to count.
+        monitor: Column of the history that is watched; "loss" where there are no validation data.
 
     Raises:
-        SettingError: a patience below 1, a negative min_delta or, in training, a column that there is not.
+        SettingError: If the patience is below 1, min_delta negative or, in training, the history has no such column.
     """
 
     everywhere = True  # all see the same losses, and stop together
