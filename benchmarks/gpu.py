@@ -97,7 +97,7 @@ def run(
     """The weights after some steps of a recipe, the losses of its epochs, and what it warned of."""
     recipe = mv.recipes.get(name)
     settings = {**recipe.training, "steps": STEPS, "epochs": 9, "progress": False, "device": device, "seed": 1, **how}
-    settings["optimizer"] = functools.partial(rate_on_device, settings.get("optimizer", torch.optim.Adam), device)
+    settings["optimizer"] = functools.partial(rate_on_device, recipe.trainer().optimizer, device)
     model = recipe.model(seed=1)
     if how.pop("objective", None) is not None:
         model.objective = settings.pop("objective")

@@ -253,7 +253,7 @@ def test_every_recipe_can_be_recorded(recorder: TapeRecorder, name: str, monkeyp
     small = {"hidden": (8,), "channels": (8,), "components": 5, "num_samples": 3}
     changes = {key: value for key, value in small.items() if recipe.settings.get(key) is not None}
     model = recipe.model(image_shape=(1, 8, 8), num_classes=3, **changes)
-    settings = {**recipe.training, "epochs": 2, "batch_size": 4}
+    settings = {**recipe.training, "optimizer": recipe.trainer().optimizer, "epochs": 2, "batch_size": 4}
     history = train(model, cuda_graph=True, **settings)
     disturbed = "schedule" in recipe.training or takes_single_steps(model.objective, [])
     assert (recorder.recordings, recorder.plays) == ((1, 19) if disturbed else (2, 5))

@@ -18,8 +18,7 @@ from mnistvae._random import batch_noise, noise_for_rows, seeded
 from mnistvae.errors import ComponentError, SettingError
 from mnistvae.networks import MLPDecoder, MLPEncoder
 from mnistvae.objectives import IWAE, Terms
-from mnistvae.training.precision import resolve_precision
-from mnistvae.training.steps import Step
+from mnistvae.training.steps import Step, resolve_precision
 from mnistvae.training.steps.eager import sums_of
 from mnistvae.training.world import ALONE, World
 

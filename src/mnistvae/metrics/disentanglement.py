@@ -5,6 +5,9 @@ Functions of codes as numbers, (N, latent_dim), usually posterior means, and of 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -106,20 +109,12 @@ def _gap(scores: list[float], of_nothing: float) -> float:
     return best - following
 
 
-_NEEDS = ("two images", "two classes", "codes not told the label")
+def _metric(name: str, function: Callable[[ArrayLike, Any], float], how: str) -> Metric:
+    needs = ("two images", "two classes", "codes not told the label")
+    return Metric(name, "", "higher", needs, compute=lambda view: function(view.codes.means, view.labels), protocol=how)
+
+
 METRICS = (
-    Metric(
-        "mig",
-        better="higher",
-        needs=_NEEDS,
-        compute=lambda view: mig(view.codes.means, view.labels),
-        protocol="the label as the one factor, 20 bins",
-    ),
-    Metric(
-        "sap",
-        better="higher",
-        needs=_NEEDS,
-        compute=lambda view: sap(view.codes.means, view.labels),
-        protocol="the label as the one factor, decision trees",
-    ),
+    _metric("mig", mig, "the label as the one factor, 20 bins"),
+    _metric("sap", sap, "the label as the one factor, decision trees"),
 )

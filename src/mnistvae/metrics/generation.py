@@ -238,46 +238,43 @@ def _neighbours(view: View) -> PrecisionRecall:
     return precision_recall(*view.once(by_digit_classifier)[:2])
 
 
+def _distance(view: View) -> float:
+    return frechet_distance(*view.once(by_digit_classifier)[:2])
+
+
+def _score_digits(view: View) -> float:
+    return classifier_score(view.once(by_digit_classifier).logits).mean
+
+
+def _how_scored(view: View) -> str:
+    return f"{_samples(view)}, from 1 to 10, digit classifier"
+
+
+def _near(name: str) -> Metric:
+    return Metric(
+        name,
+        better="higher",
+        needs=_DIGITS,
+        compute=lambda view: getattr(view.once(_neighbours), name),
+        protocol=lambda view: f"{_against(view)}, 3 neighbours",
+    )
+
+
 def _label_accuracy(view: View) -> Estimate:
     labels = torch.arange(view.num_generated) % (view.model.num_classes or 1)
     share = label_accuracy(view.once(by_digit_classifier).logits, labels)
     return Estimate(share, math.sqrt(share * (1 - share) / view.num_generated))
 
 
+def _how_read(view: View) -> str:
+    return f"share of {_samples(view)} that the digit classifier reads as the label asked for"
+
+
+_DIGITS, _LABELS = ("digits",), ("a label to ask for", "digits", "readable classes")
 METRICS = (
-    Metric(
-        "fd_digits",
-        better="lower",
-        needs=["digits"],
-        compute=lambda view: frechet_distance(*view.once(by_digit_classifier)[:2]),
-        protocol=_against,
-    ),
-    Metric(
-        "score_digits",
-        better="higher",
-        needs=["digits"],
-        compute=lambda view: classifier_score(view.once(by_digit_classifier).logits).mean,
-        protocol=lambda view: f"{_samples(view)}, from 1 to 10, digit classifier",
-    ),
-    Metric(
-        "precision",
-        better="higher",
-        needs=["digits"],
-        compute=lambda view: view.once(_neighbours).precision,
-        protocol=lambda view: f"{_against(view)}, 3 neighbours",
-    ),
-    Metric(
-        "recall",
-        better="higher",
-        needs=["digits"],
-        compute=lambda view: view.once(_neighbours).recall,
-        protocol=lambda view: f"{_against(view)}, 3 neighbours",
-    ),
-    Metric(
-        "label_accuracy",
-        better="higher",
-        needs=["a label to ask for", "digits", "readable classes"],
-        compute=_label_accuracy,
-        protocol=lambda view: f"share of {_samples(view)} that the digit classifier reads as the label asked for",
-    ),
+    Metric("fd_digits", "", "lower", _DIGITS, compute=_distance, protocol=_against),
+    Metric("score_digits", "", "higher", _DIGITS, compute=_score_digits, protocol=_how_scored),
+    _near("precision"),
+    _near("recall"),
+    Metric("label_accuracy", "", "higher", _LABELS, compute=_label_accuracy, protocol=_how_read),
 )

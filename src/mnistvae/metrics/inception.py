@@ -124,19 +124,15 @@ def _how(view: View) -> str:
     return f"{view.num_generated} samples, torchvision's Inception-v3, near the published weights but not them"
 
 
+def _distance(view: View) -> float:
+    return frechet_distance(*view.once(by_inception)[:2])
+
+
+def _score(view: View) -> float:
+    return classifier_score(view.once(by_inception).logits).mean
+
+
 METRICS = (
-    Metric(
-        "fd_inception",
-        better="lower",
-        needs=["inception"],
-        compute=lambda view: frechet_distance(*view.once(by_inception)[:2]),
-        protocol=_how,
-    ),
-    Metric(
-        "score_inception",
-        better="higher",
-        needs=["inception"],
-        compute=lambda view: classifier_score(view.once(by_inception).logits).mean,
-        protocol=_how,
-    ),
+    Metric("fd_inception", "", "lower", ("inception",), compute=_distance, protocol=_how),
+    Metric("score_inception", "", "higher", ("inception",), compute=_score, protocol=_how),
 )

@@ -91,26 +91,25 @@ def kl_of_dimensions(view: View) -> Tensor | None:
     return None if divergences is None else divergences.double().mean(0)
 
 
+def _active(view: View) -> int:
+    return active_units(view.codes.means)
+
+
+def _activity(view: View) -> Tensor:
+    return unit_activity(view.codes.means)
+
+
+def _kl(view: View) -> Tensor | None:
+    return view.once(kl_of_dimensions)
+
+
+def _how_active(view: View) -> str:
+    return f"of {view.model.latent_dim}, variance of the posterior mean above 0.01"
+
+
+_TWO = ("two images",)
 METRICS = (
-    Metric(
-        "active_units",
-        needs=["two images"],
-        compute=lambda view: active_units(view.codes.means),
-        protocol=lambda view: f"of {view.model.latent_dim}, variance of the posterior mean above 0.01",
-    ),
-    Metric(
-        "activity",
-        needs=["two images"],
-        compute=lambda view: unit_activity(view.codes.means),
-        per="dimension",
-        protocol="variance of the posterior mean",
-    ),
-    Metric(
-        "kl",
-        "nats",
-        needs=["two images", "KL by dimension"],
-        compute=lambda view: view.once(kl_of_dimensions),
-        per="dimension",
-        protocol="mean over images",
-    ),
+    Metric("active_units", "", "", _TWO, compute=_active, protocol=_how_active),
+    Metric("activity", "", "", _TWO, compute=_activity, per="dimension"),
+    Metric("kl", "nats", "", (*_TWO, "KL by dimension"), compute=_kl, per="dimension"),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -17,6 +18,7 @@ from mnistvae.data import ImageDataset
 from mnistvae.images import ImageShape, check_image_shape
 from mnistvae.losses import kl_or_estimate
 from mnistvae.metrics.metric import Estimate, Metric
+from mnistvae.metrics.record import Direction
 from mnistvae.models import VAE
 from mnistvae.view import View
 
@@ -249,49 +251,29 @@ def _how_sampled(view: View) -> str:
     return f"{view.tag}; {view.num_samples} importance samples, {effective:.3g} of them effective (median)"
 
 
+def _of_bound(name: str, better: Direction, how: str, part: Callable[[Bound], Tensor], *, tag: bool = True) -> Metric:
+    def protocol(view: View) -> str:
+        return f"{view.tag}; {how}" if tag else how
+
+    def compute(view: View) -> Tensor:
+        return part(view.once(bound))
+
+    return Metric(name, "nats", better, compute=compute, per="image", protocol=protocol, tagged=True)
+
+
+def _nll(view: View) -> Tensor:
+    return view.once(importance_estimate).nll
+
+
+def _nll_a_pixel(view: View) -> str:
+    return f"{view.tag}; nll a pixel"
+
+
+_SAMPLED = ("importance samples",)
 METRICS = (
-    Metric(
-        "negative_elbo",
-        "nats",
-        "lower",
-        compute=lambda view: view.once(bound).loss,
-        per="image",
-        protocol=lambda view: f"{view.tag}; reconstruction + kl, beta = 1",
-        tagged=True,
-    ),
-    Metric(
-        "reconstruction",
-        "nats",
-        compute=lambda view: view.once(bound).reconstruction,
-        per="image",
-        protocol=lambda view: f"{view.tag}; -log p(x | z) at one code",
-        tagged=True,
-    ),
-    Metric(
-        "kl",
-        "nats",
-        compute=lambda view: view.once(bound).kl,
-        per="image",
-        protocol="from q(z | x) to the prior",
-        tagged=True,
-    ),
-    Metric(
-        "nll",
-        "nats",
-        "lower",
-        ["importance samples"],
-        compute=lambda view: view.once(importance_estimate).nll,
-        per="image",
-        protocol=_how_sampled,
-        tagged=True,
-    ),
-    Metric(
-        "bits_per_dimension",
-        "bits",
-        "lower",
-        ["importance samples"],
-        compute=_bits,
-        protocol=lambda view: f"{view.tag}; nll a pixel",
-        tagged=True,
-    ),
+    _of_bound("negative_elbo", "lower", "reconstruction + kl, beta = 1", lambda found: found.loss),
+    _of_bound("reconstruction", "", "-log p(x | z) at one code", lambda found: found.reconstruction),
+    _of_bound("kl", "", "from q(z | x) to the prior", lambda found: found.kl, tag=False),
+    Metric("nll", "nats", "lower", _SAMPLED, compute=_nll, per="image", protocol=_how_sampled, tagged=True),
+    Metric("bits_per_dimension", "bits", "lower", _SAMPLED, compute=_bits, protocol=_nll_a_pixel, tagged=True),
 )

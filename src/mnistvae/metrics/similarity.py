@@ -171,13 +171,5 @@ def _sums_of_seven(x: Tensor, out: Tensor, dim: int) -> list[tuple[Tensor, Tenso
     ]
 
 
-METRICS = (
-    Metric(
-        "ssim",
-        better="higher",
-        needs=["7 x 7 pixels"],
-        compute=ssim,
-        per="reconstruction",
-        protocol="mean of p(x | z) at the mean of q(z | x), 7 x 7 windows",
-    ),
-)
+_HOW = "mean of p(x | z) at the mean of q(z | x), 7 x 7 windows"
+METRICS = (Metric("ssim", "", "higher", ("7 x 7 pixels",), compute=ssim, per="reconstruction", protocol=_HOW),)

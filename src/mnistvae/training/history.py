@@ -27,14 +27,14 @@ COLUMNS = ("epoch", *TERMS, *(VALIDATION + name for name in TERMS), "seconds", "
 
 
 class History(Sequence[Record]):
-    """The losses of a training run, epoch by epoch.
+    """The losses and times of a training run, epoch by epoch.
 
     A sequence of records (plain dicts); ``history[-1]["loss"]`` is the last loss, and
     ``history.column("loss")`` all of them.
 
     Args:
-        records: One dict for each epoch.
-        tag: Name of the likelihood's figures, see :meth:`mnistvae.likelihoods.Likelihood.tag`.
+        records: One dict an epoch.
+        tag: Name of the kind of likelihood, see :meth:`mnistvae.likelihoods.Likelihood.tag`.
 
     Example:
         >>> history = History([{"epoch": 1, "loss": 200.0}, {"epoch": 2, "loss": 150.0}])
@@ -91,7 +91,7 @@ class History(Sequence[Record]):
         """The names of the figures, in order; none without epochs.
 
         Args:
-            validates: Include the validation's, though no epoch may have them yet.
+            validates: Include those of the validation, though no epoch may have them yet.
         """
         known = {name for record in self.records for name in record}
         if known and validates:
@@ -122,7 +122,7 @@ class History(Sequence[Record]):
 
     @classmethod
     def from_csv(cls, path: str | os.PathLike[str]) -> History:
-        """Read a file that :meth:`to_csv`, or a run, wrote.
+        """Read a history that :meth:`to_csv`, or a run, wrote.
 
         Raises:
             FileFormatError: If it is no such file.
@@ -148,7 +148,7 @@ class History(Sequence[Record]):
 
     @classmethod
     def from_json(cls, path: str | os.PathLike[str]) -> History:
-        """Read a file that :meth:`to_json` wrote.
+        """Read a history that :meth:`to_json` wrote.
 
         Raises:
             FileFormatError: If it is no such file.

@@ -1,4 +1,4 @@
-"""Ends of a run between two steps: its budget, a signal, or the wish of another process."""
+"""The limits of a run, between two steps: its budget, a signal, or another process that ends."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ class Budget:
 
 
 class Limits:
-    """Limits of a run, which ends after the same step in all of its processes.
+    """Decides whether a run ends after a step, which has to be the same step in all of its processes.
 
-    The wish of one process, because of the clock or of a signal, travels with the gradients of the next step, and
-    all of them follow it after that.
+    So the wish of one process to end, because of the clock or of a signal, travels with the gradients of the next step,
+    and all of them end after that.
 
     Args:
         budget: Steps and seconds of the run.
@@ -65,7 +65,7 @@ class Limits:
         self._told_to_stop = self._told_of_time = False
 
     def exchange(self, tensors: Sequence[Tensor]) -> None:
-        """Replace tensors by their sums over the processes, and learn what each of these asks for."""
+        """Replace tensors by their sums over the processes, and learn whether any of these wants to end."""
         asked = [self.signals.received is not None, bool(self.budget.out_of_time())]
         wishes = torch.tensor(asked, dtype=torch.float32, device=self._device)
         self.world.add([*tensors, wishes])
@@ -81,7 +81,7 @@ class Limits:
 
     @property
     def interrupted(self) -> bool:
-        """True where a signal ends the run after this step."""
+        """True if a signal ends the run after this step."""
         return self.signals.received is not None if self.world.size == 1 else self._told_to_stop
 
     def reason(self, step: int) -> str:

@@ -94,7 +94,7 @@ def _tell(run: Run, state: State, event: str, *arguments: object) -> None:
 
 
 def _is_over(run: Run, state: State) -> bool:
-    """True where no further epoch begins."""
+    """True if no further epoch begins."""
     over = bool(state.stop) or run.limits.budget.left(state.step) == 0 or len(state.history) >= state.epochs
     return over and not state.under_way
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from mnistvae._component import to_spec
+from mnistvae._component import Component, to_spec
 from mnistvae.data import BatchSource
 from mnistvae.errors import ComponentError, DataError, FileFormatError, SettingError
 from mnistvae.models import VAE
@@ -17,7 +18,7 @@ from mnistvae.training.limits import Budget
 from mnistvae.training.state import Snapshot, State
 from mnistvae.training.steps.eager import Step
 
-__all__ = ["Snapshots", "generator_states", "restore_generators"]
+__all__ = ["Snapshots", "generator_states", "plain_setting", "restore_generators"]
 
 
 class Snapshots:
@@ -27,7 +28,7 @@ class Snapshots:
         step: The step of the run, with its model, optimizer and averaged weights.
         budget: Steps and seconds of the run.
         sources: Data for training and for validation.
-        callbacks: Callbacks whose state belongs in a snapshot, in order.
+        callbacks: Callbacks of the run, in order; those with a ``state_dict`` of their own are captured.
         settings: Settings that a resumed run must have in common with this one, as JSON holds them.
     """
 
@@ -42,7 +43,7 @@ class Snapshots:
         self.step = step
         self.budget = budget
         self.sources = sources
-        self.callbacks = callbacks
+        self.callbacks = [one for one in callbacks if type(one).state_dict is not Callback.state_dict]
         self.settings = dict(settings)
 
     def capture(self, state: State) -> Snapshot:
@@ -219,3 +220,17 @@ def _description(model: VAE) -> Any:
         return to_spec(model)
     except ComponentError:
         return {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
+
+
+def plain_setting(value: Any) -> Any:
+    """A setting as JSON holds it: functions and classes by their names, a ``functools.partial`` with its arguments."""
+    if isinstance(value, functools.partial):
+        named = [f"{key}={argument!r}" for key, argument in sorted(value.keywords.items())]
+        return f"{plain_setting(value.func)}({', '.join([*map(repr, value.args), *named])})"
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, list | tuple):
+        return [plain_setting(item) for item in value]
+    if isinstance(value, Component):
+        return repr(value)
+    return getattr(value, "__qualname__", type(value).__name__)

@@ -77,7 +77,7 @@ class State:
 
     @property
     def under_way(self) -> bool:
-        """True where an epoch has begun and is not in the history yet."""
+        """True while an epoch has begun and is not in the history yet."""
         return self.epoch > len(self.history)
 
     def means(self) -> dict[str, float]:

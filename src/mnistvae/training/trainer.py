@@ -17,7 +17,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from mnistvae._checks import check_choice, check_count, check_number, check_seed, listed
-from mnistvae._component import Component
 from mnistvae._random import Stream, derive_seed, seeded
 from mnistvae.arrays import ArrayLike
 from mnistvae.data import BatchSource, Binarization, ImageDataset, as_dataset, batch_source
@@ -38,11 +37,17 @@ from mnistvae.training.optimizers import (
     make_optimizer,
     resolve_schedule,
 )
-from mnistvae.training.precision import resolve_precision
 from mnistvae.training.signals import Signals
-from mnistvae.training.snapshots import Snapshots
+from mnistvae.training.snapshots import Snapshots, plain_setting
 from mnistvae.training.state import State
-from mnistvae.training.steps import CompiledStep, Step, make_steps, recorder_for, takes_single_steps
+from mnistvae.training.steps import (
+    CompiledStep,
+    Step,
+    make_steps,
+    recorder_for,
+    resolve_precision,
+    takes_single_steps,
+)
 from mnistvae.training.world import World, joined
 
 __all__ = ["Data", "Trainer"]
@@ -247,15 +252,11 @@ def _prepare(
     budget = Budget(settings.steps, None if settings.minutes is None else 60 * settings.minutes)
     limits = Limits(budget, Signals(), world, device)
     step = _step(settings, model, optimizer, limits, source.batch_size)
-    callbacks = _all_callbacks(settings)
+    callbacks = [*_asked_for(settings), *settings.callbacks]
+    callbacks.sort(key=lambda callback: callback.last)
     called = [callback for callback in callbacks if world.writes or callback.everywhere]
-    snapshots = Snapshots(
-        step,
-        budget,
-        [source] if held_out is None else [source, held_out],
-        [callback for callback in callbacks if type(callback).state_dict is not Callback.state_dict],
-        _common_settings(settings, rates, device, world),
-    )
+    sources = [source] if held_out is None else [source, held_out]
+    snapshots = Snapshots(step, budget, sources, callbacks, _common_settings(settings, rates, device, world))
     state = State(
         model,
         settings.epochs,
@@ -298,13 +299,11 @@ def _step(settings: Trainer, model: VAE, optimizer: torch.optim.Optimizer, limit
     return CompiledStep(model, optimizer, batch_size=rows.stop - rows.start, whole=whole, **how)
 
 
-def _all_callbacks(settings: Trainer) -> list[Callback]:
-    """The callbacks in the order in which they are called, with those that other settings ask for."""
+def _asked_for(settings: Trainer) -> list[Callback]:
+    """The callbacks that other settings stand for."""
     bar = settings.progress and not any(isinstance(callback, Progress) for callback in settings.callbacks)
-    callbacks: list[Callback] = [Progress()] if bar else []
-    if settings.patience is not None:
-        callbacks.append(EarlyStopping(settings.patience))
-    return sorted([*callbacks, *settings.callbacks], key=lambda callback: callback.last)
+    early = [] if settings.patience is None else [EarlyStopping(settings.patience)]
+    return [*([Progress()] if bar else []), *early]
 
 
 def _total_steps(settings: Trainer, batches: int | None) -> int | None:
@@ -321,7 +320,8 @@ def _total_steps(settings: Trainer, batches: int | None) -> int | None:
 
 def _common_settings(settings: Trainer, rates: Rates, device: torch.device, world: World) -> dict[str, Any]:
     """The settings that a resumed run must have in common with this one, as JSON holds them."""
-    common = {name: _plain(getattr(settings, name)) for name in settings.setting_names() if name not in _MAY_CHANGE}
+    kept = [name for name in settings.setting_names() if name not in _MAY_CHANGE]
+    common = {name: plain_setting(getattr(settings, name)) for name in kept}
     if rates.schedule is not None:  # functions without a name are told apart by some of their values
         common["schedule"] = [common.pop("schedule"), rates.steps, rates.samples()]  # last: it depends on others
     return common | {"device": device.type, "processes": world.size}
@@ -349,17 +349,3 @@ def _check_callbacks(callbacks: Sequence[Callback]) -> tuple[Callback, ...]:
                 "callbacks as instances of mnistvae.training.Callback", type_name(callback), "pass Class(), not Class"
             )
     return tuple(given)
-
-
-def _plain(value: Any) -> Any:
-    """A setting as JSON holds it: functions and classes by their names, a ``functools.partial`` with its arguments."""
-    if isinstance(value, functools.partial):
-        named = [f"{key}={argument!r}" for key, argument in sorted(value.keywords.items())]
-        return f"{_plain(value.func)}({', '.join([*map(repr, value.args), *named])})"
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, Component):
-        return repr(value)
-    return getattr(value, "__qualname__", type(value).__name__)

@@ -20,12 +20,12 @@ __all__ = ["ALONE", "World", "joined", "rank_here", "restarted"]
 
 
 def rank_here() -> int:
-    """The number of this process among those that ``torchrun`` started; 0 on its own."""
+    """Number of this process among those that ``torchrun`` started; 0 on its own."""
     return int(os.environ.get("RANK", "0"))
 
 
 def restarted() -> bool:
-    """True where ``torchrun`` started this process in place of one that failed."""
+    """True if ``torchrun`` started this process in place of one that failed."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
 
 
@@ -38,11 +38,11 @@ class World:
 
     @property
     def writes(self) -> bool:
-        """True for the process that writes files and shows progress."""
+        """True in the one process that writes files and shows progress."""
         return self.rank == 0
 
     def rows(self, n: int) -> slice:
-        """This process's part of ``n`` rows; the first processes have one more where they cannot be equal.
+        """This process's share of ``n`` rows; the first processes have one more where shares cannot be equal.
 
         Example:
             >>> [World(rank, 3).rows(8) for rank in range(3)]
@@ -62,7 +62,7 @@ class World:
             tensor.copy_(summed.view_as(tensor))
 
     def wait(self) -> None:
-        """Until all processes are here."""
+        """Wait until all processes have come here."""
         if self.size > 1:
             dist.barrier()
 

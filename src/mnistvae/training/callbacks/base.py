@@ -42,8 +42,8 @@ class Callback:
         """Called after the last epoch, or when the run stops for any other reason."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Tensors and JSON values by name, which a checkpoint keeps so that this callback can go on."""
+        """State that a checkpoint holds for this callback to go on: tensors and JSON values, by name."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what :meth:`state_dict` gave."""
+        """Take over a state that :meth:`state_dict` gave."""

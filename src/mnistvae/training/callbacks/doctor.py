@@ -1,4 +1,4 @@
-"""Warnings in plain words, with the fix, about runs that go wrong in the usual ways."""
+"""Warnings about runs that go wrong in the usual ways, each with its fix."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _ACTIVE = 0.01
 
 
 class Doctor(Callback):
-    """Warns of the usual troubles of a training, once of each.
+    """Warns, once each, of the usual failures of a VAE.
 
     They are a KL term at zero, posterior collapse, codes that have diverged, a loss that is a mean over pixels, and
     images that are not scaled.
 
     Args:
-        patience: Epochs without a warning of a code that is not used yet.
-        active: Share of the latent dimensions that must be active after them.
+        patience: Epochs before the first warning about a code that is not used.
+        active: Share of the latent dimensions that have to be active after them.
 
     Raises:
-        SettingError: If the patience is below 1, or the share negative.
+        SettingError: If patience is below 1, or the share negative.
     """
 
     def __init__(self, patience: int = 3, active: float = 0.1) -> None:

@@ -1,4 +1,4 @@
-"""Records of a run that grow as it goes."""
+"""Logs that grow by a record each epoch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class CSVLog(Callback):
     """A CSV file that grows by a line each epoch, so that a run can be watched.
 
     Args:
-        path: File to write; an earlier one is replaced when the run starts.
+        path: The file; an earlier one is replaced when the run starts.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -45,7 +45,7 @@ class JSONLinesLog(Callback):
     """A file of JSON lines, one an epoch, as log collectors read them.
 
     Args:
-        path: File to write; an earlier one is replaced when the run starts.
+        path: The file; an earlier one is replaced when the run starts.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:

@@ -1,4 +1,4 @@
-"""Pictures that a model draws as it learns."""
+"""Pictures of what a model generates as it learns."""
 
 from __future__ import annotations
 
@@ -25,15 +25,14 @@ _PLANE, _SIDE = 2, 15
 
 
 class SampleGrid(Callback):
-    """Writes a picture of samples from the prior after each epoch, always of the same noise: what changes is the model.
+    """Writes a picture of samples from the prior after each epoch, always from the same noise.
 
     The files are ``samples-0001.png``, ``samples-0002.png``, ... by the number of the epoch. Of a conditional model
-    the columns are the classes. Of a model with two latent dimensions there are also ``plane-0001.png``, ...: the
-    images decoded over the plane from -2 to 2 (of class 0, if it is conditional). ``mnistvae animate`` makes films of
-    them.
+    the columns are the classes. A model with two latent dimensions also gives ``plane-0001.png``, ...: images decoded
+    over the plane from -2 to 2 (of class 0, if it is conditional). ``mnistvae animate`` makes films of them.
 
     Args:
-        folder: Folder of the pictures, made if need be.
+        folder: Folder of the pictures; made if need be.
         rows: Rows of images.
         every: Epochs between two pictures; the last epoch always has one.
         seed: Seed of the noise.
@@ -72,7 +71,7 @@ class SampleGrid(Callback):
 
 @torch.no_grad()
 def _plane(model: VAE) -> Tensor:
-    """Images decoded over the latent plane, row by row, the top row first."""
+    """Images decoded over the latent plane, (225, C, H, W), row by row, the top row first."""
     ticks = torch.linspace(-2, 2, _SIDE, dtype=model.dtype, device=model.device)
     codes = torch.stack(torch.meshgrid(ticks, ticks.flip(0), indexing="xy"), -1).reshape(-1, _PLANE)
     with evaluating(model):

@@ -1,4 +1,4 @@
-"""Ending a run when it no longer gets better."""
+"""The end of a run that no longer gets better."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class EarlyStopping(Callback):
     """Ends a run that has stopped getting better, and gives the model its best weights back.
 
     Args:
-        patience: Validations without a lower loss after which the run ends.
-        min_delta: Nats by which a loss must be lower to count.
-        monitor: Column of the history that is watched; "loss" where there are no validation data.
+        patience: Validations in a row without a lower loss after which the run ends.
+        min_delta: Nats by which a loss has to be lower to count.
+        monitor: Column of the history that is compared; "loss" where there are no validation data.
 
     Raises:
-        SettingError: If the patience is below 1, min_delta negative or, in training, the history has no such column.
+        SettingError: If patience is below 1 or min_delta negative; in training, if there is no such column.
     """
 
     everywhere = True  # all see the same losses, and stop together

@@ -7,10 +7,20 @@ import warnings
 from mnistvae.data import Batches, BatchSource
 from mnistvae.training.steps.base import SingleSteps, Steps, Take
 from mnistvae.training.steps.compiled import CompiledStep
-from mnistvae.training.steps.eager import Step
+from mnistvae.training.steps.eager import Step, resolve_precision
 from mnistvae.training.steps.graph import GraphSteps, Recorder, recorder_for, takes_single_steps
 
-__all__ = ["CompiledStep", "Recorder", "Step", "Steps", "Take", "make_steps", "recorder_for", "takes_single_steps"]
+__all__ = [
+    "CompiledStep",
+    "Recorder",
+    "Step",
+    "Steps",
+    "Take",
+    "make_steps",
+    "recorder_for",
+    "resolve_precision",
+    "takes_single_steps",
+]
 
 
 def make_steps(

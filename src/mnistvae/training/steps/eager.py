@@ -10,6 +10,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
+from mnistvae._checks import check_choice
 from mnistvae._parts import check_terms
 from mnistvae._random import noise_for_rows
 from mnistvae.errors import ComponentError
@@ -19,7 +20,7 @@ from mnistvae.training.ema import EMA
 from mnistvae.training.history import TERMS
 from mnistvae.training.world import ALONE, World
 
-__all__ = ["Forward", "Step", "StepBatches"]
+__all__ = ["Forward", "Step", "StepBatches", "resolve_precision", "sums_of"]
 
 #: The batches of one step: images and labels of each.
 StepBatches: TypeAlias = Sequence[tuple[Tensor, Tensor | None]]
@@ -156,3 +157,24 @@ def _check_gradient(loss: Tensor) -> None:
             "none" if torch.is_grad_enabled() else "none, under torch.no_grad() or torch.inference_mode()",
             "leave such blocks before fit, and do not detach the loss",
         )
+
+
+def resolve_precision(precision: str, device: torch.device) -> torch.dtype | None:
+    """The data type of products, or None for fp32 throughout; "auto" is bf16 where the device computes in it.
+
+    Raises:
+        SettingError: If the name is unknown.
+    """
+    precision = check_choice("precision", precision, ("fp32", "bf16", "auto"))
+    return None if precision == "fp32" or (precision == "auto" and not _has_bf16(device)) else torch.bfloat16
+
+
+def _has_bf16(device: torch.device) -> bool:
+    """True where the device has instructions for bfloat16, rather than emulating them."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type == "cpu":
+        return any(
+            bool(getattr(torch.cpu, name, bool)()) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+        )
+    return False

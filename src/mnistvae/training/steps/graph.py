@@ -77,7 +77,7 @@ def recorder_for(device: torch.device) -> Recorder | None:
 
 
 def takes_single_steps(objective: Objective, callbacks: Iterable[Callback]) -> bool:
-    """True where the objective or a callback must be asked between any two steps."""
+    """True if the objective or a callback has something to do between any two steps."""
     return _advances(objective) or any(type(one).on_batch_end is not Callback.on_batch_end for one in callbacks)
 
 

@@ -45,7 +45,7 @@ class WholeStep:
 
     @staticmethod
     def fits(model: nn.Module, optimizer: torch.optim.Optimizer) -> bool:
-        """True where a step can be compiled as a whole: Adam on a CPU, parts of this package and of torch, no hooks.
+        """True for a step that can be one function: Adam or AdamW on a CPU, parts of this package or torch, no hooks.
 
         Parts from elsewhere may behave differently from step to step, and have gradients for other weights than
         before; and batch normalization changes its buffers. Such models are compiled in parts, where torch sees to
