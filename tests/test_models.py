@@ -195,7 +195,7 @@ def test_the_verbs_give_the_shapes_they_promise(kind: str, shape: ImageShape) ->
     p = model.decode(q.mean, y)
     assert (p.batch_shape, p.event_shape) == ((n,), shape)
     assert model.latent_prior(y).event_shape == (LATENT,)
-    for term in model.loss(x, y):
+    for term in model.loss(x, y).by_name().values():
         assert term.shape == (n,)
         assert term.isfinite().all()
     out = model(x, y)

@@ -1,4 +1,4 @@
-"""Analyses of a trained model: its codes, drawn and clustered, and the images that it fails on."""
+"""The codes of a trained model, as maps, clusters and pictures, and the images that it reconstructs badly."""
 
 from mnistvae.analysis.clusters import (
     Agreement,

@@ -39,14 +39,15 @@ _SHARE, _FEWEST = 0.01, 5
 
 @dataclass(frozen=True)
 class Clusters:
-    """Clusters of codes: the number of the cluster that each code is in, and the centroids."""
+    """Clusters of codes: the cluster of each code, and the centroids."""
 
-    #: Numbers of clusters from 0, in the order of their size; -1 is noise, (N,).
+    #: Number of each code's cluster, (N,), from 0 in the order of their size; -1 is noise.
     members: NDArray[np.int64]
     #: Means of the codes of each cluster, (K, D).
     centroids: NDArray[np.float64]
+    #: Method that found them.
     kind: str
-    #: What the method was set to, by the caller or from the data.
+    #: Settings of the method, by the caller or from the data.
     settings: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -54,12 +55,12 @@ class Clusters:
 
     @property
     def count(self) -> int:
-        """K, how many clusters there are."""
+        """Number of clusters, K."""
         return len(self.centroids)
 
     @property
     def sizes(self) -> NDArray[np.int64]:
-        """Codes of each cluster, (K,)."""
+        """Number of codes of each cluster, (K,)."""
         return np.bincount(self.members[self.members >= 0], minlength=self.count).astype(np.int64)
 
     @property
@@ -75,7 +76,7 @@ class Agreement(NamedTuple):
     rand_index: float
     #: Normalised mutual information, 0 to 1.
     mutual_information: float
-    #: Codes that are in a cluster.
+    #: Number of codes that are in a cluster.
     codes: int
 
 
@@ -85,16 +86,16 @@ class Outlier:
 
     #: Number of the image.
     index: int
-    #: The cluster whose centroid is nearest; -1 if there is no cluster.
+    #: Number of the cluster whose centroid is nearest; -1 if there is no cluster.
     nearest: int
-    #: From that centroid, in units of that cluster's spread: the root mean square distance of its codes.
+    #: Distance from that centroid, in units of the cluster's spread: the root mean square distance of its codes.
     distance: float
-    #: Whether the clusterer left it out.
+    #: True if it is noise.
     noise: bool
 
 
 def find_clusters(codes: ArrayLike, kind: ClusterKind = "hdbscan", **settings: Any) -> Clusters:
-    """Find clusters by density: places where codes are near each other, of any shape and any number.
+    """Find clusters by density: places where codes are near each other, of any shape and in any number.
 
     ``"hdbscan"`` (Campello et al., 2013) takes a cluster for what holds together over many densities. Where it is not
     set, ``min_cluster_size`` is a hundredth of the codes, and at least 5. ``"dbscan"`` (Ester et al., 1996) takes one
@@ -107,17 +108,16 @@ def find_clusters(codes: ArrayLike, kind: ClusterKind = "hdbscan", **settings: A
     sees, and t-SNE or UMAP may make some that are not there.
 
     Args:
-        codes: Codes or the points of an embedding, (N, D), at least 5.
-        kind: Name of the method.
+        codes: Codes or points of an embedding, (N, D), at least 5.
+        kind: Method.
         settings: Settings of scikit-learn's ``HDBSCAN`` or ``DBSCAN``, under their own names.
 
     Returns:
         The clusters, the largest first; none, if everything is noise.
 
     Raises:
-        DataError: If the codes have another shape, are too few, or one is not finite.
-        SettingError: If the kind is another word, or the method does not take a setting, such as more ``min_samples``
-            than codes.
+        DataError: If codes have another shape, are too few or not finite.
+        SettingError: If the method is unknown or does not take a setting, such as more ``min_samples`` than codes.
 
     Example:
         >>> two = torch.cat([torch.randn(50, 2), torch.randn(100, 2) + 20])
@@ -156,7 +156,7 @@ def agreement(clusters: Clusters, labels: Labels) -> Agreement:
         labels: Labels of the codes, (N,).
 
     Raises:
-        DataError: If there are more or fewer labels than codes, or no code is in a cluster.
+        DataError: If there is another number of labels, or no code is in a cluster.
     """
     from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
@@ -170,7 +170,7 @@ def agreement(clusters: Clusters, labels: Labels) -> Agreement:
 
 
 def outliers(codes: ArrayLike, clusters: Clusters, n: int = 10) -> list[Outlier]:
-    r"""The codes that are farthest from the centroid of their nearest cluster, those of the noise before the others.
+    r"""Find the codes that are farthest from the centroid of their nearest cluster, those of the noise first.
 
     .. math:: d_i = \min_k \frac{\lVert z_i - c_k \rVert}{s_k}, \qquad
         s_k^2 = \frac{1}{n_k} \sum_{j \in k} \lVert z_j - c_k \rVert^2
@@ -181,12 +181,12 @@ def outliers(codes: ArrayLike, clusters: Clusters, n: int = 10) -> list[Outlier]
         n: Largest number of outliers.
 
     Returns:
-        By falling distance, first those that the clusterer left out. Where there is no cluster, the distance is from
-        the mean of all codes.
+        Outliers by falling distance, first those of the noise. Where there is no cluster, the distance is from the
+        mean of all codes.
 
     Raises:
-        DataError: If the clusters are of other codes.
-        SettingError: If n is below 1.
+        DataError: If the codes are not those of the clusters.
+        SettingError: If ``n`` is below 1.
     """
     n = check_count("n as an integer of at least 1", n)
     _checked(clusters)
@@ -209,16 +209,16 @@ def outliers(codes: ArrayLike, clusters: Clusters, n: int = 10) -> list[Outlier]
 
 
 def decode_centroids(model: VAE, codes: ArrayLike, clusters: Clusters, labels: Labels | None = None) -> Tensor:
-    """The images that the means of the clusters' codes decode to, (K, C, H, W) in [0, 1].
+    """Decode the mean of each cluster's codes to an image, (K, C, H, W) in [0, 1].
 
     Args:
         model: Model of the codes.
-        codes: Whole codes, (N, latent_dim), also where the clusters were found in an embedding of them.
+        codes: Codes (N, latent_dim), the whole ones also where the clusters were found in an embedding of them.
         clusters: Clusters of these codes.
         labels: Labels of the codes, for a conditional model: a centroid is decoded under its cluster's commonest.
 
     Raises:
-        DataError: If the codes are of another model or number, or a conditional model gets no labels.
+        DataError: If codes are of another model or number, or a conditional model gets no labels.
     """
     check_model(model)
     rows = as_codes(codes)

@@ -1,26 +1,31 @@
-"""Codes in two dimensions, so that they can be drawn."""
+"""Maps of codes: points of the plane that stand for them."""
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mnistvae._checks import check_choice, check_count, check_seed
+from mnistvae.analysis._process import RunningTSNE
 from mnistvae.arrays import ArrayLike
 from mnistvae.errors import DataError, MnistvaeError, SettingError
 from mnistvae.metrics.latent import as_codes
 
-__all__ = ["Embedding", "EmbeddingKind", "embed"]
+__all__ = ["Embedding", "EmbeddingKind", "embed", "embed_later"]
 
 EmbeddingKind: TypeAlias = Literal["pca", "tsne", "umap"]
 _AXES = {"pca": "principal axis", "tsne": "t-SNE", "umap": "UMAP"}
 #: The largest number whose square UMAP, which computes in single precision, can still add up.
 _LARGEST = 1e15
+#: Number of codes from which on a process of its own starts sooner than a map is done.
+_WORTH_A_PROCESS = 1000
 
 
 @dataclass(frozen=True)
@@ -29,10 +34,11 @@ class Embedding:
 
     #: (N, dimensions), float64.
     points: NDArray[np.float64]
+    #: Method: "pca", "tsne", "umap", or "codes" for codes as they are.
     kind: str
-    #: What the axes are called.
+    #: Names of the axes.
     names: tuple[str, ...]
-    #: What the method was set to.
+    #: Settings of the method.
     settings: dict[str, Any] = field(default_factory=dict)
     #: Share of the variance that each dimension holds, for PCA.
     explained: tuple[float, ...] = ()
@@ -44,7 +50,7 @@ class Embedding:
 def embed(
     codes: ArrayLike, kind: EmbeddingKind = "pca", dimensions: int = 2, *, seed: int = 0, **settings: Any
 ) -> Embedding:
-    """Codes of any size as points of the plane.
+    """Map codes of any size to points of the plane.
 
     Codes that are of that size already are returned as they are, and codes that are all the same as zeros. ``"pca"``:
     the directions of largest variance (Pearson, 1901), which keeps distances as far as it can and is a projection;
@@ -53,15 +59,15 @@ def embed(
     at the principal axes, so that the picture depends little on the seed.
 
     Args:
-        codes: Codes of at least 3 images, (N, latent_dim), usually posterior means.
-        kind: Name of the method.
-        dimensions: Dimensions of the points.
+        codes: Codes (N, latent_dim), usually posterior means, of at least 3 images.
+        kind: Method.
+        dimensions: Number of dimensions of the points.
         seed: Seed of t-SNE and UMAP.
         settings: Settings of scikit-learn's ``PCA`` or ``TSNE``, or of ``umap.UMAP``, under their own names.
 
     Raises:
-        DataError: If the codes have another shape, are too few, or one is not finite; for UMAP, also above 1e15.
-        SettingError: If the kind is another word, it does not take a setting, perplexity or number of neighbours are
+        DataError: If codes have another shape, are too few or not finite, or, for UMAP, hold numbers above 1e15.
+        SettingError: If the method is unknown or does not take a setting, a perplexity or a number of neighbours is
             too large for the number of codes, or umap-learn is not installed.
 
     Example:
@@ -86,6 +92,41 @@ def embed(
         raise SettingError(f"settings of {kind}", said, "see scikit-learn's documentation, or umap's") from error
 
 
+def embed_later(codes: ArrayLike, *, seed: int = 0) -> Callable[[], Embedding]:
+    """Begin a map by t-SNE in a process of its own, and return a function that waits for it.
+
+    The map is that of ``embed(codes, "tsne", seed=seed)``. Where a process is not worth its start, for few codes or on
+    a single core, or cannot be started, the map is computed when the function is called.
+
+    Args:
+        codes: Codes (N, latent_dim), of more than two dimensions.
+        seed: Seed of the method.
+
+    Raises:
+        DataError: If codes have another shape, are too few or not finite.
+    """
+    rows = as_codes(codes, least=3).double().cpu().numpy()
+    here = partial(embed, codes, "tsne", seed=seed)
+    if (
+        len(rows) < _WORTH_A_PROCESS
+        or (os.cpu_count() or 1) < 2
+        or rows.shape[1] <= 2
+        or not np.ptp(rows, axis=0).any()
+    ):
+        return here
+    settings = _tsne_settings(rows, {})
+    try:
+        running = RunningTSNE(rows, _tsne_arguments(2, seed % 2**32, settings))
+    except OSError:
+        return here
+
+    def wait() -> Embedding:
+        points = running.points()
+        return here() if points is None else _tsne_map(points, settings)
+
+    return wait
+
+
 def _numbered(name: str, dimensions: int) -> tuple[str, ...]:
     return tuple(f"{name} {n}" for n in range(1, dimensions + 1))
 
@@ -107,19 +148,29 @@ def _pca(rows: NDArray[np.float64], dimensions: int, seed: int, settings: dict[s
 def _tsne(rows: NDArray[np.float64], dimensions: int, seed: int, settings: dict[str, Any]) -> Embedding:
     from sklearn.manifold import TSNE
 
-    usual = min(30.0, (len(rows) - 1) / 3)
-    defaults: dict[str, Any] = {"perplexity": usual, "init": "pca"}
-    settings = defaults | settings
+    settings = _tsne_settings(rows, settings)
+    return _tsne_map(TSNE(**_tsne_arguments(dimensions, seed, settings)).fit_transform(rows), settings)
+
+
+def _tsne_settings(rows: NDArray[np.float64], settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings of t-SNE, with those that are not given."""
+    usual: dict[str, Any] = {"perplexity": min(30.0, (len(rows) - 1) / 3), "init": "pca"}
+    settings = usual | settings
     if not 1 <= settings["perplexity"] < len(rows):
         raise SettingError(
             f"a perplexity of at least 1 and below {len(rows)}, the number of codes",
             str(settings["perplexity"]),
             "pass more codes, or a smaller perplexity" if len(rows) > 3 else "pass more codes",
         )
-    fitted = TSNE(dimensions, **{"random_state": seed, "n_jobs": None} | settings)
-    return Embedding(
-        fitted.fit_transform(rows).astype(np.float64), "tsne", _numbered(_AXES["tsne"], dimensions), settings
-    )
+    return settings
+
+
+def _tsne_arguments(dimensions: int, seed: int, settings: dict[str, Any]) -> dict[str, Any]:
+    return {"n_components": dimensions, "random_state": seed, "n_jobs": None} | settings
+
+
+def _tsne_map(points: NDArray[Any], settings: dict[str, Any]) -> Embedding:
+    return Embedding(points.astype(np.float64), "tsne", _numbered(_AXES["tsne"], points.shape[1]), settings)
 
 
 def umap_class() -> Any:

@@ -35,21 +35,21 @@ class Plane:
     x: NDArray[np.float64]
     #: Coordinates of the rows, from top to bottom, (rows,).
     y: NDArray[np.float64]
-    #: What the axes are called.
+    #: Names of the axes.
     names: tuple[str, str]
 
 
 @torch.no_grad()
 def decode_codes(model: VAE, codes: ArrayLike, labels: Labels | None = None) -> Tensor:
-    """The images of codes: means of p(x | z), (N, C, H, W) in [0, 1], on the CPU.
+    """Decode codes to images: means of p(x | z), (N, C, H, W) in [0, 1], on the CPU.
 
     Args:
-        model: Model of the codes.
-        codes: Codes, (N, latent_dim).
-        labels: Labels of the codes, for a conditional model.
+        model: The model.
+        codes: Codes (N, latent_dim).
+        labels: Labels of the images, for a conditional model.
 
     Raises:
-        DataError: If the codes do not fit the model, are not finite, or so large that it cannot decode them.
+        DataError: If codes do not fit the model, are not finite, or so large that the model cannot decode them.
 
     Example:
         >>> decode_codes(mv.VAE(latent_dim=2), torch.tensor([[0.5, -1.0]])).shape  # the digit at (0.5, -1)
@@ -81,18 +81,19 @@ def latent_plane(
     """Decode n x n points of a plane of the latent space.
 
     Args:
-        model: Model of at least two latent dimensions.
-        n: Number of points a side.
-        box: Left, right, bottom, top: coordinates, or standard deviations along principal axes; with ``by="quantile"``
-            shares between 0 and 1, such as (0.05, 0.95, 0.05, 0.95).
-        by: Points at equal distances, or at equal shares of a standard normal (Kingma and Welling, 2014, figure 4).
+        model: The model, of at least two latent dimensions.
+        n: Number of points on a side.
+        box: Left, right, bottom and top: coordinates, or standard deviations along principal axes; with
+            ``by="quantile"`` shares between 0 and 1, such as (0.05, 0.95, 0.05, 0.95).
+        by: Points at equal distances ("value"), or at equal shares of a standard normal ("quantile"; Kingma and
+            Welling, 2014, figure 4).
         axes: Two latent dimensions, or the first two principal axes of ``codes``, about their mean.
-        codes: Codes, (N, latent_dim), at whose mean the other dimensions are held (default: at 0).
-        label: Label of all points, for a conditional model.
+        codes: Codes (N, latent_dim) at whose mean the other dimensions are held (default: at 0).
+        label: Label of the images, for a conditional model.
 
     Raises:
-        SettingError: If box, axes or model do not make a plane.
-        DataError: If the codes do not fit the model.
+        SettingError: If box, axes and model do not make a plane.
+        DataError: If codes do not fit the model.
     """
     n = check_count("n as an integer of at least 1", n)
     by = check_choice("by", by, ("value", "quantile"))
@@ -116,7 +117,7 @@ def latent_plane(
 
 
 def interpolate_codes(a: ArrayLike, b: ArrayLike, steps: int = 8, kind: Path = "straight") -> Tensor:
-    r"""Codes on the way from one to another, both ends included.
+    r"""Walk from one code to another, both ends included.
 
     ``"straight"`` is the line between them. ``"spherical"`` keeps to lengths that draws from a normal have:
 
@@ -126,17 +127,17 @@ def interpolate_codes(a: ArrayLike, b: ArrayLike, steps: int = 8, kind: Path = "
     Shoemake (1985); White (2016), "Sampling generative networks".
 
     Args:
-        a: Code (latent_dim,), or codes (B, latent_dim), to start from.
-        b: Code or codes to end at, of the same shape.
+        a: A code (latent_dim,), or codes (B, latent_dim).
+        b: Codes of the same shape.
         steps: Number of codes on the way, at least 2.
-        kind: Shape of the way.
+        kind: Kind of way.
 
     Returns:
         (steps, latent_dim), or (B, steps, latent_dim).
 
     Raises:
-        SettingError: If there are fewer than two steps, or the kind is another word.
-        DataError: If the codes have two shapes, or are no finite numbers.
+        SettingError: If there are fewer than two steps, or the kind is unknown.
+        DataError: If codes have two shapes, or are not finite.
 
     Example:
         >>> interpolate_codes(torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0]), 3, "spherical")[1]
@@ -179,23 +180,23 @@ def traverse(
     label: int | None = None,
     spread: ArrayLike | None = None,
 ) -> Tensor:
-    """Images of one code with one dimension after the other set to some values, or moved by them.
+    """Decode one code with one dimension after the other set to some values, or moved by them.
 
     Args:
-        model: Model of the code.
-        code: One code, (latent_dim,).
-        dimensions: Dimensions that are changed (default: all).
+        model: The model.
+        code: A code (latent_dim,).
+        dimensions: Numbers of dimensions (default: all).
         values: Values that each of them takes.
         label: Label of the images, for a conditional model.
-        spread: Widths of the dimensions, (latent_dim,), such as the standard deviations of all codes: each is
-            then moved by so many times its own, so that codes of every size are walked through alike.
+        spread: Widths of the dimensions, (latent_dim,), such as the standard deviations of all codes: a dimension is
+            then moved by values times its own width, in steps that show something whatever the size of the codes.
 
     Returns:
-        (dimensions, values, C, H, W) in [0, 1].
+        Images (dimensions, values, C, H, W) in [0, 1].
 
     Raises:
-        SettingError: If the code does not have a dimension, or there are no values.
-        DataError: If the code is another, or so large that the model cannot decode it.
+        SettingError: If the code does not have such dimensions, or there are no values.
+        DataError: If the code has another shape, or is so large that the model cannot decode it.
     """
     check_model(model)
     base = _real(code).double()

@@ -200,6 +200,7 @@ def _fitted(classifier: Any, codes: NDArray[np.float64], labels: NDArray[np.int6
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
+    from threadpoolctl import threadpool_limits
 
     iterates = (
         "max_iter" in classifier.get_params()
@@ -207,7 +208,8 @@ def _fitted(classifier: Any, codes: NDArray[np.float64], labels: NDArray[np.int6
     model = make_pipeline(StandardScaler(), classifier) if iterates else classifier
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        with _its_settings(classifier):
+        # One thread: products this small gain nothing by a second, and wait for it where another process has the core.
+        with _its_settings(classifier), threadpool_limits(1, user_api="blas"):
             model.fit(codes, labels)
     for warning in caught:
         if issubclass(warning.category, ConvergenceWarning):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,6 +85,9 @@ def write_report(
     with output_folder(folder, "", "") as target:
         page = Page(target, f"{type(model).__name__} on {view.data.name}", taken=_FILES)
         view.keep("reconstructions")
+        for section in chapters:
+            with suppress(Exception):  # which comes again where the section, or a score, asks for the same
+                section.prepare(view)
         evaluation, reservations = _evaluate(view, include, metrics)
         evaluation.to_json(target / "metrics.json")
         if evaluation.by_class:

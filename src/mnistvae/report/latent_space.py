@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from mnistvae import analysis, plotting
+from mnistvae.analysis.embedding import embed_later
 from mnistvae.analysis.errors import errors_of_view
 from mnistvae.errors import MnistvaeError
 from mnistvae.report.page import as_text
@@ -18,7 +20,7 @@ from mnistvae.view import View
 if TYPE_CHECKING:
     from mnistvae.analysis import Embedding
 
-__all__ = ["EXAMPLES", "best_map", "chosen", "latent_space", "without_umap"]
+__all__ = ["EXAMPLES", "best_map", "chosen", "latent_space", "prepare", "without_umap"]
 
 #: Codes that are embedded and clustered at most: t-SNE takes a minute for four times as many.
 _EMBEDDED = 4000
@@ -37,9 +39,22 @@ def chosen(view: View) -> Tensor:
     return torch.randperm(len(view), generator=generator)[:_EMBEDDED].sort().values
 
 
+def begin_map(view: View) -> Callable[[], Embedding]:
+    """Begin the map by t-SNE, and return a function that waits for it."""
+    return embed_later(view.codes.means[view.once(chosen)], seed=view.seed)
+
+
+def prepare(view: View) -> None:
+    """Begin what the section takes longest for, if it is going to be drawn."""
+    if view.model.latent_dim > 2 and len(view.once(chosen)) >= _FEWEST:
+        view.once(begin_map)
+
+
 def embedding(view: View, kind: str) -> Embedding | MnistvaeError:
     """Return a map of the chosen codes, or the error where it could not be made."""
     try:
+        if kind == "tsne":
+            return view.once(begin_map)()
         return analysis.embed(view.codes.means[view.once(chosen)], kind, seed=view.seed)  # type: ignore[arg-type]
     except MnistvaeError as error:
         if kind != "umap":

@@ -43,6 +43,10 @@ class Report:
     without_umap: str = ""
 
 
+def _nothing(view: View) -> None:
+    """Prepare nothing: the section asks for what it needs as it is written."""
+
+
 @dataclass(frozen=True)
 class Section:
     """A section of a report: one of the package's, or one of your own.
@@ -50,6 +54,8 @@ class Section:
     Args:
         title: Title of the section on the page.
         write: Function that is given the :class:`Report` and adds texts, pictures and tables to its ``page``.
+        prepare: Function that is given the view before anything is measured, to say what to keep (``view.keep``), or
+            to compute what takes long.
 
     Raises:
         SettingError: If the title is not a text, or ``write`` is not a function.
@@ -64,11 +70,13 @@ class Section:
 
     title: str
     write: Callable[[Report], object]
+    prepare: Callable[[View], object] = _nothing
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "title", check_instance("title of a section as a text", self.title, str))
-        if not callable(self.write):
-            raise SettingError(f"write, of the section {self.title!r}, as a function", type_name(self.write))
+        for name in ("write", "prepare"):
+            if not callable(value := getattr(self, name)):
+                raise SettingError(f"{name}, of the section {self.title!r}, as a function", type_name(value))
 
 
 Writable: TypeAlias = Section | Callable[[Report], object]

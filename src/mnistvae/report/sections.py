@@ -15,7 +15,7 @@ from mnistvae.data import going_round
 from mnistvae.errors import ComponentError
 from mnistvae.metrics import ARROWS, NEEDS_OF_CLASSIFIERS, code_classification, roc_auc, unmet
 from mnistvae.metrics.classification import Kind
-from mnistvae.report.latent_space import EXAMPLES, best_map, chosen, latent_space
+from mnistvae.report.latent_space import EXAMPLES, best_map, chosen, latent_space, prepare
 from mnistvae.report.section import Report, Section
 from mnistvae.view import View
 
@@ -118,6 +118,13 @@ def generation(report: Report) -> None:
     page.picture("traversals.png", figure, caption)
 
 
+def fit_classifiers(view: View) -> None:
+    """Fit the classifiers, each on one core, while the map of the codes is computed on another."""
+    if unmet(view, NEEDS_OF_CLASSIFIERS) is None:
+        for kind in _KINDS:
+            view.once(code_classification, kind)
+
+
 def classifiers(report: Report) -> None:
     """Classifiers that learn the labels from codes."""
     view, page = report.view, report.page
@@ -185,8 +192,8 @@ SECTIONS: tuple[Section, ...] = (
     Section("Training", training),
     Section("Reconstruction", reconstruction),
     Section("Generation", generation),
-    Section("Latent space", latent_space),
-    Section("Classifiers of the codes", classifiers),
+    Section("Latent space", latent_space, prepare),
+    Section("Classifiers of the codes", classifiers, fit_classifiers),
     Section("Best and worst reconstructions", failures),
     Section("Summary", summary),
 )
