@@ -66,7 +66,7 @@ class CudaRecorder:
             with torch.cuda.graph(graph):
                 try:
                     yield graph.replay
-                except BaseException as error:  # noqa: BLE001 (it goes on)
+                except BaseException as error:
                     cause.append(error)
                     raise
         except BaseException as error:  # noqa: BLE001 (it goes on)
