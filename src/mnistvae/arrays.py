@@ -1,4 +1,8 @@
-"""The one door for arrays: whatever holds numbers becomes a tensor or an array of a known shape, dtype and range."""
+"""The one door for arrays: whatever holds numbers becomes a tensor or an array of a known shape, dtype and range.
+
+Numbers come as a tensor, an array, a number, or nested sequences of numbers. In all functions ``name`` is the name of
+the numbers in messages, such as "codes", and ``fix`` the likely remedy.
+"""
 
 from __future__ import annotations
 
@@ -37,10 +41,6 @@ Sizes: TypeAlias = Sequence[int | str]
 def check_array(x: Any, name: str) -> ArrayLike:
     """``x`` itself, which must be a torch tensor or a numpy array.
 
-    Args:
-        x: Value to look at.
-        name: Name of the value in the message.
-
     Raises:
         DataError: If it is anything else.
     """
@@ -50,12 +50,7 @@ def check_array(x: Any, name: str) -> ArrayLike:
 
 
 def as_tensor(x: Any, name: str, fix: str | None = None) -> Tensor:
-    """Whatever holds numbers as a tensor; a tensor stays itself, an array shares its memory where torch can.
-
-    Args:
-        x: A tensor, an array, a number, or nested sequences of numbers.
-        name: Name of the numbers in the message.
-        fix: The likely remedy of values that are no numbers.
+    """Numbers as a tensor; a tensor stays itself, an array shares its memory where torch can.
 
     Raises:
         DataError: If it holds anything but numbers, or rows of several lengths.
@@ -82,11 +77,7 @@ def as_tensor(x: Any, name: str, fix: str | None = None) -> Tensor:
 
 
 def as_real(x: Any, name: str) -> Tensor:
-    """Whatever holds real numbers as a tensor without a gradient, in its own dtype.
-
-    Args:
-        x: A tensor, an array, a number, or nested sequences of numbers.
-        name: Name of the numbers in the message.
+    """Real numbers as a tensor without a gradient, in their own dtype.
 
     Raises:
         DataError: If it holds anything but real numbers; truth values and complex numbers are none.
@@ -98,11 +89,7 @@ def as_real(x: Any, name: str) -> Tensor:
 
 
 def as_double(x: Any, name: str) -> Tensor:
-    """Whatever holds finite real numbers as a tensor in double precision, on its device.
-
-    Args:
-        x: A tensor, an array, a number, or nested sequences of numbers.
-        name: Name of the numbers in the message.
+    """Finite real numbers as a tensor in double precision, on their device.
 
     Raises:
         DataError: If it holds anything but real numbers, or a number is NaN or infinite.
@@ -112,13 +99,9 @@ def as_double(x: Any, name: str) -> Tensor:
 
 
 def as_rows(x: Any, name: str, columns: str = "D", *, least: int = 1) -> Tensor:
-    """One row of finite numbers for each image, (N, D), in double precision.
+    """One row of finite numbers for each of at least ``least`` images, (N, D), in double precision.
 
-    Args:
-        x: A tensor, an array, or a sequence of rows.
-        name: Name of the numbers in the message.
-        columns: Name of the second dimension in the message.
-        least: Rows that there have to be, at least.
+    ``columns`` is the name of the second dimension in messages.
 
     Raises:
         DataError: If shape or dtype is another, there are too few rows, or a number is NaN or infinite.
@@ -140,14 +123,7 @@ def double_on(device: torch.device) -> torch.dtype:
 def as_numbers(
     x: Any, name: str, shape: Sizes | None, *, fix: str | None = None, finite: bool = True
 ) -> NDArray[np.float64]:
-    """Whatever holds real numbers as a float64 array of a known shape.
-
-    Args:
-        x: A tensor, an array, or nested sequences of numbers.
-        name: Name of the numbers in the message.
-        shape: Shape that they must have, a letter for any length of at least 1; ``None`` takes every shape.
-        fix: The likely remedy of another shape.
-        finite: Refuse NaN and infinity.
+    """Real numbers as a float64 array of a shape, or with ``None`` of any shape; ``finite`` refuses NaN and infinity.
 
     Raises:
         DataError: If shape or dtype is another, or a number is NaN or infinite.
@@ -159,13 +135,7 @@ def as_numbers(
 
 
 def check_shape(x: Tensor, name: str, shape: Sizes, fix: str | None = None) -> Tensor:
-    """``x`` itself, which must have a shape.
-
-    Args:
-        x: Tensor to look at.
-        name: Name of the numbers in the message.
-        shape: Shape that it must have, a letter for any length of at least 1.
-        fix: The likely remedy.
+    """``x`` itself, which must be of that shape; a letter in it stands for any length of at least 1.
 
     Raises:
         DataError: If it has another shape.
@@ -180,13 +150,9 @@ def check_shape(x: Tensor, name: str, shape: Sizes, fix: str | None = None) -> T
 
 
 def check_finite(x: Tensor, name: str, fix: str | None = None, *, first: int = 0) -> Tensor:
-    """``x`` itself, which must hold neither NaN nor an infinity; the message says in which rows it does.
+    """``x`` itself, which must be finite; the message says which rows, along the first dimension, are not.
 
-    Args:
-        x: Tensor to look at, whose rows lie along its first dimension.
-        name: Name of the numbers in the message.
-        fix: The likely remedy.
-        first: Number of the first row, where ``x`` is a part of more.
+    ``first`` is the number of the first row, where ``x`` is a part of more.
 
     Raises:
         DataError: If a number is NaN or infinite.
