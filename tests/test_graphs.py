@@ -426,3 +426,41 @@ def test_a_loss_that_is_computed_when_a_step_is_recorded_is_near_to_fit(recorder
     train(model, cuda_graph=True)
     assert recorder.recordings == 2
     assert max(model.frames) <= 5
+
+
+def test_a_recording_that_failed_leaves_the_generators_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch's parts are stood in for here; tests/test_gpu.py has the real ones."""
+    renewed: list[str] = []
+
+    class Generator:
+        def clone_state(self) -> str:
+            return "a fresh state"
+
+        def graphsafe_set_state(self, state: str) -> None:
+            renewed.append(state)
+
+    class Graph:
+        def register_generator_state(self, generator: Any) -> None:
+            """Nothing to do."""
+
+        def replay(self) -> None:
+            """Nothing to do."""
+
+    @contextmanager
+    def capture(graph: Graph) -> Iterator[None]:
+        try:
+            yield
+        except ValueError as error:
+            raise RuntimeError("the capture could not be ended") from error
+
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    monkeypatch.setattr(torch.cuda, "graph", capture)
+    monkeypatch.setattr(torch.cuda, "default_generators", (Generator(),))
+    recorder = recorder_for(torch.device("cuda:0"))
+    assert recorder is not None
+    with recorder.record([]):
+        pass
+    assert renewed == []
+    with pytest.raises(ValueError, match="a value was read"), recorder.record([Generator()]):  # type: ignore[list-item]
+        raise ValueError("a value was read")
+    assert renewed == ["a fresh state"] * 2

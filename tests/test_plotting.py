@@ -113,6 +113,18 @@ def test_loss_curves_leave_gaps_where_an_epoch_has_no_figure() -> None:
     assert [math.isnan(value) for value in values] == [False, True, False]  # type: ignore[arg-type, union-attr]
 
 
+def test_loss_curves_of_further_terms() -> None:
+    records = [{**record, "total_correlation": 2.0, "validation_total_correlation": 3.0} for record in history()]
+    records[0] |= {"seconds": 1.0, "images_per_second": 100.0}
+    figure = loss_curves(records)
+    titles = [axes.get_title() for axes in figure.axes if axes.axison]
+    assert titles == ["Loss", "Reconstruction", "KL divergence", "total correlation"]
+    training, validation = figure.axes[3].lines
+    assert np.array_equal(training.get_ydata(), [2.0] * 3)
+    assert np.array_equal(validation.get_ydata(), [3.0] * 3)
+    assert figure.get_size_inches().tolist() == [9.0, 6.0]
+
+
 @pytest.mark.parametrize("empty", [History(), []])
 def test_loss_curves_of_nothing_are_refused(empty: Any) -> None:
     with pytest.raises(SettingError, match="a history of at least one epoch, got none: train first"):

@@ -1,4 +1,8 @@
-"""Figures made of arrays and records: each function returns a matplotlib Figure, and changes no global setting."""
+"""Figures made of arrays and records, which change no global setting.
+
+Each function draws into a new matplotlib Figure, or into the ``figure`` or subfigure that it is given, and returns the
+whole figure.
+"""
 
 from mnistvae.plotting._figure import png_bytes
 from mnistvae.plotting.classification import class_bars, confusion_matrix, roc_curves

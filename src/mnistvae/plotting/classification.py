@@ -41,9 +41,6 @@ def confusion_matrix(
         title: Title above the figure.
         figure: Figure or subfigure to draw into (default: a new one).
 
-    Returns:
-        The whole figure.
-
     Raises:
         DataError: If the counts have another shape, or are below 0.
         SettingError: If there are no classes.
@@ -82,15 +79,14 @@ def roc_curves(
 ) -> Figure:
     """Draw true against false positive rates for each class, and over all decisions (micro average), with their areas.
 
+    Classes that no label has are left out.
+
     Args:
         labels: True labels, (M,).
         probabilities: Probability of each class, (M, K).
         classes: Labels of the K columns.
         title: Title above the figure.
         figure: Figure or subfigure to draw into (default: a new one).
-
-    Returns:
-        The whole figure. Classes that no label has are left out.
 
     Raises:
         DataError: If shapes do not fit, a value is NaN, there are fewer than two classes, or a label is none of them.
@@ -128,9 +124,6 @@ def class_bars(
         unit: Unit of the scores, such as "MSE" or "PSNR, dB".
         title: Title above the figure.
         figure: Figure or subfigure to draw into (default: a new one).
-
-    Returns:
-        The whole figure.
 
     Raises:
         DataError: If there are no groups or no classes, or a score is NaN.

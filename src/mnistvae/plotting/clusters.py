@@ -53,9 +53,6 @@ def cluster_map(
         names: Names of the axes.
         figure: Figure or subfigure to draw into (default: a new one).
 
-    Returns:
-        The whole figure.
-
     Raises:
         DataError: If numbers of points, clusters and images do not fit, or an outlier is not one of the points.
         SettingError: If there are fewer than two names.

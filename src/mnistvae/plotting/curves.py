@@ -35,9 +35,6 @@ def loss_curves(history: Sequence[Mapping[str, float]], *, figure: FigureBase | 
         history: A :class:`~mnistvae.training.History`, or records with its columns.
         figure: Figure or subfigure to draw into (default: a new one).
 
-    Returns:
-        The whole figure.
-
     Raises:
         SettingError: If there are no epochs, or a record does not hold numbers.
     """

@@ -47,9 +47,6 @@ def error_examples(
         numbered: Whether to write the number of each image, too.
         figure: Figure or subfigure to draw into (default: a new one).
 
-    Returns:
-        The whole figure.
-
     Raises:
         DataError: If numbers or sizes of images differ, there are no groups, or an image of a group is not there.
     """
@@ -84,9 +81,6 @@ def histogram(values: ArrayLike, unit: str, *, title: str | None = None, figure:
         unit: Unit of the values, such as "SSIM" or "PSNR, dB".
         title: Title above the figure.
         figure: Figure or subfigure to draw into (default: a new one).
-
-    Returns:
-        The whole figure.
 
     Raises:
         DataError: If there are no values, or one of them is NaN.

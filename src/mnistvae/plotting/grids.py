@@ -37,9 +37,6 @@ def sample_grid(
         title: Title above the grid.
         figure: Figure or subfigure to draw into (default: a new one).
 
-    Returns:
-        The whole figure.
-
     Raises:
         DataError: If there are no images, or values outside [0, 1].
         SettingError: If ``columns`` is below 1.
@@ -71,9 +68,6 @@ def reconstruction_grid(
         originals: Images (N, C, H, W) or (N, H, W), float in [0, 1] or uint8.
         reconstructions: As many images of the same size; or a mapping of names of rows to such images.
         figure: Figure or subfigure to draw into (default: a new one).
-
-    Returns:
-        The whole figure.
 
     Raises:
         DataError: If numbers or sizes differ, or there are no images, or values outside [0, 1].

@@ -50,9 +50,6 @@ def latent_map(
         title: Title above the figure.
         figure: Figure or subfigure to draw into (default: a new one).
 
-    Returns:
-        The whole figure.
-
     Raises:
         DataError: If points have another shape or are not finite, or if there is another number of labels.
         SettingError: If there are fewer than two names.
@@ -94,9 +91,6 @@ def latent_density(
         labels: Classes of the points, (N,).
         names: Names of the axes.
         figure: Figure or subfigure to draw into (default: a new one).
-
-    Returns:
-        The whole figure.
 
     Raises:
         DataError: If points have another shape or are not finite, or if there is another number of labels.
@@ -148,9 +142,6 @@ def latent_grid(
         title: Title above the figure.
         figure: Figure or subfigure to draw into (default: a new one).
 
-    Returns:
-        The whole figure.
-
     Raises:
         DataError: If the number of images is not that of the grid, or coordinates are not finite numbers.
         SettingError: If there are fewer than two names.
@@ -192,9 +183,6 @@ def latent_traversals(
         names: Names of the rows (default: the numbers of the dimensions).
         unit: Unit of the values.
         figure: Figure or subfigure to draw into (default: a new one).
-
-    Returns:
-        The whole figure.
 
     Raises:
         DataError: If images have another shape, or values are not finite numbers.

@@ -55,9 +55,6 @@ def summary_figure(
         probabilities: Probabilities that the classifier gave.
         figure: Figure or subfigure to draw into (default: a new one).
 
-    Returns:
-        The whole figure.
-
     Raises:
         DataError: If one of the parts cannot be drawn.
     """

@@ -78,7 +78,9 @@ def reconstruction(report: Report) -> None:
         "from the mean code": errors.images[shown],
     }
     figure = plotting.reconstruction_grid(view.shown.images[shown], rows)
-    page.picture("reconstructions.png", figure, "Images, and their reconstructions from a code drawn and a mean code.")
+    page.picture(
+        "reconstructions.png", figure, "Images, and their reconstructions from a drawn code and from the mean code."
+    )
     for name, values, unit in (("ssim", errors.ssim, "SSIM"), ("psnr", errors.psnr, "PSNR, dB")):
         if values is None:
             page.text("Images this small have no structural similarity.")

@@ -101,7 +101,7 @@ class Snapshots:
                 group["lr"] = group["lr"].to(device)
         if step.ema is not None:
             step.ema.load(under("ema", tensors))
-        step.terms = state.terms = tuple(info["terms"])  # so the next step is not taken for the first
+        step.terms = state.terms = tuple(info.get("terms", state.terms))  # so the next step is not taken for the first
         state.sums = tensors["sums"].to(device)
         state.step, state.batch, state.images = info["step"], info["batch"], info["images"]
         state.seconds = info["seconds"]

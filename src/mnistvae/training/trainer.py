@@ -224,11 +224,8 @@ def _binarized(data: Any, model: VAE, binarization: Binarization, seed: int) -> 
     if binarization == "none" or data is None:
         return data
     if isinstance(data, DataLoader):
-        raise SettingError(
-            "binarization='none' with a DataLoader",
-            repr(binarization),
-            "pass an ImageDataset, or binarize in the loader's own data set",
-        )
+        fix = "pass an ImageDataset, or binarize in the loader's own data set"
+        raise SettingError("binarization='none' with a DataLoader", repr(binarization), fix)
     images = as_dataset(data, model.image_shape)
     return images if images.binarization == binarization else images.binarized(binarization, seed=seed)
 
@@ -310,11 +307,8 @@ def _total_steps(settings: Trainer, batches: int | None) -> int | None:
     """Steps in the whole run, which a schedule of the learning rate has to know."""
     planned = [n for n in (settings.steps, None if batches is None else batches * settings.epochs) if n is not None]
     if not planned and settings.schedule is not None:
-        raise SettingError(
-            "a number of steps for the schedule",
-            "data of unknown length",
-            "give steps=, or a data set with a length",
-        )
+        fix = "give steps=, or a data set with a length"
+        raise SettingError("a number of steps for the schedule", "data of unknown length", fix)
     return min(planned, default=None)
 
 

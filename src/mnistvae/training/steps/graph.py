@@ -61,14 +61,19 @@ class CudaRecorder:
         graph = torch.cuda.CUDAGraph()
         for generator in generators:
             graph.register_generator_state(generator)
+        cause: list[BaseException] = []
         try:
             with torch.cuda.graph(graph):
-                yield graph.replay
-        except BaseException:
+                try:
+                    yield graph.replay
+                except BaseException as error:
+                    cause.append(error)
+                    raise
+        except BaseException as error:  # noqa: BLE001 (it goes on)
             # A recording that failed leaves its generators as if it were under way: they would refuse to draw.
             for generator in (torch.cuda.default_generators[self.device.index or 0], *generators):
                 generator.graphsafe_set_state(generator.clone_state())
-            raise
+            raise (cause or [error])[0] from None  # and not that the recording could not be ended
 
 
 def recorder_for(device: torch.device) -> Recorder | None:
