@@ -562,7 +562,7 @@ def test_fit_prior_writes_over_nothing(plane: Path, few: dict[str, ImageDataset]
 
 
 def test_fit_prior_with_data_that_do_not_fit(plane: Path, tmp_path: Path) -> None:
-    assert "a data set named" in fail("fit-prior", plane, "--dataset", "cifar")
+    assert "a data set: mnist-mini" in fail("fit-prior", plane, "--dataset", "cifar")
     other = save(VAE(2, (3, 16, 16)), tmp_path / "other.safetensors")
     assert "images of shape" in fail("fit-prior", other)
     own = save(VAE(2), tmp_path / "own.safetensors", {"dataset": "mine"})
@@ -730,7 +730,7 @@ def test_a_model_of_a_class_that_is_not_mnistvaes(tmp_path: Path, command: str) 
     ("arguments", "message"),
     [
         ("--recipe vae", "a recipe: conv, beta-conv, .*, got 'vae'"),
-        ("--dataset minst", "a data set named mnist-mini, .*, got 'minst'"),
+        ("--dataset minst", "a data set: mnist-mini, .*, got 'minst'"),
         ("--hidden 100", "settings of the recipe 'conv': latent_dim, beta, channels, got hidden"),
         ("--recipe mlp --channels 4,8", "settings of the recipe 'mlp': .*, got channels"),
         ("--recipe mlp-20 --leak 0.1", "got leak"),
@@ -810,7 +810,7 @@ def test_a_label_that_is_not_there(conditional: Path, arguments: str, message: s
 
 def test_reconstruct_with_a_setting_that_makes_no_sense(plane: Path, tmp_path: Path) -> None:
     assert "at least one image to reconstruct, got 0" in fail("reconstruct", plane, "-n", 0)
-    assert "a data set named" in fail("reconstruct", plane, "--dataset", "cifar")
+    assert "a data set: mnist-mini" in fail("reconstruct", plane, "--dataset", "cifar")
     assert "a device of this machine" in fail("reconstruct", plane, "--device", "nonsense")
     other = save(VAE(2, (3, 16, 16)), tmp_path / "other.safetensors")
     assert "images of shape" in fail("reconstruct", other)
