@@ -61,6 +61,8 @@ ORDER = [
     "plot_custom_likelihood.py",
     "plot_custom_prior.py",
     "plot_custom_objective.py",
+    "plot_custom_metric.py",
+    "plot_custom_section.py",
     "plot_own_data.py",
     "plot_custom_recipe.py",
     "plot_commands.py",
