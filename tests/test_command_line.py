@@ -268,6 +268,7 @@ def test_every_setting_of_every_recipe_is_an_option_and_every_option_a_setting()
         "dataset",
         "data_root",
         "image_size",
+        "image_channels",
         "out",
         "resume",
         "samples_every",

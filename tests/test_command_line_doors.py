@@ -281,6 +281,26 @@ def test_a_folder_of_pictures(project: Path) -> None:
     assert png(project / "elsewhere" / "drawn" / "reconstructions.png").ndim == 3
 
 
+def test_grey_and_colour_pictures_are_brought_to_one(project: Path) -> None:
+    from PIL import Image
+
+    for number in range(20):
+        path = project / "mixed" / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.new("RGB" if number % 2 else "L", (8, 8)).save(path)
+    (project / "mixed" / "20.heic").write_bytes(b"")
+    how = ("--recipe", "mlp-2d", "--hidden", 4, "--epochs", 1, "--batch-size", 4, *QUIET)
+    refused = mnistvae_in(project, "train", "--dataset", "mixed", *how)
+    assert (refused.returncode, "(--image-channels 1 or 3)" in refused.stderr) == (2, True)
+    done = mnistvae_in(project, "train", "--dataset", "mixed", "--image-channels", 3, *how, "--out", "run")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("left out 1 of the files") == 1  # although both splits are read
+    model = project / "run" / "model.safetensors"
+    assert load(model).image_shape == (3, 8, 8)
+    assert RunFolder(project / "run").read_record().image_channels == 3
+    succeed(project, "reconstruct", model, "-n", 2, "--out", "drawn")
+
+
 # --- an installed package -------------------------------------------------------------------------------------------
 
 

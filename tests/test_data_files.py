@@ -158,6 +158,18 @@ def test_archives_that_are_refused(
         load_dataset(tmp_path / "a.npz", "test")
 
 
+def test_what_is_no_archive_is_called_so(tmp_path: Path) -> None:
+    (tmp_path / "a.npz").write_text("pixel0,pixel1")
+    with pytest.raises(FileFormatError, match=r"got one that begins with b'pixe', which is no \.npz or \.npy file"):
+        load_dataset(tmp_path / "a.npz")
+
+
+def test_labels_that_are_objects_are_called_labels(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", images=TRAIN, labels=np.array(["cat"] * 30, object))
+    with pytest.raises(FileFormatError, match=r"expected labels in .*a\.npz, got Python objects, which are not read"):
+        load_dataset(tmp_path / "a.npz")
+
+
 def test_damaged_archives_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     np.savez_compressed(path, images=TRAIN)

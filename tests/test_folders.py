@@ -168,12 +168,49 @@ def test_other_files_and_hidden_ones_are_passed_over(tmp_path: Path) -> None:
     (tmp_path / "a" / "notes.txt").write_text("not a picture")
     (tmp_path / "a" / "._0.png").write_text("what a Mac leaves")
     (tmp_path / "README.md").write_text("# Pictures")
-    (tmp_path / "empty").mkdir()
+    (tmp_path / "a" / "Thumbs.db").write_bytes(b"what Windows leaves")
     (tmp_path / "a" / "folder.png").mkdir()
     draw(tmp_path / "a" / "deeper" / "x.png", noise(0, 6, 5))
     os.mkfifo(tmp_path / "a" / "pipe.png")
     data = read_folder(tmp_path)
     assert (len(data), data.class_names) == (4, ("a", "b"))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "options"), [(".bmp", {}), (".gif", {}), (".TIF", {}), (".webp", {"lossless": True})]
+)
+def test_other_kinds_of_pictures_are_read(tmp_path: Path, suffix: str, options: dict[str, Any]) -> None:
+    classes(tmp_path, {"a": 2, "b": 2})
+    pixels = noise(7, 6, 5)
+    Image.fromarray(pixels).convert("L" if suffix != ".webp" else "RGB").save(tmp_path / "a" / f"9{suffix}", **options)
+    data = read_folder(tmp_path, channels=1)
+    assert torch.equal(data.images[2, 0], torch.from_numpy(pixels))
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".webp"])
+def test_other_kinds_are_turned_as_their_metadata_say(tmp_path: Path, suffix: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    draw(tmp_path / f"a{suffix}", noise(0, 16, 32, 3), exif=exif)
+    assert read_folder(tmp_path).image_shape == (3, 32, 16)
+
+
+def test_pictures_that_are_left_out_are_told_of(tmp_path: Path) -> None:
+    classes(tmp_path, {"a": 2, "b": 2})
+    for name in ("1.heic", "2.HEIC", "3.pgm", "notes.txt", "._4.heic"):
+        (tmp_path / "a" / name).write_bytes(b"")
+    with pytest.warns(UserWarning, match=r"left out 3 of the files, 2 \.heic, 1 \.pgm: convert them") as told:
+        assert len(read_folder(tmp_path)) == 4
+    assert len(told) == 1
+
+
+def test_folders_without_pictures_are_told_of(tmp_path: Path) -> None:
+    for split, counts in (("train", {"a": 2, "c": 2, "d": 2}), ("test", {"a": 1, "d": 1})):
+        classes(tmp_path / split, counts)
+        (tmp_path / split / "b").mkdir()
+    (tmp_path / "test" / "c").mkdir()  # a class all the same
+    with pytest.warns(UserWarning, match="no pictures for 'b': left out, and the others are numbered without"):
+        assert read_folder(tmp_path, "test").class_names == ("a", "c", "d")
 
 
 # --- splits ---------------------------------------------------------------------------------------------------------
@@ -289,11 +326,11 @@ def beside(root: Path) -> None:
         (
             truncated,
             FileFormatError,
-            r"a PNG or JPEG picture in .*a\.png, got image file is truncated.*: copy it again",
+            r"a picture \(PNG, .*\) in .*a\.png, got image file is truncated.*: copy it again",
         ),
         (lambda root: (root / "a.png").write_text("text"), FileFormatError, "a.png, got cannot identify image"),
         (lambda root: (root / "a.png").write_bytes(b""), FileFormatError, "a.png, got cannot identify image"),
-        (lambda root: Image.new("L", (4, 4)).save(root / "a.png", "GIF"), FileFormatError, "got cannot identify"),
+        (lambda root: Image.new("L", (4, 4)).save(root / "a.png", "PCX"), FileFormatError, "got cannot identify"),
         (sixteen_bits, DataError, r"8 bits a channel, got .*a\.png of 16 bits: convert it"),
         (
             lambda root: (root / "a.png").write_bytes(png(12_000, 12_000)),
@@ -313,12 +350,12 @@ def beside(root: Path) -> None:
         (
             lambda root: [draw(root / f"{len(c)}.png", noise(0, 5, 5, *c)) for c in ((), (3,))],
             DataError,
-            r"all in grey or all in colour, got .*0\.png in grey and .*1\.png in colour: give load_dataset channels=",
+            r"all in grey or all in colour, got .*0\.png in grey and .*1\.png in colour: give load_dataset chan",
         ),
         (beside, DataError, r"in folders of classes, or all in one, got .*x\.png beside folders: move it"),
-        (lambda root: None, DatasetNotFoundError, "PNG or JPEG pictures in .*, got no files: give the folder"),
-        (lambda root: (root / "a.bmp").write_text(""), DatasetNotFoundError, r"pictures in .*, got 1 \.bmp: .*convert"),
-        (lambda root: classes(root / "deep", {"er": 2}), DatasetNotFoundError, "pictures in .*, got no files"),
+        (lambda root: None, DatasetNotFoundError, r"pictures \(PNG, .*\) in .*, got no files: give the folder"),
+        (lambda root: (root / "a.heic").write_text(""), DatasetNotFoundError, r"pictures .*, got 1 \.heic: .*convert"),
+        (lambda root: classes(root / "deep", {"er": 2}), DatasetNotFoundError, "pictures .*, got no files"),
         (
             lambda root: draw(root / "a.png", noise(0, 5, 5)),
             DatasetNotFoundError,
@@ -331,7 +368,7 @@ def beside(root: Path) -> None:
         ),
     ],
     ids=[
-        *("truncated", "text", "nothing", "gif", "16-bit", "large", "very-large", "sizes", "channels", "beside"),
+        *("truncated", "text", "nothing", "pcx", "16-bit", "large", "very-large", "sizes", "channels", "beside"),
         *("empty", "other-kinds", "deeper", "one-picture", "one-split"),
     ],
 )

@@ -53,6 +53,7 @@ class Opened:
         split: Literal["train", "test"],
         data_root: str | Path | None = None,
         image_size: Sequence[int] | None = None,
+        image_channels: int | None = None,
     ) -> ImageDataset:
         """A data set: the one that is given, or the one of that name, or the one that the model was trained on.
 
@@ -68,7 +69,9 @@ class Opened:
         if dataset is None and is_reference(known):  # no code is called because a file says so
             raise SettingError(own, f"{known!r}", f"if you trust it, add `dataset` {known}")
         try:
-            return load_part(dataset or known, split, data_root, image_size or self.about.image_size or None)
+            size = image_size or self.about.image_size or None
+            channels = self.about.image_channels if image_channels is None else image_channels
+            return load_part(dataset or known, split, data_root, size, channels)
         except DatasetNotFoundError:
             if dataset is not None or known in dataset_names():
                 raise
@@ -80,6 +83,7 @@ def load_part(
     split: Literal["train", "test"],
     data_root: str | Path | None = None,
     image_size: Sequence[int] | None = None,
+    image_channels: int | None = None,
 ) -> ImageDataset:
     """A part of the data set of that name; a data set that is one already stays as it is."""
     if not isinstance(dataset, str):
@@ -89,6 +93,8 @@ def load_part(
     more: dict[str, Any] = {}
     if image_size is not None:
         more["image_size"] = image_size[0] if len(image_size) == 1 else tuple(image_size)
+    if image_channels is not None:
+        more["channels"] = image_channels
     return data.load_dataset(dataset, split, data_root, **more)
 
 

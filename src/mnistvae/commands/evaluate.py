@@ -30,6 +30,7 @@ def evaluate(
     train: ImageDataset | None = None,
     data_root: str | Path | None = None,
     image_size: Sequence[int] | None = None,
+    image_channels: int | None = None,
     num_samples: int = 500,
     only: Sequence[Literal["reconstruction", "likelihood", "latent", "generation"]] = (),
     metrics: Sequence[str | Metric] = (),
@@ -57,6 +58,7 @@ def evaluate(
             that is given by name).
         data_root: Folder of data sets, in torchvision's layout (default: $MNISTVAE_DATA, then a cache folder).
         image_size: Height and width of the images, or one number for both (default: those of its training).
+        image_channels: 1 for grey, 3 for colour (default: those of its training).
         num_samples: Importance samples an image, for the likelihood.
         only: A family of figures; may be given again (default: all).
         metrics: A metric of your own, as my.module:NAME, or that of an installed package; may be given again.
@@ -82,9 +84,9 @@ def evaluate(
     from mnistvae.metrics import evaluate as measure
 
     opened = open_model(model, about, device, classes)
-    data = first_images(opened.data(dataset, "test", data_root, image_size), limit)
+    data = first_images(opened.data(dataset, "test", data_root, image_size, image_channels), limit)
     if train is None and isinstance(dataset, str | None) and (not only or "latent" in only):
-        train = opened.data(dataset, "train", data_root, image_size)
+        train = opened.data(dataset, "train", data_root, image_size, image_channels)
     with RunFolder.claim(out, RunFolder.EVALUATED, parent=opened.parent, name="evaluated") as folder:
         found = measure(
             opened.model,

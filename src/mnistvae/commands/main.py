@@ -77,10 +77,14 @@ def _importable_folder() -> Iterator[None]:
 
 @contextmanager
 def _plain_warnings() -> Iterator[None]:
-    """Warnings on one line, without the place in the source."""
+    """Warnings on one line, each once, without the place in the source."""
+    shown = set()
 
     def show(message: Warning | str, *_: object) -> None:
-        click.echo(f"warning: {' '.join(str(message).split())}", err=True)
+        line = f"warning: {' '.join(str(message).split())}"
+        if line not in shown:
+            click.echo(line, err=True)
+        shown.add(line)
 
     with warnings.catch_warnings():
         warnings.showwarning = show  # type: ignore[assignment]

@@ -40,6 +40,8 @@ class Provenance:
     dataset: str | None = None
     #: Height and width that images were brought to; one number for both.
     image_size: tuple[int, ...] = ()
+    #: Number of channels that images were brought to.
+    image_channels: int | None = None
     #: Changes to the recipe's model.
     settings: Mapping[str, Any] = field(default_factory=dict)
     #: Changes to the recipe's Trainer.

@@ -31,6 +31,7 @@ def report(
     train: ImageDataset | None = None,
     data_root: str | Path | None = None,
     image_size: Sequence[int] | None = None,
+    image_channels: int | None = None,
     num_samples: int = 50,
     metrics: Sequence[str | Metric] = (),
     sections: Sequence[str | Section] = (),
@@ -58,6 +59,7 @@ def report(
             that is given by name).
         data_root: Folder of data sets, in torchvision's layout (default: $MNISTVAE_DATA, then a cache folder).
         image_size: Height and width of the images, or one number for both (default: those of its training).
+        image_channels: 1 for grey, 3 for colour (default: those of its training).
         num_samples: Importance samples an image, for the likelihood.
         metrics: A metric of your own, as my.module:NAME, or that of an installed package; may be given again.
         sections: A section of your own at the end of the page, as my.module:NAME: a Section, or a function of the
@@ -85,9 +87,9 @@ def report(
     from mnistvae.report import SECTIONS, write_report
 
     opened = open_model(model, about, device, classes)
-    data = first_images(opened.data(dataset, "test", data_root, image_size), limit)
+    data = first_images(opened.data(dataset, "test", data_root, image_size, image_channels), limit)
     if train is None and isinstance(dataset, str | None):
-        train = opened.data(dataset, "train", data_root, image_size)
+        train = opened.data(dataset, "train", data_root, image_size, image_channels)
     if not isinstance(model, VAE):
         history = RunFolder(opened.parent).read_history(opened.about.tag)
     own = [resolve("section", one) if isinstance(one, str) else one for one in sections]

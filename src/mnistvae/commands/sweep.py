@@ -29,6 +29,7 @@ def sweep(
     test: ImageDataset | None = None,
     data_root: str | Path | None = None,
     image_size: Sequence[int] | None = None,
+    image_channels: int | None = None,
     epochs: int | None = None,
     out: str | Path | None = None,
     seed: int = 0,
@@ -50,6 +51,7 @@ def sweep(
         test: Images to measure on, where ``dataset`` is not a name.
         data_root: Folder of data sets, in torchvision's layout (default: $MNISTVAE_DATA, then a cache folder).
         image_size: Height and width that images are brought to, or one number for both (default: as they are).
+        image_channels: 1 for grey, 3 for colour (default: as they are).
         epochs: Passes over the data, of each model (default: the recipe's).
         out: Folder for the files (default: runs/sweep-TIME).
         seed: Seed of weights, order and noise.
@@ -68,13 +70,14 @@ def sweep(
     chosen = resolve_recipe(recipe)  # before torch is imported
     from mnistvae import analysis
 
-    data = load_part(dataset, "train", data_root, image_size)
-    measured = load_part(dataset, "test", data_root, image_size) if test is None else test
+    data = load_part(dataset, "train", data_root, image_size, image_channels)
+    measured = load_part(dataset, "test", data_root, image_size, image_channels) if test is None else test
     training |= {} if epochs is None else {"epochs": epochs}
     record = Provenance(
         recipe=recipe if isinstance(recipe, str) else chosen.name,
         dataset=dataset_name(dataset),
         image_size=tuple(image_size or ()),
+        image_channels=image_channels,
         training=dict(training),
         seed=seed,
         binarization={**chosen.training, **training}.get("binarization", data.binarization),

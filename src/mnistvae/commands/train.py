@@ -112,6 +112,7 @@ def train(
     validation: ImageDataset | None = None,
     data_root: str | Path | None = None,
     image_size: Sequence[int] | None = None,
+    image_channels: int | None = None,
     out: str | Path | None = None,
     resume: str | Path | None = None,
     seed: int = 0,
@@ -136,6 +137,7 @@ def train(
         validation: Images to validate with, where ``dataset`` is not a name.
         data_root: Folder of data sets, in torchvision's layout (default: $MNISTVAE_DATA, then a cache folder).
         image_size: Height and width that images are brought to, or one number for both (default: as they are).
+        image_channels: 1 for grey, 3 for colour (default: as they are).
         out: Folder of the run (default: runs/RECIPE-TIME).
         resume: Go on with the run in this folder.
         seed: Seed of weights, order and noise.
@@ -166,18 +168,19 @@ def train(
         resume, settings = out, {}  # this process is there in place of one that failed
     if resume is None:
         every = check_count("samples_every as a number of epochs of at least 0", samples_every, least=0)
-        record = _record(recipe, dataset, image_size, callbacks, settings, seed, every)
+        record = _record(recipe, dataset, image_size, image_channels, callbacks, settings, seed, every)
     elif settings:
         raise SettingError("no settings to resume with", ", ".join(settings), "leave them out: the run has its own")
     else:
         record = RunFolder(resume).read_record()
         recipe = record.recipe or recipe if isinstance(recipe, str) else recipe
         dataset = record.dataset or dataset if isinstance(dataset, str) else dataset
-        chosen, image_size, callbacks = resolve_recipe(recipe), record.image_size or None, callbacks or record.callbacks
+        image_size, image_channels = record.image_size or None, record.image_channels
+        chosen, callbacks = resolve_recipe(recipe), callbacks or record.callbacks
     chosen.check(record.settings)
     if isinstance(dataset, str):
-        validation = load_part(dataset, "test", data_root, image_size)
-    data = load_part(dataset, "train", data_root, image_size)
+        validation = load_part(dataset, "test", data_root, image_size, image_channels)
+    data = load_part(dataset, "train", data_root, image_size, image_channels)
     own = [resolve_callback(one) for one in callbacks]
     plan = Plan(chosen, record, data, validation, own, device, progress=progress, resume=resume is not None)
     plan.describe(say)
@@ -191,6 +194,7 @@ def _record(
     recipe: str | Recipe,
     dataset: str | ImageDataset,
     image_size: Sequence[int] | None,
+    image_channels: int | None,
     callbacks: Sequence[str | Callback],
     settings: Mapping[str, Any],
     seed: int,
@@ -205,6 +209,7 @@ def _record(
         recipe=recipe if isinstance(recipe, str) else recipe.name,
         dataset=dataset_name(dataset),
         image_size=tuple(image_size or ()),
+        image_channels=image_channels,
         settings={name: value for name, value in settings.items() if name not in known},
         training={name: value for name, value in settings.items() if name in known},
         seed=seed,

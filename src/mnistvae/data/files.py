@@ -57,12 +57,20 @@ def read_npz(
     """
     path, split = Path(path), check_choice("split", split, ("train", "test", "all"))
     with _errors_name(path), path.open("rb") as stream:
+        head = stream.read(4)
+        if head and not head.startswith((b"PK", b"\x93NUM", b"\x80")):  # \x80 begins a pickle, of which np.load tells
+            got = f"one that begins with {head!r}, which is no .npz or .npy file"
+            raise FileFormatError(f"images in {path}", got, "copy it again, or write it anew")
+        stream.seek(0)
         loaded = np.load(stream, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             return _dataset({"all": (loaded, None)}, split, path.stem, image_size, channels)
         with loaded as archive:
             chosen = _chosen(_arrays_of_splits(archive), split)
-            arrays = {name: (archive[x], None if y is None else archive[y]) for name, (x, y) in chosen.items()}
+            images = {name: archive[x] for name, (x, _) in chosen.items()}
+            with _errors_name(path, "labels"):
+                labels = {name: None if y is None else archive[y] for name, (_, y) in chosen.items()}
+        arrays = {name: (x, labels[name]) for name, x in images.items()}
         return _dataset(arrays, split, path.stem, image_size, channels)
 
 
@@ -218,7 +226,7 @@ def _channels_first(images: _Array) -> _Array:
 
 
 @contextmanager
-def _errors_name(path: Path) -> Iterator[None]:
+def _errors_name(path: Path, what: str = "images") -> Iterator[None]:
     """A block in which whatever goes wrong is an error that names the file or folder."""
     if not path.exists():
         raise DatasetNotFoundError(f"a file or folder {path}", "no such file", "check the path")
@@ -232,4 +240,4 @@ def _errors_name(path: Path) -> Iterator[None]:
         reason = str(error) or type(error).__name__
         if "allow_pickle" in reason:
             reason = "Python objects, which are not read"
-        raise FileFormatError(f"images in {path}", reason, "copy it again, or write it anew") from error
+        raise FileFormatError(f"{what} in {path}", reason, "copy it again, or write it anew") from error

@@ -1,11 +1,11 @@
-"""Data sets that are folders of PNG and JPEG pictures, a folder a class or all in one."""
+"""Data sets that are folders of pictures, a folder a class or all in one."""
 
 from __future__ import annotations
 
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
@@ -27,7 +27,14 @@ __all__ = ["SPLIT_FOLDERS", "read_folder"]
 
 #: Names of the folders that a split is looked for in, the first that is there.
 SPLIT_FOLDERS = {"train": ("train", "training"), "test": ("test", "testing", "val", "valid", "validation")}
-_SUFFIXES = {".png", ".jpg", ".jpeg"}
+#: Suffixes of the pictures that are read, and Pillow's names of their formats.
+_SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
+_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")
+#: Suffixes of pictures that are not read, of which a warning tells.
+_OTHER_SUFFIXES = {
+    *(".avif", ".cr2", ".dng", ".heic", ".heif", ".ico", ".jp2", ".jxl", ".nef", ".pbm", ".pcx", ".pgm", ".pnm"),
+    *(".ppm", ".psd", ".svg", ".tga"),
+}
 #: Orientations in a photo's metadata that turn it by a quarter.
 _QUARTER_TURNS = {5, 6, 7, 8}
 
@@ -42,14 +49,16 @@ def read_folder(
     image_size: ImageSize | None = None,
     channels: int | None = None,
 ) -> ImageDataset:
-    """A folder of PNG or JPEG pictures as a data set.
+    """A folder of pictures (PNG, JPEG, BMP, GIF, TIFF or WebP) as a data set.
 
     The pictures lie in one folder for each class, or all in the folder itself; then, and where there is only one class,
     they have no labels. Classes are numbered in the order of their names, numbers as numbers ("9" before "10"), and so
     are the pictures of each. Where the folder has folders "train" and "test" (or "training"; "testing", "val", "valid",
     "validation"), these are the splits, and their classes are numbered together; else :func:`split_rows` draws them.
-    Hidden files and files of other kinds are passed over, as are deeper folders. A photo is turned as its metadata say.
-    Palettes count as colour. Pictures are read one by one, so that the data set is all that memory has to hold.
+    Hidden files, files that are no pictures and deeper folders are passed over; a warning tells of pictures of other
+    kinds, which are left out, and of folders without pictures, which are no classes. A photo is turned as its metadata
+    say, and of several pictures in one file the first is taken. Palettes count as colour. Pictures are read one by one,
+    so that the data set is all that memory has to hold.
 
     Args:
         folder: Path of the folder; its last part is the data set's name.
@@ -84,10 +93,12 @@ def read_folder(
     every = [(file, names.index(name), part) for part in found for name in found[part] for file in found[part][name]]
     if not every:
         raise DatasetNotFoundError(
-            f"PNG or JPEG pictures in {folder}, or in a folder for each class there",
+            f"pictures (PNG, JPEG, BMP, GIF, TIFF, WebP) in {folder}, or in a folder for each class there",
             _other_kinds(splits.values()),
             "give the folder that holds them, or convert them",
         )
+    for line in _left_out(splits.values(), names):
+        warnings.warn(f"{folder}: {line}", stacklevel=2)
     labels = torch.tensor([label for _, label, _ in every])
     if "all" in splits or split == "all":
         rows = split_rows(labels, split)
@@ -136,6 +147,24 @@ def _in_order(name: str) -> list[tuple[int, str]]:
     return [(int(part) if part.isdecimal() else -1, part) for part in re.split(r"([0-9]+)", name)]
 
 
+def _left_out(folders: Collection[Path], classes: list[str]) -> Iterator[str]:
+    """Lines about pictures of other kinds, and about folders that are no classes because they have no pictures."""
+    places = [place for folder in folders for place in (folder, *_visible(folder)) if place.is_dir()]
+    kinds = Counter(
+        path.suffix.lower()
+        for place in places
+        for path in _visible(place)
+        if path.suffix.lower() in _OTHER_SUFFIXES and path.is_file()
+    )
+    if kinds:
+        each = ", ".join(f"{n} {kind}" for kind, n in kinds.most_common())
+        yield f"left out {kinds.total()} of the files, {each}: convert them to PNG, to have them read"
+    inside = {place.name for place in places if place.parent in folders}
+    empty = sorted(inside - set(classes), key=_in_order) if "" not in classes else []
+    if empty:
+        yield f"no pictures for {', '.join(map(repr, empty))}: left out, and the others are numbered without"
+
+
 def _other_kinds(folders: Iterable[Path]) -> str:
     """The kinds of files in folders without pictures, in a few words."""
     kinds = Counter(path.suffix or "no suffix" for folder in folders for path in _visible(folder) if path.is_file())
@@ -168,9 +197,7 @@ def _common_layout(files: list[Path], size: tuple[int, int] | None, channels: in
     kinds: dict[int, Path] = {}
     for file in files:
         with _opened(file) as picture:
-            width, height = picture.size
-            turned = picture.format != "PNG" and picture.getexif().get(0x0112) in _QUARTER_TURNS
-            sizes.setdefault((width, height) if turned else (height, width), file)
+            sizes.setdefault(_upright_size(picture), file)
             kinds.setdefault(1 if picture.mode in {"1", "L", "LA"} else 3, file)
     if size is None and len(sizes) > 1:
         (a, first), (b, second), *_ = sizes.items()
@@ -179,7 +206,7 @@ def _common_layout(files: list[Path], size: tuple[int, int] | None, channels: in
     if channels is None and len(kinds) > 1:
         got = f"{kinds[1]} in grey and {kinds[3]} in colour"
         raise DataError(
-            "pictures all in grey or all in colour", got, "give load_dataset channels=1 or channels=3, or convert them"
+            "pictures all in grey or all in colour", got, "give load_dataset channels=1 or 3 (--image-channels 1 or 3)"
         )
     return (channels or next(iter(kinds)), *(size or next(iter(sizes))))
 
@@ -189,6 +216,17 @@ def _upright(picture: Image) -> Image:
     from PIL import ImageOps
 
     return picture if picture.format == "PNG" else ImageOps.exif_transpose(picture)
+
+
+def _upright_size(picture: Image) -> tuple[int, int]:
+    """Height and width of a photo turned as its metadata say."""
+    width, height = picture.size
+    if picture.format == "PNG" or picture.getexif().get(0x0112) not in _QUARTER_TURNS:
+        return height, width
+    if picture.format == "TIFF":  # whose size some versions of Pillow turn before it is read
+        width, height = _upright(picture).size
+        return height, width
+    return width, height
 
 
 def _check_depth(picture: Image, path: Path) -> None:
@@ -203,7 +241,7 @@ def _opened(path: Path) -> Iterator[Image]:
     from PIL import Image
 
     try:
-        with Image.open(path, formats=("PNG", "JPEG")) as picture:
+        with Image.open(path, formats=_FORMATS) as picture:
             _check_depth(picture, path)
             yield picture
     except MnistvaeError:
@@ -214,4 +252,6 @@ def _opened(path: Path) -> Iterator[Image]:
         ) from error
     except Exception as error:
         reason = str(error) or type(error).__name__
-        raise FileFormatError(f"a PNG or JPEG picture in {path}", reason, "copy it again, or take it away") from error
+        raise FileFormatError(
+            f"a picture (PNG, JPEG, BMP, GIF, TIFF, WebP) in {path}", reason, "copy it again, or take it away"
+        ) from error
