@@ -185,7 +185,19 @@ def test_a_run_of_ones_own_is_gone_on_with(project: Path) -> None:
         "            os.remove('stop')\n"
         "            os.kill(os.getpid(), signal.SIGINT)\n"
     )
-    how = ("train", *OWN, "--callback", "stopping:Stop", "--set", "width=5", "--epochs", 3, *QUIET)
+    how = (
+        "train",
+        *OWN,
+        "--image-channels",
+        3,
+        "--callback",
+        "stopping:Stop",
+        "--set",
+        "width=5",
+        "--epochs",
+        3,
+        *QUIET,
+    )
     succeed(project, *how, "--out", "whole")
     (project / "stop").touch()
     stopped = mnistvae_in(project, *how, "--out", "part")

@@ -103,8 +103,7 @@ def evaluate(
         )
         found = replace(found, protocol={**found.protocol, "recipe": opened.about.recipe or "", "model": opened.name})
         files = [found.to_json(folder.path / "metrics.json")]
-        if found.by_class:
-            files.append(found.to_csv(folder.path / "by_class.csv"))
+        files += [found.to_csv(folder.path / "by_class.csv")] if found.by_class else []
     made = f"{found.protocol['tag']}, seed {seed}, mnistvae {found.protocol['version']}"
     wrote = "\n".join(f"wrote {file}" for file in files)
     say(f"{opened.name} on {len(data):,} test images of {data.name}, {made}\n\n{found}\n\n{wrote}")

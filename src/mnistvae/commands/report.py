@@ -90,8 +90,7 @@ def report(
     data = first_images(opened.data(dataset, "test", data_root, image_size, image_channels), limit)
     if train is None and isinstance(dataset, str | None):
         train = opened.data(dataset, "train", data_root, image_size, image_channels)
-    if not isinstance(model, VAE):
-        history = RunFolder(opened.parent).read_history(opened.about.tag)
+    history = history if isinstance(model, VAE) else RunFolder(opened.parent).read_history(opened.about.tag)
     own = [resolve("section", one) if isinstance(one, str) else one for one in sections]
     with RunFolder.claim(out, RunFolder.REPORTED, parent=opened.parent, name="report") as folder:
         page = write_report(
