@@ -53,6 +53,7 @@ if os.environ.get("DOCS_INTERSPHINX") == "1":
 nitpick_ignore_regex = [
     ("py:.*", r"(torch|numpy|matplotlib|PIL|click|collections|contextlib|enum|os|pathlib|typing)\..+"),
     ("py:.*", "|".join(vars(builtins))),
+    ("py:class", r"[A-Z]"),  # variables of types
 ]
 
 sphinx_gallery_conf = {

@@ -350,3 +350,45 @@ def test_every_command_is_a_function_of_the_package() -> None:
         function = getattr(commands, name.replace("-", "_"))
         assert function is command.callback
         assert name.replace("-", "_") in commands.__all__
+
+
+OPENS = """
+from mnistvae.training import Callback
+
+
+class Opens(Callback):
+    def on_epoch_end(self, state):
+        open("there/is/no/such.txt")
+"""
+
+
+def test_an_error_of_the_system_in_a_callback_of_ones_own_keeps_its_traceback(tmp_path: Path) -> None:
+    (tmp_path / "opening.py").write_text(OPENS)
+    done = mnistvae_in(
+        tmp_path,
+        "train",
+        "--recipe",
+        "mlp-2d",
+        "--steps",
+        2,
+        "--epochs",
+        1,
+        "--callback",
+        "opening:Opens",
+        "--out",
+        "a run",
+    )
+    assert done.returncode == 1
+    assert 'opening.py", line 7, in on_epoch_end' in done.stderr
+    assert "ask for less" not in done.stderr
+
+
+def test_commands_that_are_printed_can_be_pasted(tmp_path: Path) -> None:
+    done = mnistvae_in(tmp_path, "train", "--recipe", "mlp-2d", "--steps", 2, "--epochs", 1, "--out", "a run")
+    assert done.returncode == 0, done.stderr
+    assert "mnistvae info 'a run/model.safetensors'" in done.stdout
+    evaluated = mnistvae_in(
+        tmp_path, "evaluate", "a run/model.safetensors", "--only", "reconstruction", "--limit", 20, "--progress"
+    )
+    assert evaluated.returncode == 0
+    assert "%|" not in evaluated.stderr  # no bars where there is no terminal

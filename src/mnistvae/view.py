@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -106,10 +107,12 @@ class View:
 
     @contextmanager
     def bar(self, what: str, total: int) -> Iterator[Done]:
-        """Show a progress bar over a block, if the view shows progress; the block is given what to call."""
+        """Show a progress bar over a block, in a terminal or notebook, if the view shows progress."""
         from tqdm import tqdm
 
-        with tqdm(total=total, desc=what, unit="image", leave=False, disable=not self.progress) as bar:
+        seen = False if "ipykernel" in sys.modules else None  # None: hidden where no terminal is
+        hidden = seen if self.progress else True
+        with tqdm(total=total, desc=what, unit="", leave=False, disable=hidden) as bar:
             yield bar.update
 
     @cached_property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import KW_ONLY, dataclass, replace
@@ -106,10 +107,11 @@ class Plan:
         for file in RunFolder.TRAINED:
             say(f"  {folder.path / file}")
         own = "".join(f" --classes {name}" for name in find_own_classes(to_spec(model)))
+        file = shlex.quote(str(folder.model))
         label = " --label 3" if self.recipe.conditional else ""
         data = f" --dataset {self.record.dataset}" if is_reference(self.record.dataset or "") else ""
-        say(f"next:\n  mnistvae generate {folder.model}{label}{own}")
-        say(f"  mnistvae reconstruct {folder.model}{data}{own}\n  mnistvae info {folder.model}")
+        say(f"next:\n  mnistvae generate {file}{label}{own}")
+        say(f"  mnistvae reconstruct {file}{data}{own}\n  mnistvae info {file}")
 
 
 @contextmanager
@@ -129,7 +131,7 @@ def open_run_folder(
         except Interrupted as error:
             size = os.environ.get("WORLD_SIZE", "1")
             verb = "mnistvae" if size == "1" else f"torchrun --nproc-per-node={size} -m mnistvae"
-            error.add_note(f"go on with:\n  {verb} train --resume {folder.path}")
+            error.add_note(f"go on with:\n  {verb} train --resume {shlex.quote(str(folder.path))}")
             raise
 
 

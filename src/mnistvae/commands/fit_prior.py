@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -80,5 +81,5 @@ def fit_prior(
         record = replace(opened.about, fitted_prior={"dataset": data.name, "images": len(data), "seed": seed})
         path = save(fitted, folder.model, record.to_metadata())
         samples = folder.write_figure("samples.png", draw_samples(fitted, seed))
-    say(f"wrote {path} and {samples}\nnext:\n  mnistvae generate {path}")
+    say(f"wrote {path} and {samples}\nnext:\n  mnistvae generate {shlex.quote(str(path))}")
     return path

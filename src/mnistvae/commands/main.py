@@ -6,6 +6,8 @@ import os
 import re
 import signal
 import sys
+import sysconfig
+import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,10 +49,19 @@ class _Group(click.Group):
             ctx.exit(128 + number)
         except (OSError, MemoryError, RuntimeError) as error:
             # What the system refused: a name too long, a full disk, memory (torch says so by a RuntimeError).
-            if isinstance(error, BrokenPipeError) or (isinstance(error, RuntimeError) and "alloc" not in str(error)):
+            asked_for_memory = isinstance(error, OSError | MemoryError) or "alloc" in str(error)
+            if isinstance(error, BrokenPipeError) or not asked_for_memory or _passed_other_code(error):
                 raise
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             raise _Failure(f"expected the system to give what was asked for, got {reason}: ask for less") from error
+
+
+def _passed_other_code(error: BaseException) -> bool:
+    """Whether an error came through code that is not installed, such as a user's callback: its traceback is needed."""
+    installed = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+    codes = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__)]
+    package = str(Path(__file__).parents[1])
+    return not all(code.startswith((package, "<", *installed)) for code in codes)
 
 
 def _with_options(message: str, context: click.Context) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from mnistvae.metrics import GROUPS, Evaluation, Group, Metric, evaluate_view
 from mnistvae.models import VAE
 from mnistvae.report.latent_space import without_umap
 from mnistvae.report.page import Page
-from mnistvae.report.section import Report, Section, Writable, as_sections, write_section
+from mnistvae.report.section import Report, Section, as_sections, write_section
 from mnistvae.report.sections import SECTIONS
 from mnistvae.view import View
 
@@ -40,7 +40,7 @@ def write_report(
     about: Mapping[str, Any] | None = None,
     include: Sequence[Group] = GROUPS,
     metrics: Sequence[Metric | str] = (),
-    sections: Sequence[Writable] = SECTIONS,
+    sections: Sequence[Section | Callable[[Report], object]] = SECTIONS,
     num_samples: int = 50,
     umap: bool = False,
     seed: int = 0,

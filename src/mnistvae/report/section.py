@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from mnistvae._checks import check_instance, listed
 from mnistvae.errors import OutputError, SettingError, raised_text, type_name
@@ -77,10 +77,7 @@ class Section:
                 raise SettingError(f"{name}, of the section {self.title!r}, as a function", type_name(value))
 
 
-Writable: TypeAlias = Section | Callable[[Report], object]
-
-
-def as_sections(sections: Sequence[Writable]) -> list[Section]:
+def as_sections(sections: Sequence[Section | Callable[[Report], object]]) -> list[Section]:
     """Return sections; a bare function has its own name as its title.
 
     Raises:
