@@ -386,6 +386,8 @@ def test_other_files_are_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(FileFormatError, match=r"written by Evaluation\.to_json"):
         Evaluation.from_json(tmp_path / "a.json")
+    with pytest.raises(FileFormatError, match="to_json, got no such file or folder: check the path"):
+        Evaluation.from_json(tmp_path / "missing.json")
     with pytest.raises(FileFormatError):
         Evaluation.from_json(tmp_path / "none.json")
 

@@ -338,6 +338,17 @@ def test_a_file_is_written_once(tmp_path: Path) -> None:
     Evaluation.from_json(tmp_path / "a" / "metrics.json")
 
 
+def test_a_table_with_rows_of_several_lengths_is_refused_before_it_is_written(tmp_path: Path) -> None:
+    def ragged(report: Report) -> None:
+        report.page.table("ragged.csv", ["a", "b", "c"], [[1, 2, 3], [4, 5]])
+
+    with pytest.warns(
+        UserWarning, match="rows of a table with 3 cells, as many as its header, got 2 in row number 1: "
+    ):
+        write_report(small(), images(), tmp_path / "a", sections=[ragged, brightness], **QUICK)
+    assert "ragged.csv" not in written(tmp_path / "a")
+
+
 def test_a_disk_that_is_full_ends_a_report(tmp_path: Path) -> None:
     def full(report: Report) -> None:
         raise OutputError("to write a.png", "no space left on the disk")

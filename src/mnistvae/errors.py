@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import traceback
+from pathlib import Path
 from typing import Any, Self
 
 __all__ = [
@@ -13,6 +15,7 @@ __all__ = [
     "OutputError",
     "SettingError",
     "TrainingError",
+    "raised_text",
     "type_name",
 ]
 
@@ -81,6 +84,18 @@ class OutputError(MnistvaeError, RuntimeError):
 
 class TrainingError(MnistvaeError, RuntimeError):
     """Training cannot go on, for instance because the loss is no longer finite."""
+
+
+def raised_text(error: Exception) -> str:
+    """An error that somebody's own code raised, in the words of a message: its class, its text and its line.
+
+    Example:
+        >>> raised_text(ZeroDivisionError("by nothing"))
+        'ZeroDivisionError: by nothing'
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {error}{place}"
 
 
 def type_name(value: Any) -> str:

@@ -47,7 +47,7 @@ def _names(files: list[Path]) -> list[str]:
     paths = [file.absolute().parent if file.name == "metrics.json" else file.absolute() for file in files]
     names: list[str] = []
     for depth in range(1, 1 + max((len(path.parts) for path in paths), default=0)):
-        names = ["/".join(path.parts[-depth:]) for path in paths]
+        names = [Path(*path.parts[-depth:]).as_posix() for path in paths]
         if len(set(names)) == len(names):
             return names
     return [f"{number}: {name}" for number, name in enumerate(names, start=1)]

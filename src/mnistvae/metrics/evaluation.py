@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias, get_args
@@ -14,9 +15,9 @@ from torch import Tensor
 
 from mnistvae._checks import check_choice, check_instance, listed
 from mnistvae._version import __version__
-from mnistvae.arrays import ArrayLike, as_numbers
+from mnistvae.arrays import ArrayLike
 from mnistvae.data import Batches, Binarization, ImageDataset
-from mnistvae.errors import ComponentError, DataError, SettingError, type_name
+from mnistvae.errors import DataError, SettingError, type_name
 from mnistvae.metrics import (
     classification,
     disentanglement,
@@ -30,6 +31,7 @@ from mnistvae.metrics import (
 from mnistvae.metrics import (
     inception as inception_v3,
 )
+from mnistvae.metrics._guarded import FailedError, Guarded, guarded
 from mnistvae.metrics.metric import Estimate, Metric
 from mnistvae.metrics.needs import NEEDS, unmet
 from mnistvae.metrics.record import Evaluation, Score
@@ -71,7 +73,8 @@ def evaluate(
     """Measure a model: its reconstructions, the likelihood of images, its codes, its samples, and metrics of your own.
 
     Each score is computed by a function of its own in :mod:`mnistvae.metrics`, and says in the table how it was made.
-    Metrics that the data or the model do not allow are left out, and :attr:`Evaluation.left_out` says why.
+    Metrics that the data or the model do not allow are left out, and :attr:`Evaluation.left_out` says why; so are
+    metrics of your own that fail, and the rest is kept.
 
     Args:
         model: The model, on the device to measure on.
@@ -95,7 +98,10 @@ def evaluate(
     Raises:
         DataError: If the data do not fit the model, a value is not finite, or Inception-v3 has no weights.
         SettingError: If a setting makes no sense, or a metric has a name that is taken.
-        ComponentError: If a metric of your own raises an error, or gives something else than it says.
+
+    Warns:
+        UserWarning: If a metric of your own is left out, since it raises an error, gives NaN, or gives something else
+            than it says.
 
     Example:
         >>> digits = mv.load_dataset("mnist-mini", "test")[:200]
@@ -134,10 +140,13 @@ def evaluate_view(
 
     Raises:
         MnistvaeError: If :func:`evaluate` raises one.
+
+    Warns:
+        UserWarning: If a metric of your own fails, and is left out.
     """
     view = check_instance("a View", view, View, "View(model, data)")
     ours = _included(include, inception=inception)
-    rows = [*ours, *_own(metrics)]
+    rows = [*ours, *_own(view, metrics)]
     reasons = {metric: unmet(view, metric.needs) for metric in rows}
     rows = [metric for metric in rows if reasons[metric] is None]
     for metric in rows:
@@ -149,11 +158,16 @@ def evaluate_view(
     by_dimension: dict[str, list[float]] = {}
     protocol = _protocol(view)
     for metric in rows:
-        values = _values(view, metric)
-        if metric.per == "dimension":
-            by_dimension[metric.name] = [_number(metric, value) for value in values.tolist()]
-        else:
-            scores.append(_score(view, metric, values))
+        try:
+            values = _values(view, metric)
+            if metric.per == "dimension":
+                by_dimension[metric.name] = [_number(metric, value) for value in values.tolist()]
+            else:
+                scores.append(_score(view, metric, values))
+        except FailedError as failed:
+            reasons[metric] = f"it {failed}"
+            warnings.warn(f"the metric {metric.name!r} {failed}; it is left out, the rest is kept", stacklevel=3)
+            continue
         if metric.per in {"image", "reconstruction"}:
             by_image[metric.name] = values
         protocol |= dict(chain.from_iterable(NEEDS[need].protocol(view).items() for need in metric.needs))
@@ -175,8 +189,8 @@ def _included(include: Sequence[Group], *, inception: bool) -> list[Metric]:
     return [*chain.from_iterable(METRICS[group] for group in GROUPS if group in groups), *more]
 
 
-def _own(metrics: Sequence[Metric | str]) -> list[Metric]:
-    """Metrics of a user's own, each made to name itself where it fails."""
+def _own(view: View, metrics: Sequence[Metric | str]) -> list[Metric]:
+    """Metrics of a user's own, each made to say what is wrong where it fails."""
     given = listed(metrics)
     if given is None:
         raise SettingError("metrics as a list", type_name(metrics), "metrics=[...]")
@@ -188,53 +202,17 @@ def _own(metrics: Sequence[Metric | str]) -> list[Metric]:
         if metric.label in taken:
             raise SettingError("a metric with a name of its own", repr(metric.label), "give it another name")
         taken.add(metric.label)
-        needs = [check_choice(f"needs, of the metric {metric.name!r},", need, tuple(NEEDS)) for need in metric.needs]
-        found.append(replace(metric, needs=needs, compute=_Guarded(metric)))
+        guard = view.once(guarded, metric)
+        words = metric.protocol if isinstance(metric.protocol, str) else guard.protocol
+        found.append(replace(metric, compute=guard, protocol=words))
     return found
-
-
-@dataclass(frozen=True)
-class _Guarded:
-    """The function of a metric of a user's own, whose errors name it."""
-
-    metric: Metric
-
-    def __call__(self, *given: Any) -> Any:
-        try:
-            found = self.metric.compute(*given)
-        except Exception as error:
-            raise self._error("to be computed", f"{type(error).__name__}: {error}", "mend its compute") from error
-        n = len(given[0])
-        if self.metric.per == "data":
-            return self._number(found)
-        size = given[0].model.latent_dim if self.metric.per == "dimension" else n
-        what = "one value for each latent dimension" if self.metric.per == "dimension" else "one value for each image"
-        try:
-            values = as_numbers(found, "its values", (size,), finite=False)
-        except DataError as error:
-            raise self._error(f"to give {what}, shape ({size},)", str(error.got), "or say so by per=") from error
-        return torch.from_numpy(values)
-
-    def _number(self, found: Any) -> Estimate:
-        pair = found if isinstance(found, tuple) and len(found) == 2 else (found, None)
-        try:
-            value, error = (None if one is None else float(as_numbers(one, "it", (), finite=False)) for one in pair)
-        except DataError as wrong:
-            raise self._error("to give a number", str(wrong.got), "or say so by per=") from wrong
-        if value is None:
-            raise self._error("to give a number", "None", "return it")
-        return Estimate(value, error)
-
-    def _error(self, expected: str, got: str, fix: str) -> ComponentError:
-        return ComponentError(f"the metric {self.metric.name!r} {expected}", got, fix)
 
 
 def _values(view: View, metric: Metric) -> Any:
     """The values of a metric: a tensor on the CPU, a number or an Estimate."""
-    if metric.per == "reconstruction":
-        return view.reconstructed(metric.compute)[0]
-    found = metric.compute(view)
-    return found.cpu() if isinstance(found, Tensor) else found
+    found = view.reconstructed(metric.compute)[0] if metric.per == "reconstruction" else metric.compute(view)
+    found = found.cpu() if isinstance(found, Tensor) else found
+    return metric.compute.whole(found) if isinstance(metric.compute, Guarded) else found
 
 
 def _score(view: View, metric: Metric, values: Any) -> Score:

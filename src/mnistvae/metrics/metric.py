@@ -11,10 +11,31 @@ from mnistvae.errors import SettingError, type_name
 from mnistvae.metrics.record import ARROWS, Direction
 from mnistvae.view import View
 
-__all__ = ["Estimate", "Metric", "Per"]
+__all__ = ["NEED_NAMES", "Estimate", "Metric", "Per"]
 
 #: Number of values that a metric has: one, one an image, one an image from its reconstruction, one a latent dimension.
 Per: TypeAlias = Literal["data", "image", "reconstruction", "dimension"]
+
+
+#: Names of what a metric may need; :data:`mnistvae.metrics.NEEDS` says what each means.
+NEED_NAMES = (
+    "two images",
+    "7 x 7 pixels",
+    "labels",
+    "two classes",
+    "codes not told the label",
+    "training labels",
+    "one prior",
+    "joined posterior",
+    "KL by dimension",
+    "importance samples",
+    "reconstructions",
+    "samples",
+    "digits",
+    "inception",
+    "a label to ask for",
+    "readable classes",
+)
 
 
 class Estimate(NamedTuple):
@@ -44,7 +65,7 @@ class Metric:
         tagged: Whether values are nats under the model's density, so that only those of one tag are comparable.
 
     Raises:
-        SettingError: If a part is of another kind.
+        SettingError: If a part is of another kind, or nobody knows a need.
 
     Example:
         >>> def shift(x, reconstruction):
@@ -81,6 +102,7 @@ class Metric:
         needs = listed(self.needs)
         if needs is None:
             raise SettingError(f"needs, of the metric {self.name!r}, as a list", repr(self.needs), "such as ['labels']")
+        needs = [check_choice(f"needs, of the metric {self.name!r},", need, NEED_NAMES) for need in needs]
         object.__setattr__(self, "needs", tuple(needs))  # which makes it hashable
 
     @property

@@ -211,9 +211,10 @@ class Evaluation:
                 {name: check_instance("a reason", reason, str) for name, reason in content["left_out"].items()},
             )
         except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
-            raise FileFormatError(
-                f"{path}, written by Evaluation.to_json", f"{type(error).__name__}: {error}", "evaluate the model again"
-            ) from error
+            got, fix = f"{type(error).__name__}: {error}", "evaluate the model again"
+            if isinstance(error, FileNotFoundError):
+                got, fix = "no such file or folder", "check the path"
+            raise FileFormatError(f"{path}, written by Evaluation.to_json", got, fix) from error
 
     def to_csv(self, path: str | os.PathLike[str]) -> Path:
         """Write the table of the classes, one a line, atomically; how they were made stands in the last columns.

@@ -87,10 +87,15 @@ class Page:
             rows: Cells of each row; numbers are rounded on the page, and whole in the file.
 
         Raises:
-            SettingError: If the name is not that of a new file in the folder.
+            SettingError: If the name is not that of a new file in the folder, or a row has more or fewer cells than
+                ``header``.
             OutputError: If the file cannot be written.
         """
         note, rows = "", [[_plain(cell) for cell in row] for row in rows]
+        for number, row in enumerate(rows):
+            if len(row) != len(header):
+                expected = f"rows of a table with {len(header)} cells, as many as its header"
+                raise SettingError(expected, f"{len(row)} in row number {number}", 'fill it up: "" is an empty cell')
         if name is not None:
             stream = io.StringIO()
             csv.writer(stream, lineterminator="\n").writerows([header, *rows])

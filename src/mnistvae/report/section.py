@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import traceback
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnistvae._checks import check_instance, listed
-from mnistvae.errors import OutputError, SettingError, type_name
+from mnistvae.errors import OutputError, SettingError, raised_text, type_name
 from mnistvae.metrics import Evaluation
 from mnistvae.report.page import Page
 from mnistvae.view import View
@@ -110,7 +108,6 @@ def write_section(section: Section, report: Report) -> None:
     except OutputError:
         raise
     except Exception as error:  # noqa: BLE001 (whatever somebody's own section raises)
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        said = f"{type(error).__name__}: {error} ({Path(frame.filename).name}, line {frame.lineno})"
+        said = raised_text(error)
         report.page.text(f"This section could not be finished. {said}")
         warnings.warn(f"the section {section.title!r} of the report could not be finished: {said}", stacklevel=4)
