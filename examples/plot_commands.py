@@ -68,13 +68,13 @@ class Loudly(Callback):
         print(f"epoch {state.epoch}: {state.history[-1]['loss']:.1f} nats")
 '''
 (folder / "my_digits.py").write_text(MODULE)
-sys.path.insert(0, str(folder))  # the command line looks into the current folder by itself
 
 # %%
 # A run
 # -----
 # On the command line this is ``mnistvae train --recipe my_digits:MINE --dataset my_digits:inverted --callback
 # my_digits:Loudly --set width=128``. What it prints goes to ``say``.
+sys.path.insert(0, str(folder))  # the command line looks into the current folder by itself
 run = train(
     recipe="my_digits:MINE",
     dataset="my_digits:inverted",
