@@ -110,8 +110,7 @@ class View:
         """Show a progress bar over a block, in a terminal or notebook, if the view shows progress."""
         from tqdm import tqdm
 
-        seen = False if "ipykernel" in sys.modules else None  # None: hidden where no terminal is
-        hidden = seen if self.progress else True
+        hidden = not self.progress or (False if "ipykernel" in sys.modules else None)  # None: where no terminal is
         with tqdm(total=total, desc=what, unit="", leave=False, disable=hidden) as bar:
             yield bar.update
 
