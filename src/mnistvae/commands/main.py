@@ -57,7 +57,7 @@ class _Group(click.Group):
 
 
 def _passed_other_code(error: BaseException) -> bool:
-    """Whether an error came through code that is not installed, such as a user's callback: its traceback is needed."""
+    """Tell if an error came through code that is not installed, such as a user's callback: its traceback is needed."""
     installed = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib"))
     codes = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__)]
     package = str(Path(__file__).parents[1])
