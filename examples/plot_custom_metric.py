@@ -117,3 +117,5 @@ shown = torch.cat([order[:5], order[-5:]])
 print(values[shown])
 figure = mv.plotting.reconstruction_grid(view.shown.images[shown], view.reconstructions[shown])
 figure.savefig(folder / "most_and_least_blurred.png")
+
+temporary.cleanup()
