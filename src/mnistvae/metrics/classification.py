@@ -263,7 +263,7 @@ def code_classification(view: View, kind: Kind) -> Classification:
     """A classifier that learns from the codes of a view's training images and is judged on those of its images.
 
     Args:
-        view: A model and a data set, which meet :data:`NEEDS_OF_CLASSIFIERS`.
+        view: A model and a data set, which meet ``NEEDS_OF_CLASSIFIERS``.
         kind: Kind of classifier, see :func:`classify_codes`.
 
     Raises:
