@@ -95,8 +95,8 @@ def embed(
 def embed_later(codes: ArrayLike, *, seed: int = 0, **settings: Any) -> Callable[[], Embedding]:
     """Begin a map by t-SNE in a process of its own, and return a function that waits for it.
 
-    The map is that of ``embed(codes, "tsne", seed=seed, **settings)``. Where a process is not worth its start, for few codes or on
-    a single core, or cannot be started, the map is computed when the function is called.
+    The map is that of ``embed(codes, "tsne", seed=seed, **settings)``. Where a process is not worth its start, for
+    few codes or on a single core, or cannot be started, the map is computed when the function is called.
 
     Args:
         codes: Codes (N, latent_dim), of more than two dimensions.
