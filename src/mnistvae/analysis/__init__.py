@@ -1,5 +1,6 @@
 """The codes of a trained model, as maps, clusters and pictures, and the images that it reconstructs badly."""
 
+from mnistvae.analysis.anomalies import anomaly_scores
 from mnistvae.analysis.clusters import (
     Agreement,
     Clusters,
@@ -26,6 +27,7 @@ __all__ = [
     "ReconstructionErrors",
     "Sweep",
     "agreement",
+    "anomaly_scores",
     "decode_centroids",
     "decode_codes",
     "embed",
