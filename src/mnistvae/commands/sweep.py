@@ -115,4 +115,4 @@ def _write(found: Sweep, folder: RunFolder, record: Provenance) -> None:
             f"latent size {value}": {label: row[n] for label, row in found.by_class(name).items()}
             for n, value in enumerate(found.values)
         }
-        folder.write_figure(f"{name}_by_class.png", class_bars(groups, unit))
+        folder.write_figure(f"{name}_by_class.png", class_bars(groups, unit, from_zero=name == "mse", ordered=True))

@@ -6,7 +6,7 @@ whole figure.
 
 from mnistvae.plotting._figure import png_bytes
 from mnistvae.plotting.classification import class_bars, confusion_matrix, roc_curves
-from mnistvae.plotting.clusters import cluster_map
+from mnistvae.plotting.clusters import cluster_map, cluster_name
 from mnistvae.plotting.curves import loss_curves
 from mnistvae.plotting.errors import error_examples, histogram
 from mnistvae.plotting.grids import reconstruction_grid, sample_grid
@@ -16,6 +16,7 @@ from mnistvae.plotting.summary import summary_figure
 __all__ = [
     "class_bars",
     "cluster_map",
+    "cluster_name",
     "confusion_matrix",
     "error_examples",
     "histogram",

@@ -8,13 +8,14 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib import colormaps
 from numpy.typing import NDArray
 
 from mnistvae._checks import check_mapping
 from mnistvae.arrays import ArrayLike, as_numbers
 from mnistvae.errors import DataError
 from mnistvae.images import Labels, match_classes
-from mnistvae.plotting._figure import as_texts, new_axes, root_figure, set_title, simplify
+from mnistvae.plotting._figure import as_texts, has_title, new_axes, root_figure, set_title, simplify
 from mnistvae.plotting._points import class_colour, class_legend
 
 if TYPE_CHECKING:
@@ -22,8 +23,12 @@ if TYPE_CHECKING:
 
 __all__ = ["class_bars", "confusion_matrix", "roc_curves"]
 
+#: Colours of groups that are in order.
+_STEPS = colormaps["Blues"]
 #: Inches of a name that stands below its column; a longer one is turned.
 _SHORT = 0.4
+#: Area under the curve above which only its corner is drawn.
+_CORNER = 0.95
 
 
 def confusion_matrix(
@@ -79,7 +84,8 @@ def roc_curves(
 ) -> Figure:
     """Draw true against false positive rates for each class, and over all decisions (micro average), with their areas.
 
-    Classes that no label has are left out.
+    Classes that no label has are left out. Where the micro average's area is above 0.95, only the corner is drawn in
+    which the curves differ: rates up to 0.2 across, and from 0.8 up.
 
     Args:
         labels: True labels, (M,).
@@ -107,6 +113,9 @@ def roc_curves(
     ax.plot([0, 1], [0, 1], color="0.7", linewidth=1, linestyle=":")
     simplify(ax)
     ax.set(xlabel="false positive rate", ylabel="true positive rate", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    if auc(x, y) > _CORNER:
+        ax.set(xlim=(-0.004, 0.2), ylim=(0.8, 1.004))
+        title = f"{f'{title}, ' if has_title(title) else ''}upper left corner"
     ax.set_aspect("equal")
     class_legend(ax, "class: area", len(columns) + 1, fontsize=9)
     set_title(ax, title)
@@ -114,7 +123,14 @@ def roc_curves(
 
 
 def class_bars(
-    groups: Mapping[str, Mapping[int, float]], unit: str, *, title: str | None = None, figure: FigureBase | None = None
+    groups: Mapping[str, Mapping[int, float]],
+    unit: str,
+    *,
+    errors: Mapping[str, Mapping[int, float]] | None = None,
+    from_zero: bool = True,
+    ordered: bool = False,
+    title: str | None = None,
+    figure: FigureBase | None = None,
 ) -> Figure:
     """Draw a score of each class as bars; several groups (latent sizes compared, say) stand beside each other.
 
@@ -122,6 +138,9 @@ def class_bars(
         groups: Scores by class, for each group by its name; an infinite score (the PSNR of exact reconstructions) has
             no bar.
         unit: Unit of the scores, such as "MSE" or "PSNR, dB".
+        errors: Standard errors of the scores, in the same form.
+        from_zero: Whether the scores are lengths from zero; decibels are not, and are drawn as points.
+        ordered: Whether the groups are steps of one quantity, whose colours then go from light to dark.
         title: Title above the figure.
         figure: Figure or subfigure to draw into (default: a new one).
 
@@ -131,6 +150,8 @@ def class_bars(
     fix = "such as {'MSE': {0: 0.1, 1: 0.2}}"
     named = check_mapping("figures by group and class", groups, fix, DataError)
     bars = {name: _by_class(str(name), group, fix) for name, group in named.items()}
+    given = check_mapping("standard errors by group and class", errors or {}, fix, DataError)
+    spreads = {name: _by_class(str(name), group, fix) for name, group in given.items()}
     try:
         classes = sorted({label for group in bars.values() for label in group})
     except TypeError:
@@ -142,11 +163,17 @@ def class_bars(
     for number, (name, group) in enumerate(bars.items()):
         places = np.arange(len(classes)) + (number - (len(groups) - 1) / 2) * width
         heights = [group.get(label, np.nan) for label in classes]
-        ax.bar(places, heights, width, color=class_colour(number), label=name)
+        spread = [spreads.get(name, {}).get(label, 0.0) for label in classes] if name in spreads else None
+        colour = _STEPS(0.2 + 0.7 * number / max(1, len(groups) - 1)) if ordered else class_colour(number)
+        if from_zero:
+            bar: dict[str, Any] = {"capsize": 2, "error_kw": {"elinewidth": 1, "ecolor": "0.25"}}
+            ax.bar(places, heights, width, yerr=spread, color=colour, label=name, **bar)
+        else:
+            ax.errorbar(places, heights, yerr=spread, fmt="o", color=colour, markersize=5, capsize=3, label=name)
     simplify(ax)
     ax.grid(visible=False, axis="x")
     ax.set_xticks(range(len(classes)), [str(label) for label in classes])
-    ax.set(xlabel="class", ylabel=unit)
+    ax.set(xlabel="class", ylabel=f"{unit}, with standard error" if spreads else unit)
     if len(groups) > 1:
         ax.legend(frameon=False, ncols=min(4, len(groups)), loc="lower center", bbox_to_anchor=(0.5, 1.0))
     elif title is None:

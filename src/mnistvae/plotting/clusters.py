@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, FigureBase
 
-__all__ = ["cluster_map"]
+__all__ = ["cluster_map", "cluster_name"]
 
 #: Number of clusters that have a colour of their own; the smaller ones share grey.
 _COLOURED = len(CLASS_COLOURS)
@@ -37,19 +37,22 @@ def cluster_map(
     centroids: ArrayLike | None = None,
     images: ArrayLike | None = None,
     outliers: Mapping[int, str] | None = None,
+    nearest: Mapping[int, int] | None = None,
     names: Sequence[str] = ("dimension 1", "dimension 2"),
     figure: FigureBase | None = None,
 ) -> Figure:
-    """Draw points of the plane, coloured by cluster, with the clusters' numbers or images, and outliers by name.
+    """Draw points of the plane, coloured by cluster, with the clusters' letters or images, and outliers by name.
 
-    The ten largest clusters have colours; smaller ones are dark grey, and noise is light grey.
+    Clusters have letters, A for the largest (:func:`cluster_name`), since a number would look like the class of its
+    images. The ten largest clusters have colours; smaller ones are dark grey, and noise is light grey.
 
     Args:
         points: Points (N, 2).
         members: Number of each point's cluster, (N,); the largest cluster is 0, noise is -1.
         centroids: Places of the clusters' marks, (K, 2) (default: the medians of their points).
-        images: Decoded centroids, (K, C, H, W), drawn in place of numbers.
+        images: Decoded centroids, (K, C, H, W), drawn in place of letters.
         outliers: Texts by number of point; they stand apart from each other as long as there is room.
+        nearest: Number of the cluster, by number of point, to whose mark a line is drawn from the point.
         names: Names of the axes.
         figure: Figure or subfigure to draw into (default: a new one).
 
@@ -73,18 +76,33 @@ def cluster_map(
     draw_points(ax, rows[noise], size, "0.8", label=f"noise ({noise.mean():.0%})")
     for k in range(count):
         own = rows[members == k]
-        label = f"{k} ({len(own)})" if k < _COLOURED else None
+        label = f"{cluster_name(k)} ({len(own)})" if k < _COLOURED else None
         draw_points(ax, own, size, _colour(k), alpha=0.6, label=label)
     for k in range(count):
         if pictures is None:
-            draw_label(ax, places[k], str(k))
+            draw_label(ax, places[k], cluster_name(k))
         else:
             _draw_image(ax, pictures[k], places[k], _colour(k))
+    for point, cluster in _nearest(nearest, len(rows), count).items():
+        ax.plot(*np.stack([rows[point], places[cluster]], 1), color="0.3", linewidth=0.7, linestyle=":", zorder=1.5)
     _draw_names(ax, rows, named, places)
     simplify(ax)
     ax.set(xlabel=across, ylabel=up)
     class_legend(ax, "cluster (codes)", 1 + min(count, _COLOURED))
     return root_figure(ax)
+
+
+def cluster_name(k: int) -> str:
+    """Return the letter of a cluster: A to Z, then AA, AB and so on.
+
+    Args:
+        k: Number of the cluster, from 0.
+
+    Example:
+        >>> cluster_name(0), cluster_name(25), cluster_name(26)
+        ('A', 'Z', 'AA')
+    """
+    return (cluster_name(k // 26 - 1) if k >= 26 else "") + chr(ord("A") + k % 26)
 
 
 def _colour(k: int) -> str:
@@ -112,6 +130,16 @@ def _named_points(outliers: Mapping[int, str] | None, count: int) -> dict[int, s
         return {}
     numbers = check_indices(f"numbers of points from 0 to {count - 1}", list(outliers), count, error=DataError)
     return {number: str(text) for number, text in zip(numbers, outliers.values(), strict=True)}
+
+
+def _nearest(nearest: Mapping[int, int] | None, points: int, clusters: int) -> dict[int, int]:
+    """Return numbers of clusters by number of point."""
+    given = check_mapping("numbers of clusters by number of point", nearest or {}, "such as {3: 0}", DataError)
+    if not given:
+        return {}
+    rows = check_indices(f"numbers of points from 0 to {points - 1}", list(given), points, error=DataError)
+    expected = f"numbers of clusters from 0 to {clusters - 1}"
+    return dict(zip(rows, check_indices(expected, list(given.values()), clusters, error=DataError), strict=True))
 
 
 def _draw_names(

@@ -35,6 +35,7 @@ def error_examples(
     groups: Mapping[str, Sequence[int]],
     *,
     numbered: bool = False,
+    unit: str = "squared error",
     figure: FigureBase | None = None,
 ) -> Figure:
     """Draw a row of images over their reconstructions for each group, with the error under each.
@@ -45,6 +46,7 @@ def error_examples(
         errors: Error of each reconstruction, (N,).
         groups: Numbers of images, by the name of their row.
         numbered: Whether to write the number of each image, too.
+        unit: Name of the errors.
         figure: Figure or subfigure to draw into (default: a new one).
 
     Raises:
@@ -62,13 +64,15 @@ def error_examples(
         for name, numbers in groups.items()
     }
     columns = max(map(len, shown.values()))
-    fig = figure_or_new(figure, 0.75 * columns + 1.2, 1.95 * len(shown))
+    high = pixels.shape[-2] / pixels.shape[-1]
+    fig = figure_or_new(figure, 0.66 * columns + 1.1, (1.32 * high + 0.75 + 0.15 * numbered) * len(shown))
     axes = np.atleast_1d(fig.subplots(len(shown), 1))
     for ax, (name, numbers) in zip(axes, shown.items(), strict=True):
-        heads = [f"{values[n]:.2g}\n({n})" if numbered else f"{values[n]:.2g}" for n in numbers]
+        heads = [f"{values[n]:.2g}\nno. {n}" if numbered else f"{values[n]:.2g}" for n in numbers]
         both = np.concatenate([pixels[numbers], made[numbers]])
         show_montage(ax, both, len(numbers), heads, ["original", "reconstruction"], size=8)
         ax.set_title(name, fontsize=10, loc="left")
+        ax.set_xlabel(f"{unit}, and number of the image" if numbered else unit, fontsize=8, loc="left")
         ax.set_anchor("W")
     return root_figure(fig)
 

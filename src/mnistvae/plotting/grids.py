@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from mnistvae.arrays import ArrayLike
 from mnistvae.errors import DataError
 from mnistvae.images import as_pixels, grid_columns
-from mnistvae.plotting._figure import GREY, has_title, new_axes, root_figure, set_title, show_montage
+from mnistvae.plotting._figure import GREY, as_texts, has_title, new_axes, root_figure, set_title, show_montage
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure, FigureBase
@@ -26,6 +26,7 @@ def sample_grid(
     images: ArrayLike,
     *,
     columns: int | None = None,
+    names: Sequence[str] = (),
     title: str | None = None,
     figure: FigureBase | None = None,
 ) -> Figure:
@@ -34,12 +35,13 @@ def sample_grid(
     Args:
         images: Images (N, C, H, W) or (N, H, W), float in [0, 1] or uint8.
         columns: Number of images in a row (default: as many as make a square).
+        names: Texts beside the rows.
         title: Title above the grid.
         figure: Figure or subfigure to draw into (default: a new one).
 
     Raises:
         DataError: If there are no images, or values outside [0, 1].
-        SettingError: If ``columns`` is below 1.
+        SettingError: If ``columns`` is below 1, or there is another number of names than of rows.
 
     Example:
         >>> figure = sample_grid(torch.rand(64, 1, 28, 28))
@@ -49,9 +51,10 @@ def sample_grid(
     pixels = as_pixels(images)
     columns = grid_columns(len(pixels), columns)
     rows = math.ceil(len(pixels) / columns)
-    ax = new_axes(figure, _INCHES * columns + 0.1, _INCHES * rows + (0.4 if has_title(title) else 0.1))
-    show_montage(ax, pixels, columns)
-    ax.set_axis_off()
+    texts = as_texts(names, "rows", count=rows) if len(names) else []
+    beside = 0.08 * max(map(len, texts), default=0)
+    ax = new_axes(figure, _INCHES * columns + 0.1 + beside, _INCHES * rows + (0.4 if has_title(title) else 0.1))
+    show_montage(ax, pixels, columns, names=texts)
     set_title(ax, title)
     return root_figure(ax)
 

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from mnistvae._checks import check_numbers
@@ -24,13 +26,26 @@ from mnistvae.plotting._figure import (
     show_pixels,
     simplify,
 )
-from mnistvae.plotting._points import as_points, class_colour, class_legend, draw_label, draw_points, point_size
+from mnistvae.plotting._points import (
+    as_points,
+    class_colour,
+    class_legend,
+    draw_label,
+    draw_points,
+    point_size,
+    spread_out,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, FigureBase
 
 __all__ = ["latent_density", "latent_grid", "latent_map", "latent_traversals"]
+
+#: Lines of equal density: the share of a class that they hold, and their widths in points.
+_HELD = (("90 % of a class", 0.8), ("50 % of a class", 1.6))
+#: Least distance of two names, as a share of the map.
+_APART = 0.06
 
 
 def latent_map(
@@ -41,7 +56,9 @@ def latent_map(
     title: str | None = None,
     figure: FigureBase | None = None,
 ) -> Figure:
-    """Draw points of the plane, coloured by class, with the number of each class at the median of its points.
+    """Draw points of the plane, coloured by class, with the name of each class near the median of its points.
+
+    Both axes have the same scale. Names that would lie on each other are moved apart.
 
     Args:
         points: Points (N, 2).
@@ -63,13 +80,15 @@ def latent_map(
     else:
         classes = as_labels(labels, len(rows)).cpu().numpy()
         present = np.unique(classes)
-        for number, label in enumerate(present):
-            own = rows[classes == label]
-            draw_points(ax, own, size, class_colour(number), alpha=0.6, label=str(label))
-            draw_label(ax, np.median(own, axis=0), str(label))
+        medians = np.stack([np.median(rows[classes == label], axis=0) for label in present])
+        places = spread_out(medians, _APART * float(np.ptp(rows, axis=0).max()))
+        for number, (label, place) in enumerate(zip(present, places, strict=True)):
+            draw_points(ax, rows[classes == label], size, class_colour(number), alpha=0.6, label=str(label))
+            draw_label(ax, place, str(label))
         class_legend(ax, "class", len(present))
     simplify(ax)
     ax.set(xlabel=across, ylabel=up)
+    ax.set_aspect("equal", adjustable="datalim")
     set_title(ax, title)
     return root_figure(ax)
 
@@ -120,6 +139,8 @@ def latent_density(
         ax.label_outer()
     fig.supxlabel(across, fontsize=10)
     fig.supylabel(up, fontsize=10)
+    handles = [Line2D([], [], color="black", linewidth=width, label=text) for text, width in _HELD]
+    fig.legend(handles=handles, title="lines that hold", loc="outside right center", frameon=False, fontsize=9)
     return root_figure(fig)
 
 
@@ -159,12 +180,22 @@ def latent_grid(
     ax = new_axes(figure, 0.42 * len(columns) + 0.9, 0.42 * len(rows) * height / width + above)
     show_pixels(ax, montage(pixels, len(columns), padding=0))
     for coordinates, size, set_ticks in ((columns, width, ax.set_xticks), (rows, height, ax.set_yticks)):
-        every = max(1, math.ceil(len(coordinates) / 8))
-        shown = range(0, len(coordinates), every)
-        set_ticks([size * (n + 0.5) - 0.5 for n in shown], [f"{coordinates[n]:.3g}" for n in shown], fontsize=8)
+        shown, places = _round_ticks(np.asarray(coordinates))
+        set_ticks([size * (place + 0.5) - 0.5 for place in places], [f"{value:g}" for value in shown], fontsize=8)
     ax.set(xlabel=across, ylabel=up)
     set_title(ax, title)
     return root_figure(ax)
+
+
+def _round_ticks(coordinates: NDArray[np.float64]) -> tuple[list[float], list[float]]:
+    """Return round numbers between coordinates in order, and their places, counted in coordinates from the first."""
+    steps = np.diff(coordinates)
+    if len(steps) == 0 or not ((steps > 0).all() or (steps < 0).all()):
+        return coordinates.tolist(), list(range(len(coordinates)))
+    low, high = float(coordinates.min()), float(coordinates.max())
+    ticks = [tick for tick in np.round(MaxNLocator(8).tick_values(low, high), 12).tolist() if low <= tick <= high]
+    order = np.argsort(coordinates)
+    return ticks, np.interp(ticks, coordinates[order], order.astype(float)).tolist()
 
 
 def latent_traversals(
@@ -215,4 +246,4 @@ def _draw_contours(ax: Axes, own: NDArray[np.float64], low: NDArray[np.float64],
     x, y = (np.linspace(low[n], high[n], 80) for n in range(2))
     density = kernel(np.stack(np.meshgrid(x, y)).reshape(2, -1)).reshape(80, 80)
     levels = np.unique(np.quantile(kernel(few), [0.1, 0.5]))
-    ax.contour(x, y, density, levels=levels, colors="black", linewidths=(0.8, 1.4)[: len(levels)])
+    ax.contour(x, y, density, levels=levels, colors="black", linewidths=[width for _, width in _HELD][: len(levels)])

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mnistvae._checks import listed
 from mnistvae.arrays import ArrayLike
 from mnistvae.images import Labels
-from mnistvae.plotting._figure import figure_or_new, root_figure
+from mnistvae.plotting._figure import figure_or_new, has_title, root_figure
 from mnistvae.plotting.classification import confusion_matrix, roc_curves
 from mnistvae.plotting.curves import curves_height, loss_curves
 from mnistvae.plotting.grids import reconstruction_grid
@@ -30,6 +30,7 @@ def summary_figure(
     originals: ArrayLike,
     reconstructions: ArrayLike,
     *,
+    samples: ArrayLike | None = None,
     history: Sequence[Mapping[str, float]] | None = None,
     points: ArrayLike | None = None,
     point_labels: Labels | None = None,
@@ -38,13 +39,15 @@ def summary_figure(
     classes: Sequence[Any] | NDArray[Any] = (),
     labels: Labels | None = None,
     probabilities: NDArray[Any] | None = None,
+    title: str | None = None,
     figure: FigureBase | None = None,
 ) -> Figure:
-    """Draw losses, codes, reconstructions and a classifier of the codes; a part that is not given takes no place.
+    """Draw losses, codes, images and a classifier of the codes in one figure; a part that is not given takes no place.
 
     Args:
         originals: Images (N, C, H, W).
         reconstructions: Images (N, C, H, W).
+        samples: Draws from the prior, images (M, C, H, W); as many whole rows are drawn as there are.
         history: History of the training, see :func:`loss_curves`.
         points: Codes in the plane, see :func:`latent_map`.
         point_labels: Classes of the points.
@@ -53,6 +56,7 @@ def summary_figure(
         classes: Classes of the rows of ``confusion``, and of the columns of ``probabilities``.
         labels: True labels, see :func:`roc_curves`.
         probabilities: Probabilities that the classifier gave.
+        title: Title above the figure.
         figure: Figure or subfigure to draw into (default: a new one).
 
     Raises:
@@ -61,10 +65,10 @@ def summary_figure(
     panels: list[Callable[[FigureBase], Figure]] = []
     if points is not None:
         panels.append(lambda part: latent_map(points, point_labels, names=names, title="codes", figure=part))
-    panels.append(lambda part: reconstruction_grid(originals, reconstructions, figure=part))
+    panels.append(lambda part: reconstruction_grid(originals, _rows(originals, reconstructions, samples), figure=part))
     if confusion is not None:
-        title = "random forest on the codes"
-        panels.append(lambda part: confusion_matrix(confusion, classes, title=title, figure=part))
+        head = "random forest on the codes"
+        panels.append(lambda part: confusion_matrix(confusion, classes, title=head, figure=part))
     if probabilities is not None and labels is not None:
         panels.append(lambda part: roc_curves(labels, probabilities, classes, title="ROC curves", figure=part))
     rows: list[list[Callable[[FigureBase], Figure]]] = [panels[n : n + 2] for n in range(0, len(panels), 2)]
@@ -72,9 +76,20 @@ def summary_figure(
     if history is not None and (records := listed(history)) != []:
         rows.insert(0, [lambda part: loss_curves(history, figure=part)])
         heights.insert(0, curves_height(records or ()))
-    fig = figure_or_new(figure, 15.0, sum(heights))
+    fig = figure_or_new(figure, 7.5 * max(2 if history else 1, *map(len, rows)), sum(heights) + 0.4 * has_title(title))
+    if has_title(title):
+        fig.suptitle(str(title), fontsize=13)
     bands = fig.subfigures(len(rows), 1, height_ratios=heights, squeeze=False)
     for band, row in zip(np.asarray(bands)[:, 0], rows, strict=True):
         for part, draw in zip(band.subfigures(1, len(row), squeeze=False)[0], row, strict=True):
             draw(part)
     return root_figure(fig)
+
+
+def _rows(originals: ArrayLike, reconstructions: ArrayLike, samples: ArrayLike | None) -> dict[str, ArrayLike]:
+    """Return rows of images below the originals: reconstructions, and draws from the prior."""
+    rows: dict[str, ArrayLike] = {"reconstruction": reconstructions}
+    if samples is not None and len(originals):
+        n = len(originals)
+        rows |= {f"sample {row + 1}": samples[row * n : (row + 1) * n] for row in range(len(samples) // n)}
+    return rows

@@ -145,13 +145,22 @@ def _clusters(report: Report, embedded: Embedding) -> None:
     images = None
     if clusters.count:
         images = analysis.decode_centroids(view.model, codes.means, clusters, codes.labels)
-    figure = plotting.cluster_map(points, clusters.members, images=images, outliers=names, names=embedded.names)
-    caption = "Clusters of the map (HDBSCAN), the images that their mean codes decode to, and outliers by number."
+    near = {one.index: one.nearest for one in far if one.nearest >= 0}
+    figure = plotting.cluster_map(
+        points, clusters.members, images=images, outliers=names, nearest=near, names=embedded.names
+    )
+    caption = (
+        "Clusters of the map (HDBSCAN), A the largest; the images that their mean codes decode to; outliers by number, "
+        "each with a line to the nearest cluster."
+    )
     page.picture("clusters.png", figure, caption)
     errors = view.once(errors_of_view)
     groups = {"outliers": outlying}
     figure = plotting.error_examples(view.shown.images, errors.images, errors.mse, groups, numbered=True)
     caption = "The outliers, their reconstructions, their squared errors and, in brackets, their numbers."
     page.picture("outliers.png", figure, caption)
-    rows = [[number, one.nearest, one.distance, one.noise] for number, one in zip(outlying, far, strict=True)]
+    rows = [
+        [number, plotting.cluster_name(one.nearest) if one.nearest >= 0 else "", one.distance, one.noise]
+        for number, one in zip(outlying, far, strict=True)
+    ]
     page.table("outliers.csv", ["image", "nearest cluster", "distance in its spreads", "noise"], rows)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from mnistvae._files import write_atomically
 from mnistvae._version import __version__
@@ -58,13 +59,26 @@ class Page:
         """Add code under a line that the reader opens."""
         self._add(f"<details><summary>{html.escape(summary)}</summary><pre>{html.escape(code)}</pre></details>")
 
-    def picture(self, name: str, figure: Figure, caption: str) -> None:
+    def numbers(self, numbers: Sequence[tuple[str, str, str]]) -> None:
+        """Add numbers in large type.
+
+        Args:
+            numbers: Value, unit and name of each.
+        """
+        tiles = "".join(
+            f"<div><b>{html.escape(value)}</b> {html.escape(unit)}<br>{html.escape(name)}</div>"
+            for value, unit, name in numbers
+        )
+        self._add(f"<div class=numbers>{tiles}</div>")
+
+    def picture(self, name: str, figure: Figure, caption: str, *, narrow: bool = False) -> None:
         """Add a picture, and write it as a PNG file.
 
         Args:
             name: Name of the file, such as "loss.png".
             figure: A matplotlib Figure.
             caption: Text below the picture, also for readers who cannot see it.
+            narrow: Whether it leaves room for another narrow picture beside it.
 
         Raises:
             SettingError: If the name is not that of a new file in the folder, or ``figure`` is not a Figure.
@@ -74,8 +88,8 @@ class Page:
         write_atomically(self.folder / name, png)
         source, words = base64.b64encode(png).decode(), html.escape(caption)
         self._add(
-            f'<figure><img src="data:image/png;base64,{source}" alt="{words}"><figcaption>{words} '
-            f"<code>{html.escape(name)}</code></figcaption></figure>"
+            f'<figure{" class=narrow" if narrow else ""}><img src="data:image/png;base64,{source}" alt="{words}">'
+            f"<figcaption>{words} {_link(name)}</figcaption></figure>"
         )
 
     def table(self, name: str | None, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -100,7 +114,7 @@ class Page:
             stream = io.StringIO()
             csv.writer(stream, lineterminator="\n").writerows([header, *rows])
             write_atomically(self.folder / self._new_file(name), stream.getvalue().encode())
-            note = f"<p class=file><code>{html.escape(name)}</code></p>"
+            note = f"<p class=file>{_link(name)}</p>"
         head = "".join(f"<th>{html.escape(cell)}</th>" for cell in header)
         body = "".join(
             "<tr>" + "".join(f"<td>{html.escape(as_text(one))}</td>" for one in row) + "</tr>" for row in rows
@@ -139,6 +153,11 @@ class Page:
         return name
 
 
+def _link(name: str) -> str:
+    """A link to a file beside the page."""
+    return f'<a href="{quote(name)}"><code>{html.escape(name)}</code></a>'
+
+
 def _plain(value: Any) -> Any:
     """A number in place of a numpy or torch scalar; other values as they are."""
     return value.item() if getattr(value, "ndim", None) == 0 else value
@@ -160,7 +179,11 @@ body { font: 16px/1.55 system-ui, sans-serif; color: var(--ink); background: var
   max-width: 62rem; padding: 2rem 1.2rem 4rem; }
 h1 { font-size: 1.7rem; margin-bottom: .2rem; } h2 { font-size: 1.25rem; margin-top: 2.6rem; }
 nav { display: flex; flex-wrap: wrap; gap: .2rem 1rem; } a { color: inherit; }
-figure { margin: 1.2rem 0; } img { max-width: 100%; background: #fff; border-radius: 4px; }
+figure { margin: 1.2rem 0; } .narrow { display: inline-block; width: 49%; vertical-align: top; margin-right: 1%; }
+.narrow + .narrow { margin-right: 0; } @media (max-width: 40rem) { .narrow { display: block; width: 100%; } }
+.numbers { display: grid; grid-template-columns: repeat(auto-fit, minmax(10rem, 1fr)); gap: .8rem; margin: 1rem 0; }
+.numbers div { border: 1px solid var(--line); border-radius: 6px; padding: .6rem .8rem; color: var(--soft); }
+.numbers b { font-size: 1.5rem; color: var(--ink); } img { max-width: 100%; background: #fff; border-radius: 4px; }
 figcaption, .file { color: var(--soft); font-size: .9rem; } code, pre { font-size: .85rem; }
 pre { overflow-x: auto; } .table { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .9rem; }

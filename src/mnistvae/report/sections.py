@@ -49,10 +49,36 @@ def scores(report: Report) -> None:
         f"Images: {len(data):,} of {data.name} ({data.split}). Arrows show which way is better; "
         "likelihoods are comparable under one tag only."
     )
-    rows = [[ARROWS[one.better].strip(), one.name, one.text(), one.unit, one.protocol] for one in report.evaluation]
-    page.table(None, ["", "score", "value", "unit", "how it was made"], rows)
+    rows = [[ARROWS[one.better].strip(), one.name, one.text(), one.unit] for one in report.evaluation]
+    page.table("scores.csv", ["better", "score", "value", "unit"], rows)
+    page.details("How each score was made", "\n".join(f"{one.name}: {one.protocol}" for one in report.evaluation))
     page.text(*(f"{one[0].upper()}{one[1:]}." for one in report.reservations))
     page.text(*(f"Left out: {name}, since {reason}." for name, reason in report.evaluation.left_out.items()))
+
+
+#: Scores that say most about a model, and their names on the page; the first four that were measured are shown.
+_FIRST = {
+    "nll": "negative log-likelihood",
+    "elbo": "evidence lower bound",
+    "ssim": "structural similarity",
+    "active_units": "active latent dimensions",
+    "fd_digits": "distance of samples from digits",
+    "mse": "squared error",
+    "knn_accuracy": "nearest-neighbour accuracy",
+}
+
+
+def glance(report: Report) -> None:
+    """Four numbers, and a strip of reconstructions and samples."""
+    view, page, scores = report.view, report.page, report.evaluation
+    found = [scores.score(name) for name in _FIRST if name in scores][:4]
+    page.numbers([(f"{one.value:.4g}", one.unit, _FIRST[one.name]) for one in found])
+    shown = view.once(_examples)
+    samples = view.model.sample(len(shown), generator=torch.Generator().manual_seed(view.seed))
+    rows = {"reconstruction": view.once(errors_of_view).images[shown], "sample": samples}
+    page.picture(
+        "glance.png", plotting.reconstruction_grid(view.shown.images[shown], rows), "Images, reconstructions, samples."
+    )
 
 
 def training(report: Report) -> None:
@@ -86,14 +112,15 @@ def reconstruction(report: Report) -> None:
             page.text("Images this small have no structural similarity.")
             continue
         caption = f"{unit} of each image's reconstruction from its mean code."
-        page.picture(f"{name}_distribution.png", plotting.histogram(values, unit), caption)
+        page.picture(f"{name}_distribution.png", plotting.histogram(values, unit), caption, narrow=True)
     if view.labels is None:
         page.text("The images have no labels, so nothing is said by class.")
         return
-    means = {label: one.mean for label, one in errors.by_class().items()}
-    for name, by_class, unit in (("MSE", means, "MSE"), ("PSNR", _means(errors.psnr, view.labels), "PSNR, dB")):
-        figure = plotting.class_bars({name: by_class}, unit, title=f"{name} by class")
-        page.picture(f"{name.lower()}_by_class.png", figure, f"Mean {name} of each class.")
+    for name, values, unit in (("MSE", errors.mse, "MSE"), ("PSNR", errors.psnr, "PSNR, dB")):
+        means, spreads = _by_class(values, view.labels)
+        title, lengths = f"{name} by class", name == "MSE"
+        figure = plotting.class_bars({name: means}, unit, errors={name: spreads}, from_zero=lengths, title=title)
+        page.picture(f"{name.lower()}_by_class.png", figure, f"Mean {name} of each class.", narrow=True)
 
 
 def generation(report: Report) -> None:
@@ -168,6 +195,7 @@ def summary(report: Report) -> None:
     figure = plotting.summary_figure(
         view.shown.images[shown],
         view.once(errors_of_view).images[shown],
+        samples=view.model.sample(4 * len(shown), generator=torch.Generator().manual_seed(view.seed)),
         history=history,
         points=None if points is None else points.points,
         point_labels=None if view.labels is None else view.labels[view.once(chosen)],
@@ -176,11 +204,12 @@ def summary(report: Report) -> None:
         classes=() if found is None else found.classes,
         labels=view.labels,
         probabilities=None if found is None else found.probabilities,
+        title=report.page.title,
     )
     parts = {
         "Training": history is not None and len(history) > 0,
         "codes": points is not None,
-        "reconstructions": True,
+        "reconstructions and samples": True,
         "classifier": found is not None,
     }
     caption = ", ".join(name for name, there in parts.items() if there)
@@ -189,6 +218,7 @@ def summary(report: Report) -> None:
 
 #: The sections of a report, in their order.
 SECTIONS: tuple[Section, ...] = (
+    Section("At a glance", glance),
     Section("Model", model),
     Section("Scores", scores),
     Section("Training", training),
@@ -211,10 +241,12 @@ def _label(view: View) -> int | None:
     return None if view.model.num_classes is None else 0
 
 
-def _means(values: Tensor, labels: Tensor) -> dict[int, float]:
-    """Means of the finite values of each class."""
+def _by_class(values: Tensor, labels: Tensor) -> tuple[dict[int, float], dict[int, float]]:
+    """Means of the finite values of each class, and their standard errors."""
     finite = values.isfinite()
-    return {label: float(values[finite & (labels == label)].mean()) for label in sorted(set(labels[finite].tolist()))}
+    groups = {label: values[finite & (labels == label)] for label in sorted(set(labels[finite].tolist()))}
+    spreads = {label: float(one.std() / len(one) ** 0.5) if len(one) > 1 else 0.0 for label, one in groups.items()}
+    return {label: float(one.mean()) for label, one in groups.items()}, spreads
 
 
 def _plane(view: View) -> Figure:
@@ -237,10 +269,11 @@ def _plane(view: View) -> Figure:
 def _interpolation(view: View) -> Figure:
     """Rows between the first images of two classes, straight and along an arc."""
     shown = going_round(view.shown, 6).tolist()
-    rows = []
+    rows, names = [], []
     for a, b in zip(shown[::2], shown[1::2], strict=False):
         for kind in ("straight", "spherical"):
             way = analysis.interpolate_codes(view.codes.means[a], view.codes.means[b], 10, kind)
             told = view.model.num_classes is not None and view.labels is not None
+            names.append("along an arc" if kind == "spherical" else "straight")
             rows.append(analysis.decode_codes(view.model, way, [int(view.labels[a])] * len(way) if told else None))  # type: ignore[index]
-    return plotting.sample_grid(torch.cat(rows), columns=10, title="by turns straight and along an arc")
+    return plotting.sample_grid(torch.cat(rows), columns=10, names=names)
