@@ -100,7 +100,7 @@ model = VAE(latent_dim=10, encoder=encoder, decoder=MLPDecoder(10))
 torch.manual_seed(0)
 built_in = VAE(latent_dim=10, encoder=MLPEncoder(10), decoder=MLPDecoder(10))
 
-trainer = Trainer(epochs=8, batch_size=128, learning_rate=2e-3, seed=0, progress=False)
+trainer = Trainer(epochs=4, batch_size=128, learning_rate=2e-3, seed=0, progress=False)
 models = {"MLPEncoder": built_in, "Patches": patches, "full covariance": model}
 for name, vae in models.items():
     last = trainer.fit(vae, train, validation=test)[-1]

@@ -25,7 +25,7 @@ from mnistvae import VAE, Trainer, load_dataset
 from mnistvae.networks import MLPDecoder, MLPEncoder
 from mnistvae.training import Callback, Checkpoint, Interrupted, State
 
-train, test = load_dataset("mnist-mini", "train"), load_dataset("mnist-mini", "test")
+train, test = load_dataset("mnist-mini", "train")[:6000], load_dataset("mnist-mini", "test")
 
 temporary = tempfile.TemporaryDirectory()
 folder = Path(sys.argv[1] if len(sys.argv) > 1 else temporary.name)
@@ -47,7 +47,7 @@ def new_model() -> VAE:
 def trainer(*callbacks: Callback) -> Trainer:
     """The same settings each time."""
     return Trainer(
-        epochs=5,
+        epochs=3,
         learning_rate=2e-3,
         schedule="cosine",
         ema=0.99,

@@ -22,6 +22,7 @@ import torch
 
 import mnistvae as mv
 from mnistvae import BetaVAE, Trainer, load_dataset
+from mnistvae.networks import MLPDecoder, MLPEncoder
 
 train, test = load_dataset("mnist-mini", "train"), load_dataset("mnist-mini", "test")
 
@@ -41,7 +42,7 @@ print(train)
 #
 # The weights come from torch's global generator, so a seed makes them repeatable.
 torch.manual_seed(0)
-model = BetaVAE(latent_dim=10, beta=1.0)
+model = BetaVAE(latent_dim=10, beta=1.0, encoder=MLPEncoder(10), decoder=MLPDecoder(10))
 print(model)
 
 # %%
@@ -50,8 +51,8 @@ print(model)
 # :meth:`Trainer.fit <mnistvae.Trainer.fit>` trains the model in place and returns a :class:`~mnistvae.History`: one
 # record for each epoch, in nats per image. (``progress=False`` only keeps this page short.)
 trainer = Trainer(
-    epochs=12,
-    batch_size=64,
+    epochs=10,
+    batch_size=128,
     learning_rate=2e-3,
     seed=0,
     progress=False,
