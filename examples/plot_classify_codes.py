@@ -5,7 +5,7 @@ Read the digit off a code
 A model that was never told a label has codes from which the label can be read. How well tells what the code keeps;
 which digits are mixed up tells what it loses.
 
-It takes about 20 seconds on one CPU core. Run as a script, ``python examples/plot_classify_codes.py pictures`` writes
+It takes about 15 seconds on one CPU core. Run as a script, ``python examples/plot_classify_codes.py pictures`` writes
 its figures to the folder ``pictures``; without a folder's name it leaves nothing behind.
 """
 

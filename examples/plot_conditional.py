@@ -5,7 +5,7 @@ Draw the digit that is asked for
 A conditional VAE is told each image's label. Its code then need not say which digit it is, and is left with how it is
 written: slant, width, weight of the pen. So one code can be decoded as any digit, in the same hand.
 
-It takes about half a minute on two CPU cores. Run as a script, ``python examples/plot_conditional.py pictures``
+It takes about a quarter of a minute on one CPU core. Run as a script, ``python examples/plot_conditional.py pictures``
 writes its figures to the folder ``pictures``; without a folder's name it leaves nothing behind.
 """
 

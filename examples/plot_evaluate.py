@@ -6,8 +6,8 @@ What the figures of an evaluation see
 models that differ in beta alone are measured on the same digits: one is good at giving back what it was shown, the
 other at drawing what nobody showed it.
 
-It takes about half a minute on one CPU core. Run as a script, ``python examples/plot_evaluate.py pictures`` writes its
-pictures and a file of figures to the folder ``pictures``; without a folder's name it leaves nothing behind.
+It takes about a quarter of a minute on one CPU core. Run as a script, ``python examples/plot_evaluate.py pictures``
+writes its pictures and a file of figures to the folder ``pictures``; without a folder's name it leaves nothing behind.
 """
 
 import sys
@@ -53,8 +53,8 @@ found["beta 1.0"].to_json(folder / "metrics.json")
 # %%
 # By digit and by dimension
 # -------------------------
-# A 1 is easy, an 8 is not. With beta = 1 the code carries a third of the nats, and is nearer to the prior that samples
-# are drawn from.
+# A 1 is easy, an 8 is not. With beta = 1 the code carries less than a third of the nats, and is nearer to the prior
+# that samples are drawn from.
 figure = Figure(figsize=(10, 3.6), dpi=150, layout="constrained")
 left, right = figure.subplots(1, 2)
 for (name, one), marker in zip(found.items(), "os", strict=True):

@@ -5,7 +5,7 @@ Walk through a latent space
 Where the codes of images lie, and what is decoded between them. Every figure here is one function that takes arrays:
 :mod:`mnistvae.analysis` makes them, :mod:`mnistvae.plotting` draws them.
 
-It takes about 20 seconds on one CPU core. Run as a script, ``python examples/plot_latent_space.py pictures`` writes
+It takes about 15 seconds on one CPU core. Run as a script, ``python examples/plot_latent_space.py pictures`` writes
 its figures to the folder ``pictures``; without a folder's name it leaves nothing behind.
 """
 

@@ -71,14 +71,7 @@ class Page(HTMLParser):
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
     train = mv.load_dataset("mnist-mini", "train")
     folder = tmp_path_factory.mktemp("run") / "run"
-    how: dict[str, Any] = {
-        "hidden": (128,),
-        "epochs": 6,
-        "batch_size": 128,
-        "learning_rate": 2e-3,
-        "progress": False,
-        "device": "cpu",
-    }
+    how: dict[str, Any] = {"hidden": (128,), "epochs": 6, "batch_size": 64, "progress": False, "device": "cpu"}
     return commands.train(recipe="mlp", dataset=train, out=folder, **how)
 
 
