@@ -5,7 +5,7 @@ Walk through a latent space
 Where the codes of images lie, and what is decoded between them. Every figure here is one function that takes arrays:
 :mod:`mnistvae.analysis` makes them, :mod:`mnistvae.plotting` draws them.
 
-It takes about 15 seconds on one CPU core. Run as a script, ``python examples/plot_latent_space.py pictures`` writes
+It takes about 20 seconds on one CPU core. Run as a script, ``python examples/plot_latent_space.py pictures`` writes
 its figures to the folder ``pictures``; without a folder's name it leaves nothing behind.
 """
 
@@ -23,7 +23,7 @@ folder = Path(sys.argv[1] if len(sys.argv) > 1 else temporary.name)
 folder.mkdir(parents=True, exist_ok=True)
 
 plane = mv.recipes.get("mlp-2d").model(seed=0)
-Trainer(epochs=8, batch_size=128, learning_rate=2e-3, seed=0, progress=False).fit(plane, train)
+Trainer(epochs=6, batch_size=128, learning_rate=2e-3, seed=0, progress=False).fit(plane, train)
 
 # %%
 # A code of two dimensions can be drawn as it is
@@ -47,10 +47,10 @@ figure.savefig(folder / "plane.png")
 # %%
 # More dimensions
 # ---------------
-# t-SNE puts codes that are near each other side by side. It shows the digits as islands; how large an island is and how
-# far it is from the next says nothing.
+# t-SNE puts codes that are near each other side by side. It keeps most digits apart; how large a group is and how far
+# it is from the next says nothing.
 model = mv.recipes.get("mlp").model(seed=0)
-Trainer(epochs=6, batch_size=128, learning_rate=2e-3, seed=0, progress=False).fit(model, train)
+Trainer(epochs=5, batch_size=128, learning_rate=2e-3, seed=0, progress=False).fit(model, train)
 codes = analysis.encode_dataset(model, test)
 found = analysis.embed(codes[:1000].means, "tsne")
 figure = plotting.latent_map(found.points, codes[:1000].labels, names=found.names)

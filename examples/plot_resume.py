@@ -140,7 +140,7 @@ steps = range(1, len(alone_losses.losses) + 1)
 left.plot(steps, alone_losses.losses, color="0.75", linewidth=5, label="left alone")
 left.plot(steps[:done], stopped_losses.losses, color="tab:blue", linewidth=1, label="stopped")
 left.plot(steps[done:], resumed_losses.losses[done:], color="tab:orange", linewidth=1, label="resumed")
-left.set(title="Loss of each step", xlabel="step", ylabel="nats an image", ylim=(90, 260))
+left.set(title="Loss of each step", xlabel="step", ylabel="nats an image", ylim=(150, 300))
 runs = {
     "from the weights alone": [*stopped_losses.losses, *again_losses.losses[:rest]],
     "resumed": resumed_losses.losses,
