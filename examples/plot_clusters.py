@@ -5,7 +5,7 @@ Find clusters and outliers
 Nobody tells a VAE what a digit is; its codes may lie in clusters all the same. Here they are looked for by density, the
 centre of each is decoded, and what belongs to none is shown: it is often what a person would call odd, too.
 
-It takes about 15 seconds on one CPU core. Run as a script, ``python examples/plot_clusters.py pictures`` writes
+It takes about 20 seconds on one CPU core. Run as a script, ``python examples/plot_clusters.py pictures`` writes
 its figures to the folder ``pictures``; without a folder's name it leaves nothing behind.
 """
 
@@ -23,7 +23,7 @@ folder = Path(sys.argv[1] if len(sys.argv) > 1 else temporary.name)
 folder.mkdir(parents=True, exist_ok=True)
 
 model = mv.recipes.get("mlp").model(seed=0)
-Trainer(epochs=6, batch_size=128, learning_rate=2e-3, seed=0, progress=False).fit(model, train)
+Trainer(epochs=10, batch_size=64, seed=0, progress=False).fit(model, train)
 codes = analysis.encode_dataset(model, test)
 found = analysis.embed(codes.means, "tsne")
 
