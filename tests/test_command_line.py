@@ -380,7 +380,7 @@ def test_compare(plane: Path, few: dict[str, ImageDataset], tmp_path: Path) -> N
     assert [name.strip()[:2] for name in twice if name.strip()] == ["1:", "2:"]
     assert "evaluations of one number of images, got 30 and 9" in fail("compare", files[0], tmp_path / "few")
     assert "at least two evaluations" in fail("compare", files[0])
-    assert "written by Evaluation.to_json, got no such file or folder" in fail("compare", files[0], tmp_path / "none")
+    assert "written by Evaluation.to_json at" in fail("compare", files[0], tmp_path / "none")
     assert f"1: {(tmp_path / 'a' / 'first').as_posix()}  " in succeed("compare", files[0], files[0])
 
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from mnistvae._bounds import Bounds
 from mnistvae._component import class_finder, clone, from_spec, to_spec
 from mnistvae._random import seeded
 from mnistvae._tensorfile import Kind, read_tensors, write_tensors
@@ -118,7 +119,8 @@ def build(
     """The model of a file that was read; see :func:`load`."""
     find, place = class_finder(classes), resolve_device(device)
     try:
-        with seeded(0):  # the weights that constructors draw are about to be replaced
+        # The weights that constructors draw are about to be replaced.
+        with seeded(0), Bounds(len(file.tensors), sum(tensor.numel() for tensor in file.tensors.values())):
             model = from_spec(file.spec, find, "model")
         _check_model(model, source)
         _match_dtypes(model, file.tensors)
