@@ -15,11 +15,13 @@ from typing import Any
 from mnistvae._files import read_regular, write_atomically
 from mnistvae.errors import ComponentError, FileFormatError
 
-__all__ = ["CHECK", "csv_text", "read_csv", "read_json", "write_json"]
+__all__ = ["CHECK", "csv_text", "parse_json", "read_csv", "read_json", "write_json"]
 
 #: The column of a CSV file in which each line has its checksum.
 CHECK = "crc32"
 _SEAL = "sha256"
+#: Lists and dicts in one another.
+_MAX_DEPTH = 200
 #: Letters at which a spreadsheet takes a text for a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -39,6 +41,29 @@ def write_json(path: str | os.PathLike[str], content: Mapping[str, Any], indent:
     return write_atomically(path, (text + "\n").encode())
 
 
+def parse_json(text: str | bytes) -> Any:
+    """What JSON holds, of a depth that other code can walk through.
+
+    Raises:
+        ValueError: If it is no JSON, or nested too deeply.
+    """
+    try:
+        content = json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    level = [content]
+    for _ in range(_MAX_DEPTH):
+        level = [inner for one in level for inner in _items(one)]
+        if not level:
+            return content
+    raise ValueError("it is nested too deeply")
+
+
+def _items(value: Any) -> Iterable[Any]:
+    """The items of a list or dict of JSON; none of anything else."""
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+
+
 def read_json(path: str | os.PathLike[str], what: str, fix: str) -> dict[str, Any]:
     """The record that :func:`write_json` wrote; one without a checksum is taken as it is.
 
@@ -50,11 +75,10 @@ def read_json(path: str | os.PathLike[str], what: str, fix: str) -> dict[str, An
     Raises:
         FileFormatError: If there is no such file, or it holds something else, or was changed or damaged.
     """
+    text = read_regular(path, what, fix)
     try:
-        content = json.loads(read_regular(path, what, fix))
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, FileFormatError):
-            raise
+        content = parse_json(text)
+    except ValueError as error:
         raise FileFormatError(f"{path} to be {what}", f"no JSON: {error}"[:300], fix) from error
     if not isinstance(content, dict):
         raise FileFormatError(f"{path} to be {what}", "JSON of something else", fix)
@@ -106,7 +130,8 @@ def read_csv(path: str | os.PathLike[str], what: str, fix: str) -> list[dict[str
     checked = names[-1:] == [CHECK]
     for number, cells in enumerate(lines, start=2):
         if len(cells) != len(names):
-            raise FileFormatError(f"{len(names)} cells in line {number} of {path}", f"{len(cells)}", fix)
+            got = f"{len(cells)} cells in line {number} under {len(names)} names"
+            raise FileFormatError(f"{path} to be {what}", got, fix)
         if checked and cells[-1] != _crc(names[:-1], cells[:-1]):
             raise FileFormatError(
                 f"line {number} of {path} to match its checksum",
