@@ -103,6 +103,8 @@ def load_part(
     if image_size is not None:
         more["image_size"] = image_size[0] if len(image_size) == 1 else tuple(image_size)
     if image_channels is not None:
+        if image_channels not in {1, 3}:
+            raise SettingError("`image_channels` as 1 for grey or 3 for colour", str(image_channels))
         more["channels"] = image_channels
     return data.load_dataset(dataset, split, data_root, **more)
 
@@ -152,7 +154,7 @@ def hold_out(data: ImageDataset, share: float, seed: int) -> tuple[ImageDataset,
 def load_parts(
     dataset: str | ImageDataset, validation: ImageDataset | None, about: Provenance, data_root: str | Path | None
 ) -> tuple[ImageDataset, ImageDataset | None]:
-    """The images to train on and those to validate with, as the record of the run says; what is given stays as it is."""
+    """The images to train on, and those to validate with, as the record of the run says."""
     size, channels = about.image_size or None, about.image_channels
     data = load_part(dataset, "train", data_root, size, channels)
     if about.validation_split is not None:

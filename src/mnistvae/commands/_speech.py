@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import sys
 import unicodedata
+from typing import IO
 
 import click
 
-__all__ = ["printable", "speak"]
+__all__ = ["drop", "printable", "speak"]
 
 
 def printable(text: str) -> str:
@@ -31,5 +32,9 @@ def speak(text: str, *, err: bool = False) -> None:
     try:
         click.echo(printable(text), err=err)
     except BrokenPipeError:
-        stream = sys.stderr if err else sys.stdout
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # what is left in buffers goes there at the end
+        drop(sys.stderr if err else sys.stdout)
+
+
+def drop(stream: IO[str]) -> None:
+    """Let all that is still printed go nowhere, also what waits in a buffer."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

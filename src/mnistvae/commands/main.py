@@ -18,7 +18,7 @@ import click
 
 from mnistvae._version import __version__
 from mnistvae.commands._face import COMMANDS
-from mnistvae.commands._speech import printable, speak
+from mnistvae.commands._speech import drop, printable, speak
 from mnistvae.errors import MnistvaeError
 
 __all__ = ["cli", "main", "set_waiting"]
@@ -41,6 +41,13 @@ class _Failure(click.ClickException):
 class _Group(click.Group):
     """The commands that are registered, with errors on one line."""
 
+    def make_context(self, *arguments: Any, **extra: Any) -> click.Context:
+        try:
+            return super().make_context(*arguments, **extra)
+        except BrokenPipeError:  # nobody reads the help
+            drop(sys.stdout)
+            sys.exit(0)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             with _plain_warnings(), _importable_folder():
@@ -56,7 +63,7 @@ class _Group(click.Group):
         except (OSError, MemoryError, RuntimeError) as error:
             # What the system refused: a name too long, a full disk, memory (torch says so by a RuntimeError).
             if isinstance(error, BrokenPipeError):  # nobody reads the help
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                drop(sys.stdout)
                 ctx.exit(0)
             asked_for_memory = isinstance(error, OSError | MemoryError) or "alloc" in str(error)
             if not asked_for_memory or _passed_other_code(error):

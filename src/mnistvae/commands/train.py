@@ -203,11 +203,9 @@ def train(
         record = _record(recipe, dataset, image_size, image_channels, callbacks, settings, seed, every)
         share = held_out_share(validation_split, record.training, given=validation is not None)
         record = replace(record, validation_split=share)
-    elif settings:
-        raise SettingError("no settings to resume with", ", ".join(settings), "leave them out: the run has its own")
     else:
         resume = run_folder(resume)
-        record = RunFolder(resume).read_record()
+        record = _record_to_resume(resume, settings, seed=seed, samples_every=samples_every)
         recipe = record.recipe or recipe if isinstance(recipe, str) else recipe
         dataset = record.dataset or dataset if isinstance(dataset, str) else dataset
         chosen, callbacks = resolve_recipe(recipe), callbacks or record.callbacks
@@ -249,6 +247,17 @@ def _record(
         samples_every=samples_every,
         callbacks=tuple(names),
     )
+
+
+def _record_to_resume(folder: Path, settings: Mapping[str, Any], *, seed: int, samples_every: int) -> Provenance:
+    """The record of a run to go on with, which has settings, a seed and a number of its own."""
+    record = RunFolder(folder).read_record()
+    own = inspect.signature(train).parameters
+    other = [name for name, value in (("seed", seed), ("samples_every", samples_every)) if value != own[name].default]
+    other = [*settings, *(name for name in other if getattr(record, name) != {"seed": seed}.get(name, samples_every))]
+    if other:
+        raise SettingError("no settings to resume with", ", ".join(other), "leave them out: the run has its own")
+    return record
 
 
 def _told(settings: Mapping[str, Any]) -> dict[str, Any]:
