@@ -276,6 +276,10 @@ def test_every_setting_of_every_recipe_is_an_option_and_every_option_a_setting()
         "samples_every",
         "callbacks",
         "assignments",
+        "config",
+        "validation_split",
+        "threads",
+        "quiet",
     }
     trainer = set(inspect.signature(Trainer).parameters) - {"optimizer", "callbacks"}
     options = {parameter.name for parameter in cli.commands["train"].params}

@@ -54,7 +54,7 @@ class Bounds(TorchFunctionMode):
         numbers: Number of the numbers in them.
 
     Raises:
-        FileFormatError: In the block, where more is asked for.
+        FileFormatError: If more is asked for in the block.
     """
 
     def __init__(self, tensors: int, numbers: int) -> None:

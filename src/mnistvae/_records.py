@@ -42,7 +42,7 @@ def write_json(path: str | os.PathLike[str], content: Mapping[str, Any], indent:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """What JSON holds, of a depth that other code can walk through.
+    """The content of a JSON text, of a depth that other code can walk through.
 
     Raises:
         ValueError: If it is no JSON, or nested too deeply.

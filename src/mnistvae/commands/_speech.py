@@ -1,4 +1,4 @@
-"""What commands print: text that does nothing to a terminal, to a reader who may have gone."""
+"""Printing by the commands: text that does nothing to a terminal, to a reader who may have gone."""
 
 from __future__ import annotations
 

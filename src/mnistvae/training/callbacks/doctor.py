@@ -31,7 +31,7 @@ _SLOWER = 3.0
 
 
 class _Clock(NamedTuple):
-    """What a process can know of its own speed."""
+    """A reading of the clocks of this process, which tell how fast it is."""
 
     #: Seconds on the clock.
     wall: float
