@@ -180,8 +180,16 @@ def test_grey_levels_are_absolute() -> None:
 def test_sample_grid_has_its_title_and_no_axis() -> None:
     figure = sample_grid(grey(4), title="four of them")
     assert [axes.get_title() for axes in figure.axes] == ["four of them"]
-    assert not figure.axes[0].axison
+    assert not figure.axes[0].get_xticklabels()
+    assert not figure.axes[0].get_yticklabels()
     assert sample_grid(grey(4)).axes[0].get_title() == ""
+
+
+def test_rows_of_samples_have_names() -> None:
+    figure = sample_grid(grey(6), columns=3, names=["straight", "along an arc"])
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["straight", "along an arc"]
+    with pytest.raises(SettingError, match="2 names of rows, got 1"):
+        sample_grid(grey(6), columns=3, names=["straight"])
 
 
 def test_reconstruction_grid_has_originals_above() -> None:

@@ -64,11 +64,55 @@ def test_a_map_of_classes() -> None:
     assert legend(figure) == ["0", "3", "7"]
     assert texts(figure) == ["0", "3", "7"]
     places = [one.get_position() for one in figure.axes[0].texts]
-    np.testing.assert_allclose(places[1], np.median(POINTS[40:80], axis=0))
+    near = 0.06 * np.ptp(POINTS, axis=0).max()
+    np.testing.assert_allclose(places[1], np.median(POINTS[40:80], axis=0), atol=near)
     ax = figure.axes[0]
     assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_title()) == ("t-SNE 1", "t-SNE 2", "codes")
     colours = {tuple(one.get_facecolor()[0][:3]) for one in ax.collections}
     assert len(colours) == 3
+    assert ax.get_aspect() == 1
+
+
+@pytest.mark.parametrize("spread", [0.0, 1e-3, 1.0])
+def test_names_of_classes_keep_apart(spread: float) -> None:
+    points = np.random.default_rng(0).normal(size=(500, 2))
+    labels = np.arange(500) % 10
+    points[:10] *= 1 + spread  # classes that lie on each other
+    figure = latent_map(points, labels)
+    places = np.array([one.get_position() for one in figure.axes[0].texts])
+    apart = np.linalg.norm(places[:, None] - places, axis=-1) + 9 * np.eye(10)
+    assert apart.min() > 0.055 * np.ptp(points, axis=0).max()
+
+
+def test_round_ticks_of_a_plane() -> None:
+    coordinates = np.linspace(-1.43, 1.43, 15)
+    ax = latent_grid(np.zeros((15 * 15, 1, 4, 4)), coordinates, coordinates[::-1]).axes[0]
+    assert [one.get_text() for one in ax.get_xticklabels()] == ["-1.2", "-0.8", "-0.4", "0", "0.4", "0.8", "1.2"]
+    assert ax.get_xticks()[3] == pytest.approx(4 * 7.5 - 0.5)  # zero: in the middle of the middle image
+    np.testing.assert_allclose(ax.get_yticks() + ax.get_xticks(), 4 * 15 - 1)  # the same, from below
+
+
+def test_colours_are_told_apart_by_all_eyes_and_in_grey() -> None:
+    from matplotlib.colors import to_rgb
+
+    from mnistvae.plotting._points import CLASS_COLOURS
+
+    rgb = np.array([to_rgb(colour) for colour in CLASS_COLOURS])
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    to_cones = [[0.4122, 0.5363, 0.0514], [0.2119, 0.6807, 0.1074], [0.0883, 0.2817, 0.6300]]
+    to_lab = [[0.2105, 0.7936, -0.0041], [1.9780, -2.4286, 0.4506], [0.0259, 0.7828, -0.8087]]
+    no_red = [[0.1523, 1.0526, -0.2049], [0.1145, 0.7863, 0.0992], [-0.0039, -0.0481, 1.0520]]  # Machado et al., 2009
+    no_green = [[0.3673, 0.8606, -0.2280], [0.2801, 0.6725, 0.0474], [-0.0118, 0.0429, 0.9689]]
+
+    def oklab(colours: np.ndarray) -> np.ndarray:
+        return np.asarray(np.cbrt(colours.clip(0, 1) @ np.transpose(to_cones)) @ np.transpose(to_lab))
+
+    for seen in (np.eye(3), no_red, no_green):
+        lab = oklab(linear @ np.transpose(seen))
+        apart = np.linalg.norm(lab[:, None] - lab, axis=-1) + np.eye(10)
+        assert apart.min() > 0.12
+    assert np.diff(np.sort(oklab(linear)[:, 0])).min() > 0.03
+    assert oklab(linear)[:, 0].max() < 0.87  # on white paper
 
 
 def test_a_map_without_labels() -> None:
@@ -132,8 +176,16 @@ def test_a_map_of_clusters() -> None:
     np.testing.assert_array_equal(first, POINTS[:60])
     np.testing.assert_array_equal(second, POINTS[60:100])
     np.testing.assert_array_equal(np.concatenate(circles), POINTS[[3, 119]])
-    assert legend(figure) == ["noise (17%)", "0 (60)", "1 (40)"]
-    assert texts(figure) == ["0", "1", "image 3", "image 119"]
+    assert legend(figure) == ["noise (17%)", "A (60)", "B (40)"]
+    assert texts(figure) == ["A", "B", "image 3", "image 119"]
+
+
+def test_lines_from_outliers_to_the_nearest_clusters() -> None:
+    figure = cluster_map(POINTS, MEMBERS, outliers={3: "image 3"}, nearest={3: 1})
+    (line,) = figure.axes[0].lines
+    np.testing.assert_allclose(np.asarray(line.get_data()).T, [POINTS[3], np.median(POINTS[60:100], axis=0)])
+    with pytest.raises(DataError, match="numbers of clusters from 0 to 1"):
+        cluster_map(POINTS, MEMBERS, nearest={3: 2})
 
 
 def test_clusters_with_their_images() -> None:
@@ -151,7 +203,7 @@ def test_noise_alone_and_many_clusters() -> None:
     figure = cluster_map(POINTS, np.full(120, -1))
     assert legend(figure) == ["noise (100%)"]
     many = cluster_map(POINTS, np.arange(120) // 10)
-    assert texts(many) == [str(k) for k in range(12)]
+    assert texts(many) == list("ABCDEFGHIJKL")
     assert len(legend(many)) == 11  # the two smallest share a colour and have no line
 
 
@@ -434,7 +486,26 @@ def test_settings_of_figures_that_make_no_sense(bad: Callable[[], object], messa
 
 def test_numbers_of_examples_and_the_unit_of_a_traversal() -> None:
     figure = error_examples(IMAGES, IMAGES, np.arange(12) / 10, {"worst": [11, 3]}, numbered=True)
-    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["1.1\n(11)", "0.3\n(3)"]
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["1.1\nno. 11", "0.3\nno. 3"]
+    assert figure.axes[0].get_xlabel() == "squared error, and number of the image"
     rows = np.broadcast_to(IMAGES[:6].reshape(2, 3, *IMAGES.shape[1:]), (2, 3, *IMAGES.shape[1:]))
     assert latent_traversals(rows, [-1, 0, 1], unit="sigma").axes[0].get_xlabel() == "sigma"
     assert latent_traversals(rows, [-1, 0, 1]).axes[0].get_xlabel() == "value"
+
+
+def test_bars_have_errors_and_decibels_are_points() -> None:
+    scores, errors = {"all": {0: 20.0, 1: 26.0}}, {"all": {0: 0.5, 1: 0.25}}
+    bars = class_bars(scores, "MSE", errors=errors).axes[0]
+    assert [bar.get_height() for bar in bars.patches] == [20.0, 26.0]
+    (segments,) = [one.get_segments() for one in bars.collections]  # type: ignore[attr-defined]
+    assert [tuple(line[:, 1]) for line in segments] == [(19.5, 20.5), (25.75, 26.25)]
+    assert bars.get_ylabel() == "MSE, with standard error"
+    points = class_bars(scores, "PSNR, dB", errors=errors, from_zero=False).axes[0]
+    assert not points.patches
+    assert points.get_ylim()[0] > 15  # not from 0 dB
+
+
+def test_groups_in_order_go_from_light_to_dark() -> None:
+    groups = {f"latent size {n}": {0: 1.0} for n in (5, 10, 20)}
+    colours = [bar.get_facecolor()[:3] for bar in class_bars(groups, "MSE", ordered=True).axes[0].patches]
+    assert sum(colours[0]) > sum(colours[1]) > sum(colours[2])

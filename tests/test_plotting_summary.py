@@ -51,6 +51,15 @@ def test_what_the_panels_show() -> None:
     assert [ax.get_title() for ax in figure.axes if ax.get_xlabel() == "left"] == ["codes"]
 
 
+def test_samples_below_the_reconstructions_and_a_title() -> None:
+    samples = np.concatenate([IMAGES] * 9)
+    figure = summary_figure(IMAGES, IMAGES, samples=samples, title="VAE on digits", **PARTS["confusion"])
+    names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert names == ["original", "reconstruction", "sample 1", "sample 2", "sample 3", "sample 4"]
+    assert figure.get_suptitle() == "VAE on digits"
+    assert "VAE on digits" not in [ax.get_title() for ax in figure.axes]
+
+
 def test_it_draws_into_a_subfigure() -> None:
     figure = Figure(figsize=(15, 8), layout="constrained")
     left, right = figure.subfigures(1, 2)

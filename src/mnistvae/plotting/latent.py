@@ -44,6 +44,8 @@ __all__ = ["latent_density", "latent_grid", "latent_map", "latent_traversals"]
 
 #: Lines of equal density: the share of a class that they hold, and their widths in points.
 _HELD = (("90 % of a class", 0.8), ("50 % of a class", 1.6))
+#: Ticks of an axis of images.
+_TICKS = 8
 #: Least distance of two names, as a share of the map.
 _APART = 0.06
 
@@ -188,12 +190,15 @@ def latent_grid(
 
 
 def _round_ticks(coordinates: NDArray[np.float64]) -> tuple[list[float], list[float]]:
-    """Return round numbers between coordinates in order, and their places, counted in coordinates from the first."""
+    """Return round numbers between coordinates in order, and their places, counted in coordinates from the first.
+
+    A few coordinates are returned as they are.
+    """
     steps = np.diff(coordinates)
-    if len(steps) == 0 or not ((steps > 0).all() or (steps < 0).all()):
+    if len(coordinates) <= _TICKS or not ((steps > 0).all() or (steps < 0).all()):
         return coordinates.tolist(), list(range(len(coordinates)))
     low, high = float(coordinates.min()), float(coordinates.max())
-    ticks = [tick for tick in np.round(MaxNLocator(8).tick_values(low, high), 12).tolist() if low <= tick <= high]
+    ticks = [tick for tick in np.round(MaxNLocator(_TICKS).tick_values(low, high), 12).tolist() if low <= tick <= high]
     order = np.argsort(coordinates)
     return ticks, np.interp(ticks, coordinates[order], order.astype(float)).tolist()
 

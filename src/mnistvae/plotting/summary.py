@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["summary_figure"]
 
+#: Rows of samples at most.
+_SAMPLED = 4
 #: Inches of a row of panels below the curves.
 _PANEL = 4.2
 
@@ -47,7 +49,7 @@ def summary_figure(
     Args:
         originals: Images (N, C, H, W).
         reconstructions: Images (N, C, H, W).
-        samples: Draws from the prior, images (M, C, H, W); as many whole rows are drawn as there are.
+        samples: Draws from the prior, images (M, C, H, W); at most four whole rows are drawn.
         history: History of the training, see :func:`loss_curves`.
         points: Codes in the plane, see :func:`latent_map`.
         point_labels: Classes of the points.
@@ -91,5 +93,7 @@ def _rows(originals: ArrayLike, reconstructions: ArrayLike, samples: ArrayLike |
     rows: dict[str, ArrayLike] = {"reconstruction": reconstructions}
     if samples is not None and len(originals):
         n = len(originals)
-        rows |= {f"sample {row + 1}": samples[row * n : (row + 1) * n] for row in range(len(samples) // n)}
+        rows |= {
+            f"sample {row + 1}": samples[row * n : (row + 1) * n] for row in range(min(_SAMPLED, len(samples) // n))
+        }
     return rows

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import base64
-import csv
 import html
-import io
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from mnistvae._files import write_atomically
+from mnistvae._records import csv_text
 from mnistvae._version import __version__
 from mnistvae.errors import SettingError
 from mnistvae.plotting import png_bytes
@@ -111,9 +110,7 @@ class Page:
                 expected = f"rows of a table with {len(header)} cells, as many as its header"
                 raise SettingError(expected, f"{len(row)} in row number {number}", 'fill it up: "" is an empty cell')
         if name is not None:
-            stream = io.StringIO()
-            csv.writer(stream, lineterminator="\n").writerows([header, *rows])
-            write_atomically(self.folder / self._new_file(name), stream.getvalue().encode())
+            write_atomically(self.folder / self._new_file(name), csv_text(header, rows).encode())
             note = f"<p class=file>{_link(name)}</p>"
         head = "".join(f"<th>{html.escape(cell)}</th>" for cell in header)
         body = "".join(

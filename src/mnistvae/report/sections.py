@@ -74,8 +74,7 @@ def glance(report: Report) -> None:
     found = [scores.score(name) for name in _FIRST if name in scores][:4]
     page.numbers([(f"{one.value:.4g}", one.unit, _FIRST[one.name]) for one in found])
     shown = view.once(_examples)
-    samples = view.model.sample(len(shown), generator=torch.Generator().manual_seed(view.seed))
-    rows = {"reconstruction": view.once(errors_of_view).images[shown], "sample": samples}
+    rows = {"reconstruction": view.once(errors_of_view).images[shown], "sample": view.once(_drawn)[: len(shown)]}
     page.picture(
         "glance.png", plotting.reconstruction_grid(view.shown.images[shown], rows), "Images, reconstructions, samples."
     )
@@ -126,8 +125,8 @@ def reconstruction(report: Report) -> None:
 def generation(report: Report) -> None:
     """Samples, and images along lines and over a plane of the latent space."""
     view, page = report.view, report.page
-    samples = view.model.sample(25, generator=torch.Generator().manual_seed(view.seed))
-    page.picture("generated_samples.png", plotting.sample_grid(samples, columns=5), "Draws from the prior.")
+    figure = plotting.sample_grid(view.once(_drawn)[:25], columns=5)
+    page.picture("generated_samples.png", figure, "Draws from the prior.")
     if len(view) > 1:
         caption = "From the code of one image to that of another, by turns straight and along an arc."
         page.picture("interpolation.png", _interpolation(view), caption)
@@ -195,7 +194,7 @@ def summary(report: Report) -> None:
     figure = plotting.summary_figure(
         view.shown.images[shown],
         view.once(errors_of_view).images[shown],
-        samples=view.model.sample(4 * len(shown), generator=torch.Generator().manual_seed(view.seed)),
+        samples=view.once(_drawn),
         history=history,
         points=None if points is None else points.points,
         point_labels=None if view.labels is None else view.labels[view.once(chosen)],
@@ -234,6 +233,11 @@ SECTIONS: tuple[Section, ...] = (
 def _examples(view: View) -> Tensor:
     """Numbers of a few images, of one class after the other."""
     return going_round(view.shown, EXAMPLES)
+
+
+def _drawn(view: View) -> Tensor:
+    """Draws from the prior, for pictures: four rows of examples."""
+    return view.model.sample(4 * EXAMPLES, generator=torch.Generator().manual_seed(view.seed))
 
 
 def _label(view: View) -> int | None:
