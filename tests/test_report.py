@@ -293,7 +293,8 @@ def shift(x: torch.Tensor, reconstruction: torch.Tensor) -> torch.Tensor:
 
 def test_a_section_and_a_metric_of_ones_own(tmp_path: Path) -> None:
     metric = Metric("shift", "grey", "lower", per="reconstruction", compute=shift, protocol="mean difference")
-    sections = [SECTIONS[1], Section("Light", brightness)]
+    scores = next(one for one in SECTIONS if one.title == "Scores")
+    sections = [scores, Section("Light", brightness)]
     path = write_report(small(), images(), tmp_path / "a", metrics=[metric], sections=sections, **QUICK)
     page = Page(path)
     found = Evaluation.from_json(tmp_path / "a" / "metrics.json")
@@ -308,7 +309,7 @@ def test_a_section_and_a_metric_of_ones_own(tmp_path: Path) -> None:
     assert rows[0] == ["image", "brightness"]
     assert float(rows[1][1]) == pytest.approx(float(images().images[0].float().mean() / 255))
     assert written(tmp_path / "a") == {
-        *("report.html", "metrics.json", "by_class.csv", "brightness.png", "brightness.csv")
+        *("report.html", "metrics.json", "by_class.csv", "scores.csv", "brightness.png", "brightness.csv")
     }
 
 
