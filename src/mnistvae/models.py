@@ -22,15 +22,8 @@ from mnistvae._random import seeded
 from mnistvae.arrays import ArrayLike, check_array, shape_text
 from mnistvae.distributions import tempered
 from mnistvae.errors import ComponentError, DataError, type_name
-from mnistvae.images import (
-    ImageShape,
-    Labels,
-    as_images,
-    as_labels,
-    check_image_shape,
-    check_range,
-    count_labels,
-)
+from mnistvae.images import ImageShape, as_images, check_image_shape, check_range
+from mnistvae.labels import Labels, as_labels, count_labels
 from mnistvae.likelihoods import Bernoulli, Likelihood
 from mnistvae.networks import ConvDecoder, ConvEncoder, Decoder, Encoder, MLPDecoder, MLPEncoder
 from mnistvae.networks.blocks import SMALLEST_SIDE, check_classes
@@ -327,8 +320,7 @@ class VAE(Component):
             DataError: If the images do not fit the model or each other.
         """
         steps = check_count("at least 2 steps", steps, least=2, fix="the ends count as two")
-        for x in (a, b):
-            check_array(x, "images")
+        a, b = (check_array(x, "images") for x in (a, b))
         single = tuple(a.shape) == self.image_shape
         if tuple(a.shape) != tuple(b.shape):
             raise DataError(f"two images of one shape, {tuple(a.shape)}", f"shape {tuple(b.shape)}")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mnistvae._checks import check_mapping
 from mnistvae.arrays import ArrayLike, as_numbers
 from mnistvae.errors import DataError
-from mnistvae.images import Labels, match_classes
+from mnistvae.labels import Labels, match_classes
 from mnistvae.plotting._figure import as_texts, new_axes, root_figure, set_title, simplify
 from mnistvae.plotting._points import class_colour, class_legend
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from mnistvae._checks import check_numbers
 from mnistvae.arrays import ArrayLike
 from mnistvae.errors import DataError
-from mnistvae.images import Labels, as_labels, as_pixels, montage
+from mnistvae.images import as_pixels, montage
+from mnistvae.labels import Labels, as_labels
 from mnistvae.plotting._figure import (
     as_texts,
     figure_or_new,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mnistvae._checks import listed
 from mnistvae.arrays import ArrayLike
-from mnistvae.images import Labels
+from mnistvae.labels import Labels
 from mnistvae.plotting._figure import figure_or_new, root_figure
 from mnistvae.plotting.classification import confusion_matrix, roc_curves
 from mnistvae.plotting.curves import curves_height, loss_curves
