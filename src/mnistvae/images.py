@@ -150,7 +150,7 @@ def check_brightness(pixels: Tensor, x: Any) -> None:
     if pixels.numel() < _FEW_PIXELS or pixels.device.type == "meta":
         return
     brightest = int(pixels.max())
-    given = as_tensor(x, "images")
+    given = _images(x)
     top = given.max().item()
     if brightest == 1 and not given.is_floating_point():
         white = for_kind(x, "x.bool()", "x.astype(bool)")

@@ -366,7 +366,8 @@ class VAE(Component):
 
     def _images(self, x: ArrayLike) -> Tensor:
         anchor = self._anchor
-        if isinstance(x, Tensor) and x.dtype == anchor.dtype and x.shape[1:] == self.image_shape:
+        dense = isinstance(x, Tensor) and x.layout is torch.strided and not x.is_nested
+        if dense and x.dtype == anchor.dtype and x.shape[1:] == self.image_shape:
             return x.to(anchor.device)  # in training every batch, twice
         return as_images(x, self.image_shape, device=anchor.device, dtype=anchor.dtype)
 

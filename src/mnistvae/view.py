@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, get_args
@@ -18,7 +18,7 @@ from mnistvae._codes import LatentCodes
 from mnistvae._passes import Done, OfBatch, Pass, measuring
 from mnistvae._products import fast_products
 from mnistvae.arrays import ArrayLike, check_finite
-from mnistvae.data import Binarization, ImageDataset, as_dataset, as_trained
+from mnistvae.data import Binarization, ImageDataset, as_dataset, as_trained, labelled, labels_of_all
 from mnistvae.images import to_uint8
 from mnistvae.models import VAE
 
@@ -121,13 +121,22 @@ class View:
 
     @property
     def labels(self) -> Tensor | None:
-        """Labels of the images, (N,) on the CPU, where the data have some."""
-        return None if self.data.labels is None else self.data.labels.cpu()
+        """Labels of the images, (N,) on the CPU; None where the data have none, or not for each image."""
+        return labels_of_all(self.data)
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """Names of the classes in the order of their numbers, where the data have some."""
+        return self.data.class_names
+
+    def names_of(self, classes: Iterable[int]) -> list[str]:
+        """The names of some classes; their numbers where they have none."""
+        return [str(n if self.class_names is None else self.class_names[int(n)]) for n in classes]
 
     @property
     def known(self) -> ImageDataset | None:
         """The training images, as they came, whose codes classifiers learn from."""
-        return None if self.train is None else self.train[:_LEARNED_FROM]
+        return None if self.train is None else labelled(self.train)[:_LEARNED_FROM]
 
     @property
     def tag(self) -> str:
@@ -251,7 +260,7 @@ def _encode(view: View, data: ImageDataset) -> list[Distribution]:
 def _codes(posteriors: list[Distribution], data: ImageDataset) -> LatentCodes:
     means = torch.cat([passes.mean_of(posterior) for posterior in posteriors]).cpu()
     deviations = torch.cat([posterior.variance.sqrt() for posterior in posteriors]).cpu()
-    return LatentCodes(means, deviations, None if data.labels is None else data.labels.cpu(), data.name, data.split)
+    return LatentCodes(means, deviations, labels_of_all(data), data.name, data.split)
 
 
 def _pixels(*images: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from mnistvae.data.pictures import ImageSize, pixels_of, resized
 from mnistvae.data.resident import Batch, Batches, BatchSource
 from mnistvae.data.sources import dataset_names, default_root, load_dataset
 from mnistvae.data.streams import LoaderBatches, is_stream
-from mnistvae.data.views import as_trained, going_round, one_of_each, split_rows
+from mnistvae.data.views import as_trained, going_round, labelled, labels_of_all, one_of_each, split_rows
 
 __all__ = [
     "Batch",
@@ -26,6 +26,8 @@ __all__ = [
     "default_root",
     "going_round",
     "is_stream",
+    "labelled",
+    "labels_of_all",
     "load_dataset",
     "one_of_each",
     "pixels_of",
