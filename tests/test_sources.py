@@ -63,7 +63,7 @@ def test_damaged_digits_of_the_package_are_one_clear_error(tmp_path: Path, monke
     for content in (whole[:-50], whole[: len(whole) // 2], b"", b"PK" + bytes(100)):
         (tmp_path / "mnist_mini.npz").write_bytes(content)
         with pytest.raises(
-            FileFormatError, match="digits that ship with the package, got .*: install the package again"
+            FileFormatError, match=r"digits that ship with the package, got .*: install the package again"
         ):
             load_dataset("mnist-mini")
 

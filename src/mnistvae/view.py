@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, get_args
@@ -123,15 +123,6 @@ class View:
     def labels(self) -> Tensor | None:
         """Labels of the images, (N,) on the CPU; None where the data have none, or not for each image."""
         return labels_of_all(self.data)
-
-    @property
-    def class_names(self) -> tuple[str, ...] | None:
-        """Names of the classes in the order of their numbers, where the data have some."""
-        return self.data.class_names
-
-    def names_of(self, classes: Iterable[int]) -> list[str]:
-        """The names of some classes; their numbers where they have none."""
-        return [str(n if self.class_names is None else self.class_names[int(n)]) for n in classes]
 
     @property
     def known(self) -> ImageDataset | None:
