@@ -1,4 +1,4 @@
-"""What all tests share: a seed, and the names that the doctests use."""
+"""What all tests share: a seed, the settings of Hypothesis, and the whole MNIST."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ torch.set_num_threads(1)
 
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
-    torch.manual_seed(0)
+    # torch.manual_seed would note the whole stack, for three kinds of devices that are not in use: 5 ms for each test.
+    torch.default_generator.manual_seed(0)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(0)
 
 
 @pytest.fixture(scope="session")

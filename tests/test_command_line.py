@@ -335,8 +335,8 @@ def test_generate_with_a_label(conditional: Path, tmp_path: Path) -> None:
 
 
 def test_reconstruct(run: Run, tmp_path: Path) -> None:
-    done = mnistvae("reconstruct", run.model, "--out", tmp_path / "ten")
-    assert (done.returncode, done.stderr) == (0, "")
+    done = invoke("reconstruct", run.model, "--out", tmp_path / "ten")
+    assert (done.exit_code, done.stderr) == (0, "")
     assert done.stdout == f"wrote {tmp_path / 'ten' / 'reconstructions.png'}\n"
     arguments = ["--dataset", "mnist-mini", "--split", "train", "-n", 4, "--out", tmp_path / "four"]
     succeed("reconstruct", run.model, *arguments)
@@ -572,8 +572,8 @@ def test_fit_prior_with_data_that_do_not_fit(plane: Path, tmp_path: Path) -> Non
 
 
 def test_info(run: Run) -> None:
-    done = mnistvae("info", run.model)
-    assert (done.returncode, done.stderr) == (0, "")
+    done = invoke("info", run.model)
+    assert (done.exit_code, done.stderr) == (0, "")
     size = sum(p.numel() for p in recipes.get("mlp-2d").model().parameters())
     assert f"{size:,} numbers in " in done.stdout
     assert f"written by mnistvae {__version__}" in done.stdout
