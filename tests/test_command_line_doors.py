@@ -126,7 +126,7 @@ def test_recipe_data_and_callback_of_ones_own(project: Path) -> None:
     record = RunFolder(project / "run").read_record()
     assert (record.recipe, record.dataset, record.callbacks) == (*OWN[1::2], ("my_module:Counter",))
     assert record.settings == {"width": 6, "sizes": (2, 3), "latent_dim": 3}
-    assert record.training == {"ema": 0.5}
+    assert record.training == {"epochs": 2, "batch_size": 16, "ema": 0.5}
     for line in out.partition("next:\n")[2].splitlines():
         done = mnistvae_in(project, *line.split()[1:])
         assert done.returncode == 0, done.stderr

@@ -809,8 +809,8 @@ def test_how_a_run_was_started_is_read_back(tmp_path: Path, monkeypatch: pytest.
     assert result.exit_code == 0, result.output
     record = RunFolder(tmp_path / "run").read_record()
     assert (record.recipe, record.dataset, record.seed, record.samples_every) == ("mlp-2d", "mnist-mini", 3, 1)
-    assert record.settings == {"hidden": (8,)}
-    assert record.training == {"epochs": 3, "batch_size": 16, "ema": 0.9, "steps": 1}
+    assert record.settings == {"latent_dim": 2, "beta": 1.0, "hidden": (8,)}
+    assert record.training == {"epochs": 3, "batch_size": 16, "learning_rate": 0.001, "ema": 0.9, "steps": 1}
 
 
 def test_a_resumed_run_compiles_the_steps_that_a_whole_one_does(
