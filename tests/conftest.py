@@ -37,7 +37,7 @@ def _interruptible() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
-    # torch.manual_seed would note the whole stack, for three kinds of devices that are not in use: 5 ms for each test.
+    # torch.manual_seed would format the whole stack three times, for kinds of devices that are not in use.
     torch.default_generator.manual_seed(0)
     if torch.cuda.is_initialized():
         torch.cuda.manual_seed_all(0)
