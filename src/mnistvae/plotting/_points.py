@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,7 @@ __all__ = [
     "as_points",
     "class_colour",
     "class_legend",
+    "class_text",
     "draw_label",
     "draw_points",
     "point_size",
@@ -46,6 +48,12 @@ def as_points(points: ArrayLike) -> NDArray[np.float64]:
         DataError: If they have another shape, or hold NaN or infinity.
     """
     return as_numbers(points, "points", ("N", 2), fix="mnistvae.analysis.embed makes them of codes")
+
+
+def class_text(label: Any, class_names: Sequence[str] | None) -> str:
+    """Return the name of a class, or its number where it has none."""
+    named = class_names is not None and isinstance(label, int | np.integer) and 0 <= label < len(class_names)
+    return str(class_names[int(label)] if named and class_names is not None else label)
 
 
 def point_size(n: int) -> float:

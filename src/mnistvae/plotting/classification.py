@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from mnistvae._checks import check_mapping
 from mnistvae.arrays import ArrayLike, as_numbers
 from mnistvae.errors import DataError
-from mnistvae.images import Labels, match_classes
+from mnistvae.labels import Labels, match_classes
 from mnistvae.plotting._figure import as_texts, has_title, new_axes, root_figure, set_title, simplify
-from mnistvae.plotting._points import class_colour, class_legend
+from mnistvae.plotting._points import class_colour, class_legend, class_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure, FigureBase
@@ -29,6 +29,8 @@ _STEPS = colormaps["Blues"]
 _SHORT = 0.4
 #: Area under the curve above which only its corner is drawn.
 _CORNER = 0.95
+#: Inches of a name that stands below its bars; a longer one is turned.
+_BAR = 0.6
 
 
 def confusion_matrix(
@@ -79,6 +81,7 @@ def roc_curves(
     probabilities: ArrayLike,
     classes: Sequence[int] | ArrayLike,
     *,
+    class_names: Sequence[str] | None = None,
     title: str | None = None,
     figure: FigureBase | None = None,
 ) -> Figure:
@@ -91,6 +94,7 @@ def roc_curves(
         labels: True labels, (M,).
         probabilities: Probability of each class, (M, K).
         classes: Labels of the K columns.
+        class_names: Names of the classes by their numbers (default: the numbers), as an ImageDataset has them.
         title: Title above the figure.
         figure: Figure or subfigure to draw into (default: a new one).
 
@@ -107,7 +111,9 @@ def roc_curves(
         if hits[:, number].all() or not hits[:, number].any():
             continue
         x, y, _ = roc_curve(hits[:, number], scores[:, number])
-        ax.plot(x, y, color=class_colour(number), linewidth=1.4, label=f"{label}: {auc(x, y):.3f}")
+        ax.plot(
+            x, y, color=class_colour(number), linewidth=1.4, label=f"{class_text(label, class_names)}: {auc(x, y):.3f}"
+        )
     x, y, _ = roc_curve(hits.ravel(), scores.ravel())
     ax.plot(x, y, color="black", linewidth=1.8, linestyle="--", label=f"micro: {auc(x, y):.3f}")
     ax.plot([0, 1], [0, 1], color="0.7", linewidth=1, linestyle=":")
@@ -126,6 +132,7 @@ def class_bars(
     groups: Mapping[str, Mapping[int, float]],
     unit: str,
     *,
+    class_names: Sequence[str] | None = None,
     errors: Mapping[str, Mapping[int, float]] | None = None,
     from_zero: bool = True,
     ordered: bool = False,
@@ -136,8 +143,9 @@ def class_bars(
 
     Args:
         groups: Scores by class, for each group by its name; an infinite score (the PSNR of exact reconstructions) has
-            no bar.
+            no bar. Classes that are texts keep their order.
         unit: Unit of the scores, such as "MSE" or "PSNR, dB".
+        class_names: Names of the classes by their numbers (default: the numbers), as an ImageDataset has them.
         errors: Standard errors of the scores, in the same form.
         from_zero: Whether the scores are lengths from zero; decibels are not, and are drawn as points.
         ordered: Whether the groups are steps of one quantity, whose colours then go from light to dark.
@@ -153,7 +161,8 @@ def class_bars(
     given = check_mapping("standard errors by group and class", errors or {}, fix, DataError)
     spreads = {name: _by_class(str(name), group, fix) for name, group in given.items()}
     try:
-        classes = sorted({label for group in bars.values() for label in group})
+        classes = list(dict.fromkeys(label for group in bars.values() for label in group))
+        classes = classes if all(isinstance(label, str) for label in classes) else sorted(classes)
     except TypeError:
         raise DataError("classes of one type", "classes that have no order", fix) from None
     if not classes:
@@ -172,7 +181,9 @@ def class_bars(
             ax.errorbar(places, heights, yerr=spread, fmt="o", color=colour, markersize=5, capsize=3, label=name)
     simplify(ax)
     ax.grid(visible=False, axis="x")
-    ax.set_xticks(range(len(classes)), [str(label) for label in classes])
+    texts = [class_text(label, class_names) for label in classes]
+    turned: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+    ax.set_xticks(range(len(classes)), texts, **(turned if max(map(_width, texts)) > _BAR else {}))
     ax.set(xlabel="class", ylabel=f"{unit}, with standard error" if spreads else unit)
     if len(groups) > 1:
         ax.legend(frameon=False, ncols=min(4, len(groups)), loc="lower center", bbox_to_anchor=(0.5, 1.0))

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from mnistvae._checks import check_numbers
 from mnistvae.arrays import ArrayLike
 from mnistvae.errors import DataError
-from mnistvae.images import Labels, as_labels, as_pixels, montage
+from mnistvae.images import as_pixels, montage
+from mnistvae.labels import Labels, as_labels
 from mnistvae.plotting._figure import (
     as_texts,
     figure_or_new,
@@ -30,6 +31,7 @@ from mnistvae.plotting._points import (
     as_points,
     class_colour,
     class_legend,
+    class_text,
     draw_label,
     draw_points,
     point_size,
@@ -54,6 +56,7 @@ def latent_map(
     points: ArrayLike,
     labels: Labels | None = None,
     *,
+    class_names: Sequence[str] | None = None,
     names: Sequence[str] = ("dimension 1", "dimension 2"),
     title: str | None = None,
     figure: FigureBase | None = None,
@@ -65,6 +68,7 @@ def latent_map(
     Args:
         points: Points (N, 2).
         labels: Classes of the points, (N,).
+        class_names: Names of the classes by their numbers (default: the numbers), as an ImageDataset has them.
         names: Names of the axes.
         title: Title above the figure.
         figure: Figure or subfigure to draw into (default: a new one).
@@ -85,8 +89,9 @@ def latent_map(
         medians = np.stack([np.median(rows[classes == label], axis=0) for label in present])
         places = spread_out(medians, _APART * float(np.ptp(rows, axis=0).max()))
         for number, (label, place) in enumerate(zip(present, places, strict=True)):
-            draw_points(ax, rows[classes == label], size, class_colour(number), alpha=0.6, label=str(label))
-            draw_label(ax, place, str(label))
+            name = class_text(label, class_names)
+            draw_points(ax, rows[classes == label], size, class_colour(number), alpha=0.6, label=name)
+            draw_label(ax, place, name)
         class_legend(ax, "class", len(present))
     simplify(ax)
     ax.set(xlabel=across, ylabel=up)
@@ -99,6 +104,7 @@ def latent_density(
     points: ArrayLike,
     labels: Labels,
     *,
+    class_names: Sequence[str] | None = None,
     names: Sequence[str] = ("dimension 1", "dimension 2"),
     figure: FigureBase | None = None,
 ) -> Figure:
@@ -110,6 +116,7 @@ def latent_density(
     Args:
         points: Points (N, 2).
         labels: Classes of the points, (N,).
+        class_names: Names of the classes by their numbers (default: the numbers), as an ImageDataset has them.
         names: Names of the axes.
         figure: Figure or subfigure to draw into (default: a new one).
 
@@ -135,7 +142,7 @@ def latent_density(
         draw_points(ax, rows, 1, "0.85")
         draw_points(ax, own, 2, class_colour(number), alpha=0.6)
         _draw_contours(ax, own, low - pad, high + pad)
-        ax.set_title(f"{present[number]}", fontsize=10)
+        ax.set_title(class_text(present[number], class_names), fontsize=10)
         ax.set(xlim=(low[0] - pad[0], high[0] + pad[0]), ylim=(low[1] - pad[1], high[1] + pad[1]))
         simplify(ax)
         ax.label_outer()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mnistvae import analysis, plotting
@@ -117,8 +118,8 @@ def reconstruction(report: Report) -> None:
         return
     for name, values, unit in (("MSE", errors.mse, "MSE"), ("PSNR", errors.psnr, "PSNR, dB")):
         means, spreads = _by_class(values, view.labels)
-        title, lengths = f"{name} by class", name == "MSE"
-        figure = plotting.class_bars({name: means}, unit, errors={name: spreads}, from_zero=lengths, title=title)
+        how: dict[str, Any] = {"from_zero": name == "MSE", "class_names": view.data.class_names}
+        figure = plotting.class_bars({name: means}, unit, errors={name: spreads}, title=f"{name} by class", **how)
         page.picture(f"{name.lower()}_by_class.png", figure, f"Mean {name} of each class.", narrow=True)
 
 
@@ -166,9 +167,10 @@ def classifiers(report: Report) -> None:
         rows.append([kind, found.accuracy, found.precision, found.recall, found.f1, area])
     page.text(f"Learned from the codes of {len(view.known or ()):,} training images, judged on {len(view):,} others.")
     page.table("classifiers.csv", ["classifier", "accuracy", "precision", "recall", "F1", "micro ROC-AUC"], rows)
-    figure = plotting.confusion_matrix(found.confusion, found.classes, title="random forest")
+    figure = plotting.confusion_matrix(found.confusion, _names(view, found.classes), title="random forest")
     page.picture("confusion_matrix.png", figure, "Numbers of images by true and predicted class.")
-    figure = plotting.roc_curves(view.labels, found.probabilities, found.classes, title="random forest")  # type: ignore[arg-type]
+    more: dict[str, Any] = {"class_names": view.data.class_names, "title": "random forest"}
+    figure = plotting.roc_curves(view.labels, found.probabilities, found.classes, **more)  # type: ignore[arg-type]
     page.picture("roc_curves.png", figure, "True against false positive rates of each class.")
 
 
@@ -202,6 +204,7 @@ def summary(report: Report) -> None:
         confusion=None if found is None else found.confusion,
         classes=() if found is None else found.classes,
         labels=view.labels,
+        class_names=view.data.class_names,
         probabilities=None if found is None else found.probabilities,
         title=report.page.title,
     )
@@ -238,6 +241,12 @@ def _examples(view: View) -> Tensor:
 def _drawn(view: View) -> Tensor:
     """Draws from the prior, for pictures: four rows of examples."""
     return view.model.sample(4 * EXAMPLES, generator=torch.Generator().manual_seed(view.seed))
+
+
+def _names(view: View, classes: NDArray[Any]) -> list[str]:
+    """Names of classes; their numbers where they have none."""
+    names = view.data.class_names
+    return [str(number if names is None else names[number]) for number in classes.tolist()]
 
 
 def _label(view: View) -> int | None:
