@@ -230,10 +230,11 @@ class PixelContinuousBernoulli(_Pixels):
         """Draws by the inverse of the distribution function."""
         uniform = self._uniform(sample_shape)
         logits = self.logits.to(uniform.dtype)
+        from_mode = torch.where(logits < 0, uniform, 1 - uniform)
         near = logits.abs() < 1e-4  # the first order in l is exact to 1e-9 there
         flat = uniform + 0.5 * logits * uniform * (1 - uniform)
         decay = torch.where(near, -1.0, -logits.abs())  # the density falls from its mode
-        away = (torch.log1p(uniform * torch.expm1(decay)) / decay).clamp(0.0, 1.0)
+        away = (torch.log1p(from_mode * torch.expm1(decay)) / decay).clamp(0.0, 1.0)
         steep = torch.where(logits < 0, away, 1 - away)
         return torch.where(near, flat, steep).to(self.logits.dtype)
 

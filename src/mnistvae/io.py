@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from mnistvae._component import class_finder, clone, from_spec, to_spec
 from mnistvae._random import seeded
 from mnistvae._tensorfile import Kind, read_tensors, write_tensors
+from mnistvae._wrappers import unwrapped
 from mnistvae.devices import resolve_device
 from mnistvae.errors import ComponentError, FileFormatError, type_name
 from mnistvae.models import VAE
@@ -61,8 +62,10 @@ def save(model: VAE, path: str | os.PathLike[str], metadata: Mapping[str, Any] |
         >>> torch.equal(same.decode(torch.zeros(1, 2)).mean, vae.decode(torch.zeros(1, 2)).mean)
         True
     """
+    model = unwrapped(model)
     if not isinstance(model, VAE):
-        raise ComponentError("a mnistvae model to save", type_name(model), "pass a VAE, not one of its parts")
+        fix = "pass the VAE; the weights of a part alone: safetensors.torch.save_file(part.state_dict(), path)"
+        raise ComponentError("a mnistvae model to save", type_name(model), fix)
     if not isinstance(metadata, Mapping | None):
         raise ComponentError("metadata as a dict", type_name(metadata), "metadata={'note': ...}")
     text = {

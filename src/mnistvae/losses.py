@@ -31,6 +31,9 @@ __all__ = [
     "stratified_log_weights",
 ]
 
+#: The greatest logarithm of a variance, or of a ratio of two, whose exponential a sum over latents can hold in float32.
+_GREATEST_LOGVAR = 80.0
+
 _LOG_2PI = math.log(2 * math.pi)
 
 
@@ -172,7 +175,8 @@ def gaussian_kl(
         D_{KL}(q \| p) = \tfrac{1}{2} \sum_j \left[ \log\sigma_{p,j}^2 - \log\sigma_{q,j}^2
             + \frac{\sigma_{q,j}^2 + (\mu_{q,j} - \mu_{p,j})^2}{\sigma_{p,j}^2} - 1 \right]
 
-    With the standard normal this is Kingma and Welling (2014), appendix B.
+    With the standard normal this is Kingma and Welling (2014), appendix B. Ratios of variances are bounded by
+    :math:`e^{80}`, beyond which float32 would overflow.
 
     Args:
         mu: Means of q, (..., latent_dim).
@@ -193,10 +197,12 @@ def gaussian_kl(
 def _twice_gaussian_kl(mu: Tensor, logvar: Tensor, prior_mu: Tensor | float, prior_logvar: Tensor | float) -> Tensor:
     # expm1 keeps the divergence of two nearly equal normals from rounding below zero.
     if isinstance(prior_mu, float) and isinstance(prior_logvar, float) and prior_mu == prior_logvar == 0.0:
+        logvar = logvar.clamp_max(_GREATEST_LOGVAR)
         return torch.addcmul(logvar.expm1() - logvar, mu, mu)  # the usual prior, in the hot path of training
     prior_logvar = torch.as_tensor(prior_logvar, dtype=logvar.dtype, device=logvar.device)
-    log_ratio = logvar - prior_logvar
-    return log_ratio.expm1() - log_ratio + (mu - prior_mu).square() * (-prior_logvar).exp()
+    log_ratio = (logvar - prior_logvar).clamp_max(_GREATEST_LOGVAR)
+    precision = (-prior_logvar).clamp_max(_GREATEST_LOGVAR).exp()
+    return log_ratio.expm1() - log_ratio + (mu - prior_mu).square() * precision
 
 
 def kl_or_estimate(q: Distribution, p: Distribution, z: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Literal, NamedTuple, Protocol, Self
@@ -149,8 +150,10 @@ class ELBO(Objective):
             if self.free_bits:
                 raise SettingError("free_bits or a capacity", "both", "each sets how much KL there is: leave one out")
         self.register_buffer("_factor", torch.ones(()), persistent=False)
+        self._advanced = self.schedule is None
 
     def advance(self, step: int) -> None:
+        self._advanced = True
         if self.schedule is not None:
             factor = self.schedule(step)
             if not isinstance(factor, float | int) or not 0 <= factor < math.inf:
@@ -165,6 +168,13 @@ class ELBO(Objective):
         reconstruction = -model.decode(z, y).log_prob(x)
         prior = model.latent_prior(y)
         kl = kl_or_estimate(posterior, prior, z)
+        if not self._advanced and self.training and torch.is_grad_enabled():
+            self._advanced = True
+            warnings.warn(
+                "the schedule of beta stands still, with a factor of 1: call model.objective.advance(step) before each "
+                "step of a loop of your own, as a Trainer does",
+                stacklevel=2,
+            )
         factor: Tensor | float = 1.0 if self.schedule is None or not self.training else self._factor
         if self.capacity is not None:
             loss = annealed_capacity(reconstruction, kl, self.capacity * factor, self.beta)

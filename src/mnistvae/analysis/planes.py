@@ -9,12 +9,12 @@ from typing import Literal, TypeAlias
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from mnistvae._checks import check_choice, check_count, check_indices, check_numbers
 from mnistvae._modes import evaluating
 from mnistvae._passes import check_model
-from mnistvae.arrays import ArrayLike, as_real, bad_rows, check_finite
+from mnistvae.arrays import ArrayLike, as_real, bad_rows, check_finite, double_on
 from mnistvae.errors import DataError, SettingError
 from mnistvae.images import Labels
 from mnistvae.metrics.latent import as_codes
@@ -162,14 +162,17 @@ def interpolate_codes(a: ArrayLike, b: ArrayLike, steps: int = 8, kind: Path = "
     if kind == "straight":
         way = torch.lerp(start, end, t)
     else:
-        cosine = (start * end).sum(-1, keepdim=True) / (
-            start.norm(dim=-1, keepdim=True) * end.norm(dim=-1, keepdim=True)
-        )
-        angle = cosine.clamp(-1, 1).acos()
-        bent = (((1 - t) * angle).sin() * start + (t * angle).sin() * end) / angle.sin()
-        # No angle, or none that is defined: the line is the limit.
-        way = torch.where((angle.sin().abs() > 1e-6) & cosine.isfinite(), bent, torch.lerp(start, end, t))
+        way = _along_sphere(*(each.to(double_on(each.device)) for each in (start, end, t))).to(dtype)
     return way[0] if single else way
+
+
+def _along_sphere(start: Tensor, end: Tensor, t: Tensor) -> Tensor:
+    """The codes of a spherical way; the line where the angle is 0, half a turn, or not defined."""
+    # Kahan's form of the angle, which keeps its digits near 0 and near half a turn.
+    a, b = (nn.functional.normalize(code, dim=-1, eps=0.0) for code in (start, end))
+    angle = 2 * torch.atan2((a - b).norm(dim=-1, keepdim=True), (a + b).norm(dim=-1, keepdim=True))
+    bent = (((1 - t) * angle).sin() * start + (t * angle).sin() * end) / angle.sin()
+    return torch.where((angle.sin().abs() > 1e-6) & angle.isfinite(), bent, torch.lerp(start, end, t))
 
 
 def traverse(

@@ -261,7 +261,7 @@ def _near(name: str) -> Metric:
 
 
 def _label_accuracy(view: View) -> Estimate:
-    labels = torch.arange(view.num_generated) % (view.model.num_classes or 1)
+    labels = torch.arange(view.num_generated, device="cpu") % (view.model.num_classes or 1)
     share = label_accuracy(view.once(by_digit_classifier).logits, labels)
     return Estimate(share, math.sqrt(share * (1 - share) / view.num_generated))
 

@@ -17,6 +17,10 @@ __all__ = ["LossCheck", "check_data", "check_record", "check_weights", "has_batc
 
 #: Steps between two looks at the losses on a device that would have to be waited for.
 _LOOK_EVERY = 100
+_UNBOUNDED = (
+    "lower learning_rate, clip the gradient (clip_norm=1), bound the log-variance of an encoder of your own (its kl "
+    "grows with the exponential), or look for log(0) in the model; checkpoints are as they were"
+)
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
@@ -106,12 +110,15 @@ class LossCheck:
         losses = [float(rows[0][0])] if len(rows) == 1 else torch.stack(rows)[:, 0].tolist()
         for back, loss in zip(range(len(losses), 0, -1), losses, strict=True):
             if not math.isfinite(loss):
-                raise TrainingError(
-                    "a finite loss",
-                    f"{loss} at step {state.step - back} (batch {state.batch - back + 1} of epoch {state.epoch})",
-                    "lower learning_rate, clip the gradient, or look for log(0) in the model; "
-                    "checkpoints are as they were",
-                )
+                where = f"at step {state.step - back} (batch {state.batch - back + 1} of epoch {state.epoch})"
+                raise TrainingError("a finite loss", f"{loss} {where}{_by_term(rows[-back], state)}", _UNBOUNDED)
+
+
+def _by_term(sums: Tensor, state: State) -> str:
+    """The terms of a loss that are not finite, in words."""
+    named = dict(zip(state.terms, sums.tolist(), strict=False))
+    found = [f"{name} is {value}" for name, value in named.items() if name != "loss" and not math.isfinite(value)]
+    return f", where {', '.join(found)}" if found else ", though its terms are finite"
 
 
 def has_batch_norm(model: nn.Module) -> bool:

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mnistvae._checks import check_choice, check_count, check_number, check_seed, listed
 from mnistvae._random import Stream, derive_seed, seeded
+from mnistvae._wrappers import unwrapped
 from mnistvae.arrays import ArrayLike
 from mnistvae.data import BatchSource, Binarization, ImageDataset, as_dataset, batch_source
 from mnistvae.devices import resolve_device
@@ -194,6 +195,7 @@ class Trainer:
             Interrupted: When Ctrl-C or SIGTERM came, after the step under way and a checkpoint.
         """
         with joined(device := resolve_device(self.device)) as world:
+            model = unwrapped(model)
             if not isinstance(model, VAE):
                 raise ComponentError(
                     "a mnistvae model to train", type_name(model), "pass an instance of VAE or of a subclass"
