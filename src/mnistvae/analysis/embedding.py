@@ -99,24 +99,26 @@ def embed(
     return replace(found, points=np.ldexp(found.points, unit)) if kind == "pca" and unit else found
 
 
-def embed_later(codes: ArrayLike, *, seed: int = 0) -> Callable[[], Embedding]:
+def embed_later(codes: ArrayLike, *, seed: int = 0, **settings: Any) -> Callable[[], Embedding]:
     """Begin a map by t-SNE in a process of its own, and return a function that waits for it.
 
-    The map is that of ``embed(codes, "tsne", seed=seed)``. Where a process is not worth its start, for few codes or on
-    a single core, or cannot be started, the map is computed when the function is called.
+    The map is that of ``embed(codes, "tsne", seed=seed, **settings)``. Where a process is not worth its start, for
+    few codes or on a single core, or cannot be started, the map is computed when the function is called.
 
     Args:
         codes: Codes (N, latent_dim), of more than two dimensions.
         seed: Seed of the method.
+        settings: Settings of scikit-learn's ``TSNE``, under their own names.
 
     Raises:
         DataError: If codes have another shape, are too few or not finite.
+        SettingError: If the perplexity is too large for the number of codes.
     """
     rows, _ = usual_size(as_codes(codes, least=3).cpu().double().numpy())
-    here = partial(embed, codes, "tsne", seed=seed)
+    here = partial(embed, codes, "tsne", seed=seed, **settings)
     if len(rows) < _WORTH_A_PROCESS or (os.cpu_count() or 1) < 2 or rows.shape[1] <= 2 or not rows.any():
         return here
-    settings = _tsne_settings(rows, {})
+    settings = _tsne_settings(rows, settings)
     try:
         running = RunningTSNE(rows, _tsne_arguments(2, seed % 2**32, settings))
     except OSError:

@@ -24,6 +24,8 @@ from mnistvae.images import ImageShape, as_images, check_range
 
 __all__ = ["DATASETS", "DIGIT_SHAPE", "DigitClassifier", "classify", "digit_classifier", "digit_logits"]
 
+#: Images that a CPU computes at once: with more, what is between two layers leaves its cache.
+_AT_ONCE = 64
 #: What the classifier reads: (channels, height, width).
 DIGIT_SHAPE: ImageShape = (1, 28, 28)
 #: Names of the data sets whose images it reads; give yours one of them (``ImageDataset(name="mnist")``) if it does.
@@ -113,7 +115,7 @@ def classify(
 
     Args:
         images: Digits, (N, 1, 28, 28), (N, 28, 28) or (N, 784), float in [0, 1] or uint8; torch or numpy.
-        batch_size: Number of images that are computed at once, which bounds the memory.
+        batch_size: Largest number of images that are computed at once, which bounds the memory; a CPU takes 64.
         device: Device to compute on (default: that of the images).
 
     Returns:
@@ -137,6 +139,7 @@ def classify(
     if device is None:
         device = images.device if isinstance(images, Tensor) else "cpu"
     device = resolve_device(device)  # with its number: plain "cuda" means another once the current one changes
+    size = min(size, _AT_ONCE) if device.type == "cpu" else size
     classifier = _shipped(device)
     with torch.no_grad():
         features = torch.cat([classifier.features(check_range(batch).to(device)) for batch in _batches(images, size)])

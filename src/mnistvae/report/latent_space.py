@@ -24,6 +24,8 @@ __all__ = ["EXAMPLES", "best_map", "chosen", "latent_space", "prepare", "without
 
 #: Codes that are embedded and clustered at most: t-SNE takes a minute for four times as many.
 _EMBEDDED = 4000
+#: Coarseness of t-SNE's forces: as good a map as with the default of 0.5, in two thirds of the time.
+_ANGLE = 0.8
 #: Images in a row of examples.
 EXAMPLES = 10
 #: Images without which there is neither a map nor clusters.
@@ -41,7 +43,7 @@ def chosen(view: View) -> Tensor:
 
 def begin_map(view: View) -> Callable[[], Embedding]:
     """Begin the map by t-SNE, and return a function that waits for it."""
-    return embed_later(view.codes.means[view.once(chosen)], seed=view.seed)
+    return embed_later(view.codes.means[view.once(chosen)], seed=view.seed, angle=_ANGLE)
 
 
 def prepare(view: View) -> None:
