@@ -90,7 +90,7 @@ def kl_of_dimensions(view: View) -> Tensor | None:
     if view.prior is None or view.posterior is None:
         return None
     divergences = kl_by_dimension(view.posterior, view.prior)
-    return None if divergences is None else divergences.double().mean(0)
+    return None if divergences is None else divergences.cpu().double().mean(0)
 
 
 def _active(view: View) -> int:

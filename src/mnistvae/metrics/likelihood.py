@@ -13,7 +13,7 @@ from torch.distributions import Distribution
 
 from mnistvae._checks import check_number
 from mnistvae._passes import Done, check_dataset, measuring
-from mnistvae.arrays import check_finite
+from mnistvae.arrays import check_finite, with_double
 from mnistvae.data import ImageDataset
 from mnistvae.images import ImageShape, check_image_shape
 from mnistvae.losses import kl_or_estimate
@@ -205,7 +205,8 @@ def importance_estimate(view: View, done: Done | None = None) -> ImportanceEstim
 def _log_sums(model: VAE, x: Tensor, y: Tensor | None, posterior: Distribution, num_samples: int) -> Tensor:
     """Logarithms of the sums of the importance weights of each image, and of their squares, (2, B), float64."""
     prior = model.latent_prior(y)
-    sums = torch.full((2, len(x)), -math.inf, dtype=torch.float64, device=x.device)
+    exact = with_double(x.device)
+    sums = torch.full((2, len(x)), -math.inf, dtype=torch.float64, device=exact)
     left, at_once = num_samples, min(num_samples, max(1, _CODES // len(x)))
     images, classes = x.repeat(at_once, 1, 1, 1), None if y is None else y.repeat(at_once)
     while left:
@@ -214,7 +215,7 @@ def _log_sums(model: VAE, x: Tensor, y: Tensor | None, posterior: Distribution, 
         n = now * len(x)
         pixels = model.decode(z.flatten(0, 1), None if classes is None else classes[:n])
         log_p = pixels.log_prob(images[:n]).reshape(now, len(x)) + prior.log_prob(z)
-        log_weights = (log_p - posterior.log_prob(z)).double()
+        log_weights = (log_p - posterior.log_prob(z)).to(exact).double()
         sums = torch.logaddexp(sums, torch.stack([log_weights, 2 * log_weights]).logsumexp(1))
         left -= now
     return sums
