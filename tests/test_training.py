@@ -132,7 +132,7 @@ def test_columns_without_and_with_validation() -> None:
     history = quiet(3).fit(small(), images())
     assert len(history) == 3
     assert history.column("epoch") == [1, 2, 3]
-    assert set(history[0]) == {*LOSSES, "seconds", "images_per_second"}
+    assert set(history[0]) == {*LOSSES, "learning_rate", "seconds", "images_per_second"}
     history = quiet(1).fit(small(), images(), images())
     assert set(history[0]) == set(COLUMNS)
     assert all(math.isfinite(value) for value in history[0].values())

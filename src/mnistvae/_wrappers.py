@@ -1,4 +1,4 @@
-"""What torch's own wrappers and exporters see of a model: a forward that is the loss, and outputs that are trees."""
+"""A model for torch's wrappers and exporters: a forward that is the loss, and outputs that are trees of tensors."""
 
 from __future__ import annotations
 

@@ -449,7 +449,7 @@ class VAE(Component):
 
     def _images(self, x: ArrayLike) -> Tensor:
         anchor = self._anchor
-        if isinstance(x, Tensor) and x.is_inference() and torch.is_grad_enabled():
+        if not torch.compiler.is_compiling() and isinstance(x, Tensor) and x.is_inference():
             x = x.clone()  # an inference tensor cannot be kept for a gradient
         if isinstance(x, Tensor) and x.dtype == anchor.dtype and x.shape[1:] == self.image_shape:
             return x.to(anchor.device)  # in training every batch, twice

@@ -249,7 +249,7 @@ def _conditions(view: View, metric: Metric) -> dict[str, Any]:
 
 
 def _pixels(view: View) -> str:
-    """How the images shown were made black and white, where their fingerprint does not tell."""
+    """The way in which the images shown were made black and white, or "" where their fingerprint tells."""
     if view.binarization == "none" or view.data.binarization in {"static", "threshold"}:
         return ""
     return view.binarization if view.binarization == "threshold" else f"{view.binarization} under seed {view.seed}"

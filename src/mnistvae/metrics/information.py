@@ -315,7 +315,7 @@ def _warn_if_saturated(information: float, n: int) -> None:
 def _warn_if_overrated(densities: _LogDensities) -> None:
     """Warn where the total correlation of so many images is larger than that of all images."""
     n, information = len(densities.joint), float((densities.conditional - densities.joint).mean())
-    if 0.5 * math.log(n) < information <= _SATURATED * math.log(n):
+    if densities.z.shape[1] > 1 and 0.5 * math.log(n) < information <= _SATURATED * math.log(n):
         text = f"their mutual information, {information:.2f} nats, is over half of log N = {math.log(n):.2f}"
         warnings.warn(f"the total correlation of {n} images is overrated, by nats maybe: {text}", stacklevel=3)
 

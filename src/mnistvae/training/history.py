@@ -6,10 +6,11 @@ import csv
 import io
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, overload
 
+from mnistvae._checks import listed
 from mnistvae._files import write_atomically
 from mnistvae.errors import FileFormatError, SettingError
 
@@ -23,11 +24,11 @@ TERMS = ("loss", "reconstruction", "kl")
 #: What the names of columns of the validation data begin with.
 VALIDATION = "validation_"
 #: The columns of every history, in order.
-COLUMNS = ("epoch", *TERMS, *(VALIDATION + name for name in TERMS), "seconds", "images_per_second")
+COLUMNS = ("epoch", *TERMS, *(VALIDATION + name for name in TERMS), "learning_rate", "seconds", "images_per_second")
 
 
 class History(Sequence[Record]):
-    """The losses and times of a training run, epoch by epoch.
+    """The losses, times and learning rates of a training run, epoch by epoch.
 
     A sequence of records (plain dicts); ``history[-1]["loss"]`` is the last loss, and
     ``history.column("loss")`` all of them.
@@ -35,6 +36,7 @@ class History(Sequence[Record]):
     Args:
         records: One dict an epoch.
         tag: Name of the kind of likelihood, see :meth:`mnistvae.likelihoods.Likelihood.tag`.
+        stopped: The reason why training ended; "" while it is under way, and where it was interrupted.
 
     Example:
         >>> history = History([{"epoch": 1, "loss": 200.0}, {"epoch": 2, "loss": 150.0}])
@@ -42,9 +44,13 @@ class History(Sequence[Record]):
         (2, 150.0, [200.0, 150.0])
     """
 
-    def __init__(self, records: Sequence[Record] = (), tag: str = "") -> None:
-        self.records = [dict(record) for record in records]
+    def __init__(self, records: Sequence[Record] = (), tag: str = "", stopped: str = "") -> None:
+        found = listed(records)
+        if found is None or not all(isinstance(record, Mapping) for record in found):
+            raise SettingError("records as a list of dicts, one an epoch", repr(records)[:80])
+        self.records: list[Record] = [dict(record) for record in found]
         self.tag = tag
+        self.stopped = stopped
 
     @overload
     def __getitem__(self, index: int) -> Record: ...
@@ -70,7 +76,8 @@ class History(Sequence[Record]):
         if not self.records:
             return "History(no epochs)"
         last = ", ".join(f"{name}={self[-1][name]:.2f}" for name in ("loss", "validation_loss") if name in self[-1])
-        return f"History({len(self)} epochs{', last ' + last if last else ''})"
+        reason = f", {self.stopped}" if self.stopped else ""
+        return f"History({len(self)} epochs{', last ' + last if last else ''}{reason})"
 
     def append(self, record: Record) -> None:
         """Add an epoch."""
@@ -138,12 +145,13 @@ class History(Sequence[Record]):
         return cls(records)
 
     def to_json(self, path: str | os.PathLike[str]) -> Path:
-        """Write records and tag as JSON, atomically.
+        """Write records, tag and the reason for the end as JSON, atomically.
 
         Raises:
             OutputError: If the file cannot be written.
         """
-        text = json.dumps({"tag": self.tag, "records": self.records}, indent=1)
+        stopped = {"stopped": self.stopped} if self.stopped else {}
+        text = json.dumps({"tag": self.tag, **stopped, "records": self.records}, indent=1)
         return write_atomically(path, (text + "\n").encode())
 
     @classmethod
@@ -155,8 +163,9 @@ class History(Sequence[Record]):
         """
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
-            return cls([dict(record) for record in content["records"]], str(content["tag"]))
-        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+            stopped = str(content.get("stopped", ""))
+            return cls([dict(record) for record in content["records"]], str(content["tag"]), stopped)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise FileFormatError(f"{path} to be a history in JSON", str(error), "pass what to_json wrote") from error
 
     def to_pandas(self) -> Any:

@@ -226,6 +226,10 @@ class Rates:
             else:
                 group["lr"] = rate * factor
 
+    def now(self) -> float:
+        """The rate of the first group, as it is now."""
+        return float(self._optimizer.param_groups[0]["lr"])
+
     def samples(self) -> list[float]:
         """Some factors over the run, by which schedules are told apart."""
         steps = self.steps or 0

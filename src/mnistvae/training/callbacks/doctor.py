@@ -102,7 +102,7 @@ class Doctor(Callback):
 
 
 def _early(state: State) -> str:
-    """What to say besides where so few steps were taken that codes may be on their way."""
+    """The end of a warning where so few steps were taken that codes may be on their way, or ""."""
     few = state.step < _FEW_STEPS
     return f"; but {state.step} steps are few: train for some hundred before you change anything" if few else ""
 
