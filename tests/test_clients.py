@@ -22,7 +22,7 @@ from mnistvae._modes import evaluating
 from mnistvae._random import seeded
 from mnistvae.errors import ComponentError, DataError, SettingError
 from mnistvae.likelihoods import Bernoulli, ContinuousBernoulli, DiscretizedLogistic, Gaussian, Likelihood
-from mnistvae.networks import MLPDecoder, MLPEncoder, TrunkDecoder
+from mnistvae.networks import GaussianEncoder, MLPDecoder, MLPEncoder, TrunkDecoder
 from mnistvae.objectives import ELBO
 from mnistvae.priors import GaussianMixture, VampPrior
 from mnistvae.schedules import Linear
@@ -205,14 +205,15 @@ def test_blocks_of_evaluation_may_overlap() -> None:
 
 def test_a_schedule_that_nobody_advances_warns_once() -> None:
     vae = model(objective=ELBO(2.0, schedule=Linear(10)))
-    vae.loss(images(2))  # once may be a look
+    for _ in range(2):  # it may be a look
+        vae.loss(images(2))
     with pytest.warns(UserWarning, match=r"stands still.*objective\.advance\(step\)"):
         vae.loss(images(2))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         vae.loss(images(2))
         other = model(objective=ELBO(2.0, schedule=Linear(10)))
-        for step in range(3):
+        for step in range(4):
             other.eval().loss(images(2))
             other.train().objective.advance(step)
             other.loss(images(2))
@@ -277,3 +278,20 @@ def test_codes_of_a_data_set_are_codes() -> None:
     codes = mv.analysis.encode_dataset(model(), ImageDataset(images(20)))
     assert mv.analysis.find_clusters(codes).members.shape == (20,)
     assert len(mv.analysis.embed(codes)) == 20
+
+
+class Keeping(nn.Module):
+    """A network that does not keep what it was made of."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(30, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)  # type: ignore[no-any-return]
+
+
+def test_a_model_that_cannot_be_saved_is_told_of_before_its_training() -> None:
+    vae = VAE(3, SHAPE, encoder=GaussianEncoder(Keeping(8), 3))
+    with pytest.warns(UserWarning, match=r"not be saved.*write self\.width = width"):
+        Trainer(1, 8, progress=False, device="cpu").fit(vae, ImageDataset(images(8)))

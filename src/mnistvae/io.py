@@ -194,8 +194,21 @@ def to_json(value: Any, what: str) -> str:
         ComponentError: If JSON cannot hold it.
     """
     try:
+        _check_keys(value)
         return json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise ComponentError(
             f"{what} that JSON can hold", str(error), "use finite numbers, strings, lists and dicts"
         ) from error
+
+
+def _check_keys(value: Any) -> None:
+    """Raise TypeError for a mapping with other keys than texts, of which JSON would make texts, and one of two."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise TypeError(f"the key {key!r} is no text")
+            _check_keys(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _check_keys(item)

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, kl_divergence
 
+from mnistvae.errors import DataError
+
 __all__ = [
     "annealed_capacity",
     "bernoulli_cross_entropy",
@@ -299,11 +301,17 @@ def importance_weighted_bound(log_weights: Tensor) -> Tensor:
     Returns:
         (B,), nats.
 
+    Raises:
+        DataError: If there is no sample.
+
     Example:
         >>> importance_weighted_bound(torch.tensor([[1.0], [3.0]]).log())  # log 2
         tensor([0.6931])
     """
-    return torch.logsumexp(log_weights, dim=0) - math.log(len(log_weights))
+    samples = log_weights.shape[0]
+    if not samples:
+        raise DataError("log-weights of at least one sample", "none", "draw one: (K, B) with K of at least 1")
+    return torch.logsumexp(log_weights, dim=0) - math.log(samples)
 
 
 def doubly_reparameterized(log_weights: Tensor, z: Tensor) -> Tensor:

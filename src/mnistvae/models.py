@@ -444,6 +444,8 @@ class VAE(Component):
         try:
             return torch.empty(n, *self.image_shape, dtype=self.dtype, device=self.device)
         except RuntimeError as error:
+            if "alloc" not in str(error) and "memory" not in str(error):
+                raise
             gib = n * math.prod(self.image_shape) * self.dtype.itemsize / 2**30
             raise SettingError(f"{n} images to fit into memory", f"{gib:.3g} GiB", "make fewer at a time") from error
 

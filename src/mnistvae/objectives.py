@@ -179,9 +179,9 @@ class ELBO(Objective):
         return Terms(loss, reconstruction, kl)
 
     def _count(self) -> None:
-        """Warn at the second batch while nobody moves the schedule: this is a loop of somebody's own."""
+        """Warn at the third batch while nobody moves the schedule: this is a loop of somebody's own."""
         self._unmoved += 1
-        if self._unmoved == 2:
+        if self._unmoved == 3:
             warnings.warn(
                 "the schedule of beta stands still, with a factor of 1: call model.objective.advance(step) before each "
                 "step of a loop of your own, as a Trainer does",

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import torch
 from torch import Tensor, nn
 
+from mnistvae._component import to_spec
 from mnistvae.data import BatchSource
-from mnistvae.errors import DataError, TrainingError
+from mnistvae.errors import ComponentError, DataError, TrainingError
 from mnistvae.models import VAE
 from mnistvae.training.history import Record
 from mnistvae.training.state import State
 
-__all__ = ["LossCheck", "check_data", "check_record", "check_weights", "has_batch_norm"]
+__all__ = ["LossCheck", "check_data", "check_record", "check_weights", "has_batch_norm", "warn_if_not_saveable"]
 
 #: Steps between two looks at the losses on a device that would have to be waited for.
 _LOOK_EVERY = 100
@@ -136,3 +138,12 @@ def check_weights(model: VAE, epoch: int) -> None:
             f"NaN or infinity in {name} after epoch {epoch}",
             "lower learning_rate, or clip the gradient; checkpoints are as they were",
         )
+
+
+def warn_if_not_saveable(model: VAE) -> None:
+    """Warn before the training of a model that could not be saved after it."""
+    try:
+        to_spec(model, "model")
+    except ComponentError as error:
+        text = f"this model can be trained, and not be saved as it is: {error}; its state_dict can be saved"
+        warnings.warn(text, stacklevel=4)

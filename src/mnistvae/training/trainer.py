@@ -26,7 +26,7 @@ from mnistvae.errors import ComponentError, SettingError, type_name
 from mnistvae.models import VAE
 from mnistvae.training.callbacks import Callback, EarlyStopping, Progress
 from mnistvae.training.checkpoints import read_checkpoint
-from mnistvae.training.checks import check_data
+from mnistvae.training.checks import check_data, warn_if_not_saveable
 from mnistvae.training.ema import EMA
 from mnistvae.training.history import TERMS, History
 from mnistvae.training.limits import Budget, Limits
@@ -203,6 +203,7 @@ class Trainer:
             source, held_out = _sources(self, model, data, validation, device, world)
             model.to(device)
             check_data(model, source, held_out)
+            warn_if_not_saveable(model)
             run, state, snapshots = _prepare(self, model, source, held_out, device, world)
             if resume is not None:
                 snapshots.restore(state, read_checkpoint(resume))
