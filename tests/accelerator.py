@@ -58,7 +58,7 @@ def _call(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     near = [one for one in flat if isinstance(one, Tensor) and not isinstance(one, Remote) and one.ndim]
     if remote and near and name not in _BETWEEN:
         raise RuntimeError(f"tensors of two devices in {name}")
-    if name == "_parse_to":  # reads the arguments of Module.to
+    if func is torch.device or name == "_parse_to":  # which read arguments
         return func(*args, **kwargs)
     plain = tree_map(lambda one: torch.device("cpu") if _is_made_up(one) else one, (args, kwargs))
     with torch._C.DisableTorchFunctionSubclass():

@@ -120,7 +120,7 @@ def _by_term(sums: Tensor, state: State) -> str:
     """The terms of a loss that are not finite, in words."""
     named = dict(zip(state.terms, sums.tolist(), strict=False))
     found = [f"{name} is {value}" for name, value in named.items() if name != "loss" and not math.isfinite(value)]
-    return f", where {', '.join(found)}" if found else ", though its terms are finite"
+    return f", where {', '.join(found)}" if found else ""
 
 
 def has_batch_norm(model: nn.Module) -> bool:
