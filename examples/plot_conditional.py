@@ -5,7 +5,7 @@ Draw the digit that is asked for
 A conditional VAE is told each image's label. Its code then need not say which digit it is, and is left with how it is
 written: slant, width, weight of the pen. So one code can be decoded as any digit, in the same hand.
 
-It takes about half a minute on two CPU cores. Run as a script, ``python examples/plot_conditional.py pictures``
+It takes about a quarter of a minute on one CPU core. Run as a script, ``python examples/plot_conditional.py pictures``
 writes its figures to the folder ``pictures``; without a folder's name it leaves nothing behind.
 """
 
@@ -22,6 +22,7 @@ import torch
 
 import mnistvae as mv
 from mnistvae import ConditionalVAE, Trainer, load_dataset
+from mnistvae.networks import MLPDecoder, MLPEncoder
 
 train, test = load_dataset("mnist-mini", "train"), load_dataset("mnist-mini", "test")
 
@@ -30,8 +31,9 @@ folder = Path(sys.argv[1] if len(sys.argv) > 1 else temporary.name)
 folder.mkdir(parents=True, exist_ok=True)
 
 torch.manual_seed(0)
-model = ConditionalVAE(latent_dim=8, num_classes=10)
-trainer = Trainer(epochs=12, batch_size=64, learning_rate=2e-3, seed=0, progress=False)
+encoder, decoder = MLPEncoder(8, num_classes=10), MLPDecoder(8, num_classes=10)
+model = ConditionalVAE(latent_dim=8, num_classes=10, encoder=encoder, decoder=decoder)
+trainer = Trainer(epochs=8, batch_size=128, learning_rate=2e-3, seed=0, progress=False)
 history = trainer.fit(model, train, validation=test)
 print(history)
 

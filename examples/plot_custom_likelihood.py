@@ -76,7 +76,7 @@ def make(likelihood):
 
 
 gaussian, model = make(Gaussian("learned")), make(Laplace())
-trainer = Trainer(epochs=12, batch_size=128, learning_rate=2e-3, seed=0, progress=False)
+trainer = Trainer(epochs=6, batch_size=128, learning_rate=2e-3, seed=0, progress=False)
 histories = {
     "Gaussian": trainer.fit(gaussian, train, validation=test),
     "Laplace": trainer.fit(model, train, validation=test),

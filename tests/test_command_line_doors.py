@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner
+from console import Done, run
 from readback import content, png
 
 from mnistvae import VAE, commands, io, load, save
@@ -99,18 +98,9 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def mnistvae_in(folder: Path, *arguments: object, path: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """The console script, in that folder: only the command line itself makes its modules importable."""
-    script = "import sys; sys.path = [part for part in sys.path if part]; from mnistvae.commands import main; main()"
-    paths = [*([str(path)] if path else []), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return subprocess.run(  # noqa: S603
-        [sys.executable, "-c", script, *map(str, arguments)],
-        cwd=folder,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def mnistvae_in(folder: Path, *arguments: object, path: Path | None = None) -> Done:
+    """The command, in that folder: only the command line itself makes its modules importable."""
+    return run(*arguments, folder=folder, path=path)
 
 
 def succeed(folder: Path, *arguments: object, path: Path | None = None) -> str:
@@ -136,7 +126,7 @@ def test_recipe_data_and_callback_of_ones_own(project: Path) -> None:
     record = RunFolder(project / "run").read_record()
     assert (record.recipe, record.dataset, record.callbacks) == (*OWN[1::2], ("my_module:Counter",))
     assert record.settings == {"width": 6, "sizes": (2, 3), "latent_dim": 3}
-    assert record.training == {"ema": 0.5}
+    assert record.training == {"epochs": 2, "batch_size": 16, "ema": 0.5}
     for line in out.partition("next:\n")[2].splitlines():
         done = mnistvae_in(project, *line.split()[1:])
         assert done.returncode == 0, done.stderr

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from readback import content, originals_drawn, png
 
 import mnistvae
 from mnistvae import VAE, ConditionalVAE, History, ImageDataset, commands, fitting, io, load, load_dataset, recipes
+from mnistvae._records import read_json
 from mnistvae.commands import Provenance, Run, RunFolder, _pictures
 from mnistvae.data import Batches, as_trained, one_of_each
 from mnistvae.errors import DataError, FileFormatError, MnistvaeError, OutputError, SettingError, TrainingError
@@ -102,7 +102,7 @@ def test_the_saved_model_says_how_it_was_made(tmp_path: Path) -> None:
     asked = {
         "recipe": "mlp-2d",
         "dataset": "tiny",
-        "settings": {"hidden": {"tuple": [8]}},
+        "settings": {"latent_dim": 2, "beta": 1.0, "hidden": {"tuple": [8]}},
         "training": {"epochs": 1, "batch_size": 128, "learning_rate": 0.01},
         "seed": 3,
         "samples_every": 1,
@@ -116,9 +116,9 @@ def test_the_saved_model_says_how_it_was_made(tmp_path: Path) -> None:
         "last_epoch": dict(run.history[-1]),
     }
     assert metadata == {**asked, **made, **ended}
-    assert json.loads((tmp_path / "run" / "run.json").read_text()) == {**asked, **made}
+    assert read_json(tmp_path / "run" / "run.json", "a record", "") == {**asked, **made}
     record = Provenance.from_metadata(metadata)
-    assert record.settings == {"hidden": (8,)}
+    assert record.settings == {"latent_dim": 2, "beta": 1.0, "hidden": (8,)}
     assert record.notes == {}
     assert record.to_metadata() == metadata
 
@@ -528,7 +528,7 @@ def test_a_second_run_into_the_same_folder_is_refused_while_the_first_goes_on(
     def start_another(self: Any, state: Any) -> None:
         fit(self, state)
         monkeypatch.setattr(CSVLog, "on_fit_start", fit)
-        with pytest.raises(OutputError, match=r"a folder without history\.csv"):
+        with pytest.raises(OutputError, match="a folder that no other command is writing into"):
             train(tmp_path)
         seen.append("refused")
 

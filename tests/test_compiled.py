@@ -77,15 +77,12 @@ def labelled(n: int) -> ImageDataset:
 ADAMW = functools.partial(torch.optim.AdamW, weight_decay=0.1)
 WAYS: dict[str, tuple[Any, dict[str, Any]]] = {
     "Adam": (noisy, {}),
-    "AdamW": (noisy, {"optimizer": ADAMW}),
+    "AdamW, a schedule": (noisy, {"optimizer": ADAMW, "schedule": CosineDecay(warmup=2)}),
     "other betas, not fused": (
         noisy,
         {"optimizer": functools.partial(torch.optim.Adam, betas=(0.5, 0.8), fused=False)},
     ),
-    "clipped": (noisy, {"clip_norm": 0.5}),
-    "averaged": (noisy, {"ema": 0.9}),
-    "a schedule": (noisy, {"schedule": CosineDecay(warmup=2)}),
-    "binarized": (noisy, {"binarization": "dynamic"}),
+    "clipped, averaged, binarized": (noisy, {"clip_norm": 0.5, "ema": 0.9, "binarization": "dynamic"}),
     "labels": (conditional, {}),
     "IWAE": (functools.partial(noisy, objective=IWAE(3)), {}),
     "beta rises": (functools.partial(noisy, objective=ELBO(schedule=Linear(6))), {}),

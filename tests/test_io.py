@@ -569,7 +569,7 @@ def full_disk(*args: object, **kwargs: object) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-@pytest.mark.parametrize("names", [["os.fsync"], ["os.replace", "pathlib.Path.replace"], ["tempfile.mkstemp"]])
+@pytest.mark.parametrize("names", [["os.fsync"], ["os.replace", "pathlib.Path.replace"], ["os.fdopen"]])
 def test_a_failed_save_leaves_the_earlier_file_and_nothing_else(
     names: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,8 +7,6 @@ import itertools
 import os
 import random
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -19,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from console import Done, run
 from readback import content, png
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
@@ -610,19 +609,10 @@ def test_a_run_that_was_killed_goes_on_from_its_last_checkpoint(step: int, whole
     code = (
         "import signal, sys, pathlib, test_resume as t\n"
         "folder = pathlib.Path(sys.argv[1])\n"
-        "t.torch.set_num_threads(1)\n"
         "listeners = t.Checkpoint(folder), t.StopAt(int(sys.argv[2]), signal.SIGKILL)\n"
         "t.trainer(*listeners).fit(t.model(), t.data(), t.data(16))\n"
     )
-    paths = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
-    process = subprocess.run(  # noqa: S603
-        [sys.executable, "-c", code, str(tmp_path), str(step)],
-        env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    process = run(tmp_path, step, folder=tmp_path, program=code)
     assert process.returncode == -signal.SIGKILL, process.stderr
     assert read_checkpoint(tmp_path).info["step"] == 6
     vae = model()
@@ -634,11 +624,9 @@ def test_a_run_that_was_killed_goes_on_from_its_last_checkpoint(step: int, whole
 RUN = ("--recipe", "mlp-2d", "--epochs", 3, "--batch-size", 16, "--ema", 0.9, "--device", "cpu", "--no-progress")
 
 COMMAND = """
-import os, runpy, signal, sys
-import torch
+import runpy, signal, sys
 from test_resume import few, signal_after
 
-torch.set_num_threads(1)
 few()
 signal_after(int(sys.argv.pop(1)), getattr(signal, sys.argv.pop(1)))
 runpy.run_module("mnistvae", run_name="__main__")
@@ -664,18 +652,8 @@ def signal_after(step: int, number: int) -> None:
     Rates.set = interrupted  # type: ignore[method-assign]
 
 
-def in_a_process(folder: Path, step: int, number: str, *options: object) -> subprocess.CompletedProcess[str]:
-    script = folder.parent / "command.py"
-    script.write_text(COMMAND)
-    paths = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
-    return subprocess.run(  # noqa: S603
-        [sys.executable, str(script), str(step), number, "train", *map(str, options)],
-        env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+def in_a_process(folder: Path, step: int, number: str, *options: object) -> Done:
+    return run(step, number, "train", *options, folder=folder.parent, program=COMMAND)
 
 
 def invoke(*arguments: object) -> Result:
@@ -831,8 +809,8 @@ def test_how_a_run_was_started_is_read_back(tmp_path: Path, monkeypatch: pytest.
     assert result.exit_code == 0, result.output
     record = RunFolder(tmp_path / "run").read_record()
     assert (record.recipe, record.dataset, record.seed, record.samples_every) == ("mlp-2d", "mnist-mini", 3, 1)
-    assert record.settings == {"hidden": (8,)}
-    assert record.training == {"epochs": 3, "batch_size": 16, "ema": 0.9, "steps": 1}
+    assert record.settings == {"latent_dim": 2, "beta": 1.0, "hidden": (8,)}
+    assert record.training == {"epochs": 3, "batch_size": 16, "learning_rate": 0.001, "ema": 0.9, "steps": 1}
 
 
 def test_a_resumed_run_compiles_the_steps_that_a_whole_one_does(

@@ -19,7 +19,7 @@ from mnistvae import VAE, ImageDataset
 from mnistvae.analysis import embed
 from mnistvae.commands import cli
 from mnistvae.errors import DataError, SettingError
-from mnistvae.report import write_report
+from mnistvae.report import SECTIONS, write_report
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:MLPClassifier was not done",
@@ -74,6 +74,14 @@ def small(latent_dim: int = 4, size: int = 8) -> VAE:
 
 def images(n: int = 30) -> ImageDataset:
     return ImageDataset(torch.rand(n, 1, 8, 8, generator=torch.Generator().manual_seed(1)), torch.arange(n) % 3)
+
+
+#: The one section that has maps, and scores that take no time.
+MAPS: dict[str, Any] = {
+    "include": ["reconstruction"],
+    "num_samples": 2,
+    "sections": [one for one in SECTIONS if one.title == "Latent space"],
+}
 
 
 def page(path: Path) -> str:
@@ -160,7 +168,7 @@ def test_another_package_of_that_name(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_report_goes_on_without_umap(tmp_path: Path) -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        path = write_report(small(), images(), tmp_path / "a", num_samples=2, umap=True)
+        path = write_report(small(), images(), tmp_path / "a", umap=True, **MAPS)
     said = [one for one in caught if "UMAP" in str(one.message)]
     assert [str(one.message) for one in said] == [ABSENT]
     assert said[0].category is UserWarning
@@ -177,7 +185,7 @@ def test_a_report_goes_on_without_umap(tmp_path: Path) -> None:
 def test_where_no_map_by_umap_is_wanted_none_is_missed(tmp_path: Path, latent_dim: int, umap: bool) -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("error", ".*UMAP.*")
-        path = write_report(small(latent_dim), images(), tmp_path / "a", num_samples=2, umap=umap)
+        path = write_report(small(latent_dim), images(), tmp_path / "a", umap=umap, **MAPS)
     assert "UMAP" not in page(path)
 
 
@@ -203,13 +211,13 @@ def test_a_report_goes_on_where_umap_fails(
 
     monkeypatch.setattr(fake, "fit_transform", broken)
     with pytest.warns(UserWarning, match="there is no map by UMAP: .* its compiler is of another version"):
-        path = write_report(small(), images(), tmp_path / "a", num_samples=2, umap=True)
+        path = write_report(small(), images(), tmp_path / "a", umap=True, **MAPS)
     assert "There is no map by UMAP: expected settings of umap, got its compiler is of another" in page(path)
     assert (tmp_path / "a" / "clusters.png").exists()
 
 
 def test_a_report_with_umap(fake: type[FakeUMAP], tmp_path: Path) -> None:
-    path = write_report(small(), images(), tmp_path / "a", num_samples=2, umap=True, seed=5)
+    path = write_report(small(), images(), tmp_path / "a", umap=True, seed=5, **MAPS)
     assert fake.asked["random_state"] == 5
     assert "The mean code of each image, by UMAP." in page(path)
     assert (tmp_path / "a" / "latent_space_umap.png").read_bytes().startswith(b"\x89PNG")
@@ -222,7 +230,7 @@ def test_a_report_with_umap(fake: type[FakeUMAP], tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what it compiles with
 def test_the_real_umap() -> None:
     pytest.importorskip("umap", exc_type=ImportError)
-    data = mv.load_dataset("mnist-mini", "test")[:600]
+    data = mv.load_dataset("mnist-mini", "test")[:300]
     assert data.labels is not None
     codes = embed(data.images.flatten(1) / 255, "pca", 20).points
     state = np.random.get_state()[1].copy()  # type: ignore[union-attr]  # noqa: NPY002
@@ -233,7 +241,7 @@ def test_the_real_umap() -> None:
         apart = embed(torch.cat([CODES, CODES + 1e4]), "umap", n_neighbors=5)  # a graph of two parts
     assert not [one for one in caught if not issubclass(one.category, DeprecationWarning)]
     assert np.array_equal(np.random.get_state()[1], state)  # type: ignore[arg-type]  # noqa: NPY002
-    assert a.points.shape == (600, 2)
+    assert a.points.shape == (300, 2)
     assert np.array_equal(a.points, b.points)
     assert not np.array_equal(a.points, c.points)
     assert mv.metrics.classify_codes(a.points[::2], data.labels[::2], a.points[1::2], data.labels[1::2]).accuracy > 0.7

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import torch
 from safetensors import SafetensorError
@@ -19,11 +20,14 @@ from safetensors.torch import load as deserialize
 from safetensors.torch import save as serialize
 from torch import Tensor
 
-from mnistvae._files import write_atomically
+from mnistvae._files import open_regular, write_atomically
 from mnistvae._version import __version__
 from mnistvae.errors import FileFormatError
 
 __all__ = ["Kind", "digest", "read_tensors", "write_tensors"]
+
+#: Bytes of the longest header, as safetensors has it.
+_MAX_HEADER = 100_000_000
 
 
 class Kind(NamedTuple):
@@ -64,16 +68,13 @@ def read_tensors(path: str | os.PathLike[str], kind: Kind) -> tuple[dict[str, Te
     Raises:
         FileFormatError: If there is no such file, or it is of another kind, damaged, or of a newer format.
     """
-    source = Path(path)
-    try:
-        _check_file(source, kind)
-        content = source.read_bytes()  # once: a file that is replaced meanwhile is still read whole
-        header = _metadata(content)
-        tensors = deserialize(content)
-    except (SafetensorError, OSError, ValueError, KeyError, AttributeError, RecursionError) as error:
-        if isinstance(error, FileFormatError):
-            raise
-        raise FileFormatError(f"{str(source)[:200]} to be a {kind.noun}", str(error), kind.fix) from error
+    source = str(path)[:200]
+    with open_regular(path, f"a {kind.noun}", _where_it_is(path, kind)) as stream:
+        try:
+            header, content = _read(stream)
+            tensors = deserialize(content)
+        except (SafetensorError, ValueError, LookupError, TypeError, MemoryError, RecursionError) as error:
+            raise FileFormatError(f"{source} to be a {kind.noun}", str(error)[:200], kind.fix) from error
     if header.get("format") != kind.format:
         raise FileFormatError(f"{source} to be a {kind.noun} of mnistvae's", "safetensors of something else", kind.fix)
     try:
@@ -113,16 +114,43 @@ def digest(tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> str:
     return sha.hexdigest()
 
 
-def _check_file(source: Path, kind: Kind) -> None:
-    if source.is_file():
-        return
-    got = "a folder" if source.is_dir() else "a device or pipe" if source.exists() else "nothing"
-    inside = source / f"{kind.format.removeprefix('mnistvae').strip('-') or 'model'}.safetensors"
-    raise FileFormatError(f"a {kind.noun} at {source}", got, f"pass {inside}" if inside.is_file() else "check the path")
+def _where_it_is(path: str | os.PathLike[str], kind: Kind) -> str:
+    """The likely remedy where ``path`` is a folder: the file of this kind in it, if there is one."""
+    inside = os.path.join(str(path), f"{kind.format.removeprefix('mnistvae').strip('-') or 'model'}.safetensors")  # noqa: PTH118
+    return f"pass {inside}" if isinstance(path, str | os.PathLike) and os.path.isfile(inside) else "check the path"  # noqa: PTH113 (Path.is_file raises for a name too long)
 
 
-def _metadata(content: bytes) -> dict[str, str]:
-    """The text beside the tensors: safetensors starts with the header's length in 8 bytes, then JSON."""
-    length = int.from_bytes(content[:8], "little")
-    metadata = json.loads(content[8 : 8 + length]).get("__metadata__") if length < len(content) else None
-    return dict(metadata or {})
+def _read(stream: IO[bytes]) -> tuple[dict[str, str], bytes]:
+    """The texts in the header, and the whole content.
+
+    safetensors starts with the header's length in 8 bytes, then JSON, then the tensors' bytes. Nothing is read before
+    the length of the file is that which the header says.
+
+    Raises:
+        ValueError: If this is something else.
+    """
+    size = os.fstat(stream.fileno()).st_size
+    length = int.from_bytes(stream.read(8), "little")
+    if not 2 <= length <= min(size - 8, _MAX_HEADER):
+        raise ValueError("a file without a header of safetensors")
+    header = json.loads(stream.read(length))
+    if not isinstance(header, dict):
+        raise TypeError("a header of another form")
+    texts = header.pop("__metadata__", {})
+    if not isinstance(texts, dict) or not all(isinstance(one, str) for one in texts.values()):
+        raise TypeError("a header with something else in place of texts")
+    ends = [tensor["data_offsets"][1] for tensor in header.values()]
+    if size != 8 + length + max(ends, default=0):
+        raise ValueError(f"a file of {size:,} bytes whose header speaks of {8 + length + max(ends, default=0):,}")
+    if size > _memory():
+        raise ValueError(f"a file of {size:,} bytes, more than this machine's memory")
+    stream.seek(0)
+    return texts, stream.read(size)
+
+
+def _memory() -> float:
+    """Bytes of this machine's memory, where it says so."""
+    try:
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, ValueError, OSError):
+        return math.inf

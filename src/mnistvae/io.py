@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from mnistvae._bounds import Bounds
 from mnistvae._component import class_finder, clone, from_spec, to_spec
 from mnistvae._random import seeded
+from mnistvae._records import parse_json
 from mnistvae._tensorfile import Kind, read_tensors, write_tensors
 from mnistvae._wrappers import unwrapped
 from mnistvae.devices import resolve_device
@@ -84,8 +86,8 @@ def read(path: str | os.PathLike[str]) -> ModelFile:
     """
     tensors, text = read_tensors(path, _KIND)
     try:
-        spec, extra = json.loads(text["spec"]), json.loads(text["metadata"])
-    except (KeyError, ValueError, RecursionError) as error:
+        spec, extra = parse_json(text["spec"]), parse_json(text["metadata"])
+    except (KeyError, ValueError) as error:
         raise FileFormatError(f"the header of {path} to hold JSON", str(error), "write it with mnistvae") from error
     if not isinstance(spec, dict) or not isinstance(extra, dict):
         raise FileFormatError(f"the header of {path} to describe a model", "something else", "write it with mnistvae")
@@ -121,7 +123,8 @@ def build(
     """The model of a file that was read; see :func:`load`."""
     find, place = class_finder(classes), resolve_device(device)
     try:
-        with seeded(0):  # the weights that constructors draw are about to be replaced
+        # The weights that constructors draw are about to be replaced.
+        with seeded(0), Bounds(len(file.tensors), sum(tensor.numel() for tensor in file.tensors.values())):
             model = from_spec(file.spec, find, "model")
         _check_model(model, source)
         _match_dtypes(model, file.tensors)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mnistvae._files import write_atomically
+from mnistvae._records import csv_text
 from mnistvae.data import ImageDataset
 from mnistvae.errors import DataError, SettingError
 from mnistvae.images import ImageShape
@@ -91,12 +90,8 @@ class Sweep:
             OutputError: If the file cannot be written.
         """
         names = [name for name in self.evaluations[0].names() if all(name in one for one in self.evaluations)]
-        stream = io.StringIO()
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow([self.setting, *names])
-        for value, one in zip(self.values, self.evaluations, strict=True):
-            writer.writerow([value, *(one[name] for name in names)])
-        return write_atomically(path, stream.getvalue().encode())
+        rows = [[value, *map(one.__getitem__, names)] for value, one in zip(self.values, self.evaluations, strict=True)]
+        return write_atomically(path, csv_text([self.setting, *names], rows).encode())
 
 
 def sweep(

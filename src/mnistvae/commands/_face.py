@@ -9,7 +9,8 @@ from __future__ import annotations
 import ast
 import inspect
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, get_args
@@ -17,6 +18,7 @@ from typing import Any, NamedTuple, TypeVar, get_args
 import click
 
 from mnistvae._checks import MAX_SEED
+from mnistvae.commands._speech import speak
 
 __all__ = [
     "COMMANDS",
@@ -40,6 +42,16 @@ _TYPES: Mapping[str, click.ParamType] = {  # type: ignore[type-arg]
     "Binarization": click.Choice(["none", "static", "dynamic", "threshold"]),
 }
 _SECTION = re.compile(r"\n(?:Args|Example|Raises|Returns|Yields):\n")
+
+
+#: Options that commands have in common.
+_QUIET = click.Option(["-q", "--quiet"], is_flag=True, help="Print nothing but warnings and errors.")
+_THREADS = click.Option(
+    ["--threads"],
+    type=click.IntRange(min=1, max=1024),
+    metavar="N",
+    help="Threads that compute; fewer where other programs keep the cores busy.  [default: one for each core]",
+)
 
 
 class Parameter(NamedTuple):
@@ -120,14 +132,37 @@ class Command(click.Command):
             given = parameter if text is None else parameter._replace(help=text())
             made = option(given, self._options.get(parameter.name))
             found += [made] if made else []
-        return found + (self._more() if self._more else [])
+        found += self._more() if self._more else []
+        names = {one.name for one in found}
+        common = [_QUIET] if self._speaks else []
+        return found + common + ([_THREADS] if "device" in names else [])
 
     def invoke(self, ctx: click.Context) -> Any:
+        quiet, threads = ctx.params.pop("quiet", False), ctx.params.pop("threads", None)
         if self._prepare is not None:
             self._prepare(ctx, ctx.params)
-        if self._speaks:
-            ctx.params["say"] = click.echo
-        return super().invoke(ctx)
+        if self._speaks and not quiet:
+            ctx.params["say"] = speak
+        if quiet and "progress" in ctx.params:
+            ctx.params["progress"] = False
+        with _torch_threads(threads):
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _torch_threads(number: int | None) -> Iterator[None]:
+    """A block in which torch computes with so many threads; None for as many as it likes."""
+    if number is None:
+        yield
+        return
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 #: The commands by name, in the order in which their modules are imported.

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from mnistvae._checks import check_count, check_number
+from mnistvae.commands.folder import RunFolder
 from mnistvae.commands.provenance import Provenance
 from mnistvae.errors import DatasetNotFoundError, FileFormatError, SettingError
 
@@ -23,11 +27,16 @@ __all__ = [
     "dataset_name",
     "find_own_classes",
     "first_images",
+    "held_out_share",
+    "hold_out",
     "load_part",
+    "load_parts",
+    "model_file",
     "open_model",
     "print_nothing",
     "recipe_names",
     "resolve_recipe",
+    "run_folder",
     "setting_text",
     "settings_text",
 ]
@@ -94,8 +103,65 @@ def load_part(
     if image_size is not None:
         more["image_size"] = image_size[0] if len(image_size) == 1 else tuple(image_size)
     if image_channels is not None:
+        if image_channels not in {1, 3}:
+            raise SettingError("`image_channels` as 1 for grey or 3 for colour", str(image_channels))
         more["channels"] = image_channels
     return data.load_dataset(dataset, split, data_root, **more)
+
+
+def held_out_share(share: float | None, training: Mapping[str, Any], *, given: bool) -> float | None:
+    """The share of the training images that are held out to validate, or None where others validate.
+
+    Args:
+        share: The one that was asked for.
+        training: Settings of the Trainer.
+        given: Whether there are images to validate with.
+
+    Raises:
+        SettingError: If it is no share, or there are others to validate with.
+    """
+    if share is None:
+        return None if given or training.get("patience") is None else 0.1
+    expected = "`validation_split` as a share of at least 0 and below 1"
+    if check_number(expected, share) >= 1:
+        raise SettingError(expected, f"{share:g}", "0.1 is a tenth of the training images")
+    if given:
+        raise SettingError("`validation` or `validation_split`", "both", "leave one of them out")
+    return float(share)
+
+
+def hold_out(data: ImageDataset, share: float, seed: int) -> tuple[ImageDataset, ImageDataset | None]:
+    """The images to train on, and a share of them, drawn under a seed, that are held out to validate.
+
+    Raises:
+        SettingError: If nothing would be left, on either side.
+    """
+    if not share:
+        return data, None
+    import torch
+
+    from mnistvae._random import Stream, derive_seed
+
+    number = round(share * len(data))
+    if not 0 < number < len(data):
+        fix = "hold more or fewer out, or give more images"
+        raise SettingError("images to train on, and some to validate", f"{number} of {len(data)} held out", fix)
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(derive_seed(seed, Stream.SPLIT)))
+    rows = order[:number].sort().values, order[number:].sort().values
+    return data[rows[1]], data[rows[0]]
+
+
+def load_parts(
+    dataset: str | ImageDataset, validation: ImageDataset | None, about: Provenance, data_root: str | Path | None
+) -> tuple[ImageDataset, ImageDataset | None]:
+    """The images to train on, and those to validate with, as the record of the run says."""
+    size, channels = about.image_size or None, about.image_channels
+    data = load_part(dataset, "train", data_root, size, channels)
+    if about.validation_split is not None:
+        return hold_out(data, about.validation_split, about.seed or 0)
+    if isinstance(dataset, str):
+        validation = load_part(dataset, "test", data_root, size, channels)
+    return data, validation
 
 
 def dataset_name(dataset: str | ImageDataset) -> str:
@@ -130,7 +196,7 @@ def open_model(
 
     if isinstance(model, VAE):
         return Opened(model, about or Provenance(), Path("runs"), type(model).__name__)
-    path = Path(model)
+    path = model_file(model)
     file = read(path)
     allowed = [resolve("class", one, of=type) if isinstance(one, str) else one for one in classes]
     known = {getattr(one, "__qualname__", "") for one in allowed}
@@ -146,6 +212,28 @@ def open_model(
     return Opened(built, about or Provenance.from_metadata(file.metadata), path.parent, str(path))
 
 
+def model_file(path: str | Path) -> Path:
+    """The file of a model: that of a run, where the path is the run's folder.
+
+    Raises:
+        FileFormatError: If it is the folder of a run that has no model yet.
+    """
+    place = Path(path)
+    if not os.path.isdir(place):  # noqa: PTH112 (Path.is_dir raises for a name too long)
+        return place
+    run = RunFolder(place)
+    if run.state == "unfinished" and not run.model.exists():
+        fix = f"go on with it: mnistvae train --resume {shlex.quote(str(place))}"
+        raise FileFormatError(f"a model in {place}", "a run that is not finished", fix)
+    return run.model if run.model.exists() else place
+
+
+def run_folder(path: str | Path) -> Path:
+    """The folder of a run: the one that a file of the run, such as its model, lies in."""
+    place = Path(path)
+    return place.parent if os.path.isfile(place) else place  # noqa: PTH113 (Path.is_file raises for a name too long)
+
+
 def find_own_classes(spec: Any) -> list[str]:
     """The classes beyond mnistvae's and torch's in the description of a model, as ``module:NAME``, each once."""
     if isinstance(spec, list):
@@ -159,8 +247,6 @@ def find_own_classes(spec: Any) -> list[str]:
 
 def first_images(data: ImageDataset, limit: int | None) -> ImageDataset:
     """The first images, or all."""
-    from mnistvae._checks import check_count
-
     return data if limit is None else data[: check_count("limit as a number of images of at least 1", limit)]
 
 

@@ -60,7 +60,9 @@ class Plan:
         recipe, record = self.recipe, self.record
         effective = {**recipe.settings, **record.settings, **recipe.training, **record.training, "seed": record.seed}
         say(f"recipe {recipe.name}: {recipe.summary}")
-        say(f"data {record.dataset}: {len(self.data):,} images to train on, {len(self.validation or ()):,} to validate")
+        held_out = " of the same" if record.validation_split else ""
+        validates = f"{len(self.validation or ()):,}{held_out} to validate"
+        say(f"data {record.dataset}: {len(self.data):,} images to train on, {validates}")
         say(f"settings {settings_text(effective)}")
 
     def run(self, folder: RunFolder, *, writes: bool) -> tuple[VAE, History]:
@@ -95,6 +97,8 @@ class Plan:
             tag=history.tag,
             last_epoch=history[-1],
         )
+        if not folder.record.exists():  # somebody removed the folder while the run went on
+            folder.write_record(here)
         save(model, folder.model, done.to_metadata())
         shown = self.validation or self.data
         folder.write_figure("loss.png", loss_curves(history))
@@ -107,11 +111,11 @@ class Plan:
         for file in RunFolder.TRAINED:
             say(f"  {folder.path / file}")
         own = "".join(f" --classes {name}" for name in find_own_classes(to_spec(model)))
-        file = shlex.quote(str(folder.model))
+        run = shlex.quote(str(folder.path))
         label = " --label 3" if self.recipe.conditional else ""
         data = f" --dataset {self.record.dataset}" if is_reference(self.record.dataset or "") else ""
-        say(f"next:\n  mnistvae generate {file}{label}{own}")
-        say(f"  mnistvae reconstruct {file}{data}{own}\n  mnistvae info {file}")
+        say(f"next:\n  mnistvae generate {run}{label}{own}\n  mnistvae reconstruct {run}{data}{own}")
+        say(f"  mnistvae evaluate {run}{data}{own}\n  mnistvae report {run}{data}{own}")
 
 
 @contextmanager
@@ -124,11 +128,14 @@ def open_run_folder(
     elif resume is not None:
         place = RunFolder(resume).resume()
     else:
-        place = RunFolder.claim(out, RunFolder.TRAINED, lock="history.csv", name=name)
+        place = RunFolder.claim(out, RunFolder.BEGUN, lock="run.json", name=name)
     with place as folder:
         try:
             yield folder
-        except Interrupted as error:
+        except KeyboardInterrupt as error:
+            if not isinstance(error, Interrupted) and not checkpoints_in(folder.checkpoints):
+                error.add_note("no step was finished, so nothing is kept")
+                raise
             size = os.environ.get("WORLD_SIZE", "1")
             verb = "mnistvae" if size == "1" else f"torchrun --nproc-per-node={size} -m mnistvae"
             error.add_note(f"go on with:\n  {verb} train --resume {shlex.quote(str(folder.path))}")

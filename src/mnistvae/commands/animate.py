@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mnistvae._checks import check_number
 from mnistvae.commands._face import command
-from mnistvae.commands._inputs import Say, print_nothing
+from mnistvae.commands._inputs import Say, print_nothing, run_folder
 from mnistvae.commands.folder import RunFolder
 from mnistvae.errors import FileFormatError, SettingError
 
@@ -29,7 +29,7 @@ def animate(
     Writes samples.gif and, for a model with two latent dimensions, plane.gif.
 
     Args:
-        run: Folder of the run.
+        run: Folder of the run, or its model.
         per_second: Epochs a second; the last one stays for two seconds.
         out: Folder for the films (default: RUN).
         say: Called with each line that the command prints.
@@ -48,6 +48,7 @@ def animate(
     speed = check_number(expected, per_second, low=0.01)
     if speed > _FASTEST:
         raise SettingError(expected, f"{speed:g}", "a GIF counts in hundredths of a second")
+    run = run_folder(run)
     source = RunFolder(run).epochs
     kinds = {kind: sorted(source.glob(f"{kind}-*.png")) for kind in ("samples", "plane")}
     if not kinds["samples"]:

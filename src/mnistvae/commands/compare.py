@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnistvae.commands._face import command
 from mnistvae.commands._inputs import Say, print_nothing
+from mnistvae.commands.folder import RunFolder
+from mnistvae.errors import FileFormatError
 
 if TYPE_CHECKING:
     from mnistvae.metrics import Evaluation
@@ -19,12 +23,12 @@ __all__ = ["compare"]
 def compare(evaluations: Sequence[str | Path], *, say: Say = print_nothing) -> dict[str, Evaluation]:
     """Print several evaluations side by side.
 
-    EVALUATIONS are files that `mnistvae evaluate` wrote, or their folders. A star marks a value that is ahead of all
-    others by more than two standard errors. Figures that were not made alike are not compared, and lines under the
-    table say why.
+    EVALUATIONS are files that `mnistvae evaluate` wrote, their folders, or runs that were evaluated. A star marks a
+    value that is ahead of all others by more than two standard errors. Figures that were not made alike are not
+    compared, and lines under the table say why.
 
     Args:
-        evaluations: Files ``metrics.json``, or their folders.
+        evaluations: Files ``metrics.json``, their folders, or folders of runs that were evaluated.
         say: Called with the table and the lines under it.
 
     Returns:
@@ -36,10 +40,24 @@ def compare(evaluations: Sequence[str | Path], *, say: Say = print_nothing) -> d
     """
     from mnistvae import metrics
 
-    files = [path / "metrics.json" if path.is_dir() else path for path in map(Path, evaluations)]
+    files = [_newest_in(path) for path in map(Path, evaluations)]
     found = dict(zip(_names(files), map(metrics.Evaluation.from_json, files), strict=True))
     say(metrics.compare(found))
     return found
+
+
+def _newest_in(path: Path) -> Path:
+    """The evaluation in a folder; that of a run, or of its model, is the newest in a folder of its own."""
+    folder = path.parent if path.suffix == ".safetensors" else path
+    if not os.path.isdir(folder):  # noqa: PTH112 (Path.is_dir raises for a name too long)
+        return path
+    if (folder / "metrics.json").exists():
+        return folder / "metrics.json"
+    found = sorted(folder.glob("evaluated*/metrics.json"), key=lambda file: file.stat().st_mtime)
+    if not found and RunFolder(folder).model.exists():
+        model = shlex.quote(str(folder))
+        raise FileFormatError(f"an evaluation of the run in {folder}", "none", f"make one: mnistvae evaluate {model}")
+    return found[-1] if found else folder / "metrics.json"
 
 
 def _names(files: list[Path]) -> list[str]:

@@ -50,7 +50,7 @@ def evaluate(
     Prints a table, and writes it as metrics.json and, by class, as by_class.csv.
 
     Args:
-        model: File of a model, or a model.
+        model: File of a model, or folder of a run; in Python also a model.
         dataset: Data set of the test images: mnist-mini (built in), mnist, fashion-mnist, kmnist, qmnist, emnist-..., a
             folder of pictures, an .npz, IDX files, or my.module:load; in Python also images (default: the one it was
             trained on).

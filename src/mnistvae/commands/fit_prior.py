@@ -44,7 +44,7 @@ def fit_prior(
     The folder gets the copy as model.safetensors, and samples.png drawn from it.
 
     Args:
-        model: File of a model, or a model.
+        model: File of a model, or folder of a run; in Python also a model.
         dataset: Data set of the training images: mnist-mini (built in), mnist, fashion-mnist, kmnist, qmnist,
             emnist-..., a folder of pictures, an .npz, IDX files, or my.module:load; in Python also images (default: the
             one it was trained on).

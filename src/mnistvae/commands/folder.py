@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from mnistvae._checks import MAX_SEED
+from mnistvae._files import as_path
+from mnistvae._lock import locked
 from mnistvae.commands.provenance import Provenance
 from mnistvae.errors import FileFormatError, OutputError
 
@@ -16,7 +20,7 @@ if TYPE_CHECKING:
 
     from mnistvae.training import History
 
-__all__ = ["RunFolder"]
+__all__ = ["RunFolder", "read_record"]
 
 
 class RunFolder:
@@ -35,6 +39,8 @@ class RunFolder:
 
     #: The files of a finished training run, in the order in which they are listed.
     TRAINED = ("model.safetensors", "history.csv", "loss.png", "reconstructions.png", "samples.png")
+    #: The files of a run that is under way, too: none of them may be there when a new one begins.
+    BEGUN = (*TRAINED, "run.json")
     #: The files of an evaluation.
     EVALUATED = ("metrics.json", "by_class.csv")
     #: The files that show that a report is there.
@@ -43,7 +49,7 @@ class RunFolder:
     SWEPT = ("sweep.csv", "by_class.csv")
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path = as_path(path)
         #: The trained model.
         self.model = self.path / "model.safetensors"
         #: The record of what made the run, see :class:`Provenance`.
@@ -60,10 +66,16 @@ class RunFolder:
 
     @property
     def state(self) -> Literal["new", "unfinished", "finished"]:
-        """The state of the training run in the folder: "new" where there is none."""
-        if self.model.exists():
-            return "finished"
-        return "unfinished" if self.record.exists() else "new"
+        """The state of the training run in the folder: "new" where there is none.
+
+        A run is finished when its model and its pictures are there; without checkpoints there is no more to be done.
+        """
+        if not self.model.exists():
+            return "unfinished" if self.record.exists() else "new"
+        from mnistvae.training.checkpoints import checkpoints_in
+
+        whole = all((self.path / file).exists() for file in self.TRAINED)
+        return "finished" if whole or not (self.record.exists() and checkpoints_in(self.checkpoints)) else "unfinished"
 
     @classmethod
     @contextmanager
@@ -78,42 +90,45 @@ class RunFolder:
     ) -> Iterator[RunFolder]:
         """A folder for a block that writes into it: writable, with none of its files yet, for one run at a time.
 
-        The file ``lock`` is made at once, empty, so that a second run into the same folder finds it. Where the block
-        fails, what is empty is removed again: the lock, folders of checkpoints and pictures, and a folder that was
-        made here. SIGTERM is an exception in the block, as Ctrl-C is.
+        A lock keeps another run out of the folder, and ends with this process, however that ends. Where the block
+        fails, what is empty is removed again: folders of checkpoints and pictures, and a folder that was made here.
+        SIGTERM is an exception in the block, as Ctrl-C is.
 
         Args:
             chosen: The folder, or None for a new one ``parent/name-TIME``.
-            files: Names of files that must not be there.
-            lock: One of them (default: the first).
+            files: Names of files that must not be there; an empty file does not count.
+            lock: The one of them that the lock is named after (default: the first).
             parent: Folder of a new folder.
             name: First part of the name of a new folder.
 
         Raises:
-            OutputError: If one of the files is there already, or the folder cannot be made or written.
+            OutputError: If one of the files is there already, another run is writing them, or the folder cannot be made
+                or written.
         """
-        from mnistvae._files import output_folder
+        from mnistvae._files import output_folder, remove_temporaries
         from mnistvae.training.signals import termination_as_interrupt
 
-        with output_folder(chosen, parent, name) as path, termination_as_interrupt():
-            claimed = path / (lock or files[0])
-            there = [file for file in files if (path / file).exists()]
-            try:
-                if not there:
-                    claimed.open("x").close()
-            except FileExistsError:  # made by another run since
-                there = [claimed.name]
+        with (
+            output_folder(chosen, parent, name) as path,
+            termination_as_interrupt(),
+            locked(path / f"{lock or files[0]}.lock"),
+        ):
+            there = [file for file in files if _is_there(path / file)]
             if there:
+                begun = there == ["run.json"] or (there == ["history.csv", "run.json"] and "run.json" in files)
+                fix = "choose another folder (`out`), or move it away"
                 raise OutputError(
                     f"a folder without {there[0]}",
                     f"{path}, which has one",
-                    "choose another folder (`out`), or move it away",
+                    f"go on with that run (`resume`), or {fix}" if begun else fix,
                 )
+            remove_temporaries(path, set(files).__contains__)
             folder = cls(path)
+            recorded = folder.record.exists()
             try:
                 yield folder
             except BaseException:
-                folder._clear(claimed)
+                folder._clear(recorded=recorded)
                 raise
 
     @contextmanager
@@ -121,24 +136,28 @@ class RunFolder:
         """The folder, for a block that goes on with the run that was stopped in it.
 
         Raises:
-            OutputError: If the run is finished, or the folder cannot be written.
+            OutputError: If the run is finished, another process is going on with it, or the folder cannot be written.
         """
+        from mnistvae._files import make_folder, remove_temporaries
+
         if self.state == "finished":
             raise OutputError(f"a run that was stopped, in {self.path}", "a finished one", "start a new run")
-        from mnistvae._files import make_folder
-
         make_folder(self.path)
-        yield self
+        with locked(self.path / "run.json.lock"):
+            remove_temporaries(self.path, set(self.BEGUN).__contains__)
+            yield self
 
-    def _clear(self, lock: Path) -> None:
-        """Remove what a block left empty; a run without a checkpoint has nothing that is worth keeping."""
-        with suppress(OSError):  # rmdir refuses a folder that is not empty
-            for made in (self.checkpoints, self.epochs):
-                if made.exists():
-                    made.rmdir()
-            self.record.unlink(missing_ok=True)
-        if lock.exists() and lock.stat().st_size == 0:
-            lock.unlink()
+    def _clear(self, *, recorded: bool) -> None:
+        """Remove what a block left empty; the record of a run without anything else is not worth keeping."""
+        for made in (self.checkpoints, self.epochs):
+            with suppress(OSError):  # rmdir refuses a folder that is not empty
+                made.rmdir()
+        with suppress(OSError):
+            if self.history.exists() and not _is_there(self.history):
+                self.history.unlink()
+            left = (self.checkpoints, self.epochs, self.history, self.model)
+            if not recorded and not any(path.exists() for path in left):
+                self.record.unlink(missing_ok=True)
 
     def write_record(self, record: Provenance) -> Path:
         """Write ``run.json``, atomically.
@@ -147,11 +166,9 @@ class RunFolder:
             ComponentError: If a setting is something that JSON cannot hold, such as a function.
             OutputError: If it cannot be written.
         """
-        import json
+        from mnistvae._records import write_json
 
-        from mnistvae._files import write_atomically
-
-        return write_atomically(self.record, (json.dumps(record.to_metadata(), indent=2) + "\n").encode())
+        return write_json(self.record, record.to_metadata())
 
     def read_record(self) -> Provenance:
         """The record that ``run.json`` holds.
@@ -159,18 +176,7 @@ class RunFolder:
         Raises:
             FileFormatError: If there is no such run.
         """
-        import json
-
-        try:
-            record = Provenance.from_metadata(json.loads(self.record.read_text(encoding="utf-8")))
-            if record.recipe is None or record.dataset is None:
-                raise ValueError("a file without a recipe and a data set")  # noqa: TRY301
-        except (OSError, ValueError, TypeError, RecursionError) as error:
-            reason = "no such file" if isinstance(error, FileNotFoundError) else str(error)
-            raise FileFormatError(
-                f"{self.record}, which a run writes", reason, "pass the folder of a run of mnistvae train"
-            ) from error
-        return record
+        return read_record(self.record)
 
     def read_history(self, tag: str | None = None) -> History | None:
         """The history of the training, if it is there.
@@ -192,3 +198,30 @@ class RunFolder:
         from mnistvae.plotting import png_bytes
 
         return write_atomically(self.path / name, png_bytes(figure))
+
+
+def read_record(path: str | os.PathLike[str]) -> Provenance:
+    """The record of a run, from its run.json, or from the folder that has one.
+
+    Raises:
+        FileFormatError: If it is something else, or is damaged.
+    """
+    from mnistvae._records import read_json
+
+    file = Path(path) / "run.json" if os.path.isdir(path) else Path(path)  # noqa: PTH112 (raises for a name too long)
+    fix = "pass the folder of a run of mnistvae train"
+    record = Provenance.from_metadata(read_json(file, "the record of a run", fix))
+    odd = [one.name for one in fields(Provenance) if one.name in record.notes]
+    odd += [] if record.seed is None or 0 <= record.seed <= MAX_SEED else ["seed"]
+    if odd or record.recipe is None or record.dataset is None:
+        got = f"an odd value of {odd[0]}" if odd else "a file without a recipe and a data set"
+        raise FileFormatError(f"{file}, which a run writes", got, fix)
+    return record
+
+
+def _is_there(path: Path) -> bool:
+    """Tell whether a path is taken; an empty file is what a run left that was killed as it began."""
+    try:
+        return path.lstat().st_size > 0 or not path.is_file()
+    except OSError:
+        return False

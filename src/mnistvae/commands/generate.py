@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mnistvae._checks import check_count
 from mnistvae.commands._face import command
 from mnistvae.commands._inputs import Say, open_model, print_nothing
 from mnistvae.commands.folder import RunFolder
@@ -29,6 +30,7 @@ def generate(
     label: int | None = None,
     at: Sequence[Sequence[float]] = (),
     temperature: float | None = None,
+    columns: int | None = None,
     seed: int = 0,
     out: str | Path | None = None,
     device: str = "auto",
@@ -40,11 +42,12 @@ def generate(
     Writes each image as 000.png, 001.png, ... and all of them as samples.png.
 
     Args:
-        model: File of a model, or a model.
+        model: File of a model, or folder of a run; in Python also a model.
         n: Number of images (default: 64).
         label: The class to draw, for a conditional model.
         at: Decode this point of the latent space, in place of drawing one; may be given again.
         temperature: Below 1: more typical images; above: more varied (default: 1).
+        columns: Images in a row of samples.png (default: one of each class, or as many as there are rows).
         seed: Seed of every draw.
         out: Folder for the images (default: generated-TIME beside the model).
         device: Device for a model from a file: auto, cpu, cuda or mps.
@@ -73,15 +76,17 @@ def generate(
     from mnistvae.plotting import sample_grid
 
     opened = open_model(model, None, device, classes)
-    vae, columns = opened.model, None
+    vae = opened.model
     if len(at):
         images = _decode_at(vae, at, label)
     else:
         generator = torch.Generator().manual_seed(seed)
         heat = 1.0 if temperature is None else temperature
         images = vae.sample(64 if n is None else n, label, temperature=heat, generator=generator)
-        if label is None and len(images) >= sample_columns(vae):
+        if columns is None and label is None and vae.num_classes is not None and len(images) >= sample_columns(vae):
             columns = sample_columns(vae)
+    if columns is not None:
+        columns = min(check_count("columns as an integer of at least 1", columns), len(images))
     digits = max(3, len(str(len(images) - 1)))
     names = [f"{number:0{digits}d}.png" for number in range(len(images))]
     picture = sample_grid(images, columns=columns)  # before anything is written: it checks the images

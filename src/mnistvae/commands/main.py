@@ -9,8 +9,8 @@ import sys
 import sysconfig
 import traceback
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,9 +18,14 @@ import click
 
 from mnistvae._version import __version__
 from mnistvae.commands._face import COMMANDS
+from mnistvae.commands._speech import drop, printable, speak
 from mnistvae.errors import MnistvaeError
 
-__all__ = ["cli", "main"]
+__all__ = ["cli", "main", "set_waiting"]
+
+
+#: Turns of a thread that waits before it sleeps, see benchmarks/busy.py.
+_SPINS = 3000
 
 
 class _Failure(click.ClickException):
@@ -29,11 +34,19 @@ class _Failure(click.ClickException):
     exit_code = 2
 
     def show(self, file: IO[Any] | None = None) -> None:
-        click.echo(f"error: {' '.join(self.message.split())}", file=file, err=file is None)
+        with suppress(OSError):  # nobody reads it
+            click.echo(printable(f"error: {' '.join(self.message.split())}"), file=file, err=file is None)
 
 
 class _Group(click.Group):
     """The commands that are registered, with errors on one line."""
+
+    def make_context(self, *arguments: Any, **extra: Any) -> click.Context:
+        try:
+            return super().make_context(*arguments, **extra)
+        except BrokenPipeError:  # nobody reads the help
+            drop(sys.stdout)
+            sys.exit(0)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -45,12 +58,15 @@ class _Group(click.Group):
             number = getattr(error, "signal_number", signal.SIGINT)
             what = getattr(error, "what", f"stopped by {signal.Signals(number).name}")
             if os.environ.get("RANK", "0") == "0":  # of several processes, the first one
-                click.echo("\n" + "; ".join([what, *getattr(error, "__notes__", ())]), err=True)
+                speak("\n" + "; ".join([what, *getattr(error, "__notes__", ())]), err=True)
             ctx.exit(128 + number)
         except (OSError, MemoryError, RuntimeError) as error:
             # What the system refused: a name too long, a full disk, memory (torch says so by a RuntimeError).
+            if isinstance(error, BrokenPipeError):  # nobody reads the help
+                drop(sys.stdout)
+                ctx.exit(0)
             asked_for_memory = isinstance(error, OSError | MemoryError) or "alloc" in str(error)
-            if isinstance(error, BrokenPipeError) or not asked_for_memory or _passed_other_code(error):
+            if not asked_for_memory or _passed_other_code(error):
                 raise
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             raise _Failure(f"expected the system to give what was asked for, got {reason}: ask for less") from error
@@ -94,7 +110,7 @@ def _plain_warnings() -> Iterator[None]:
     def show(message: Warning | str, *_: object) -> None:
         line = f"warning: {' '.join(str(message).split())}"
         if line not in shown:
-            click.echo(line, err=True)
+            speak(line, err=True)
         shown.add(line)
 
     with warnings.catch_warnings():
@@ -113,4 +129,15 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command ``mnistvae``."""
+    set_waiting(os.environ)
     cli(prog_name="mnistvae")
+
+
+def set_waiting(environment: MutableMapping[str, str]) -> None:
+    """Let torch's threads sleep soon while they wait for one another, unless the user has chosen how they wait.
+
+    They watch for one another at every operation, by default for so long that a single busy program beside them makes
+    a training many times slower. It has an effect only before torch is imported.
+    """
+    if not any(name in environment for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "KMP_BLOCKTIME")):
+        environment["GOMP_SPINCOUNT"] = str(_SPINS)

@@ -42,9 +42,11 @@ class Provenance:
     image_size: tuple[int, ...] = ()
     #: Number of channels that images were brought to.
     image_channels: int | None = None
-    #: Changes to the recipe's model.
+    #: Share of the training images that were held out to validate; None where others validated.
+    validation_split: float | None = None
+    #: Settings of the recipe's model.
     settings: Mapping[str, Any] = field(default_factory=dict)
-    #: Changes to the recipe's Trainer.
+    #: Settings of the recipe's Trainer.
     training: Mapping[str, Any] = field(default_factory=dict)
     #: Seed of weights, order and noise.
     seed: int | None = None
@@ -166,9 +168,13 @@ class Provenance:
 
 def _decoded(value: Any) -> Any:
     """A setting as it was before it became JSON; as it is, if it is not of this format."""
+    if not isinstance(value, dict | list):
+        return value
+    from mnistvae._bounds import Bounds
     from mnistvae._component import class_finder, from_spec
 
     try:
-        return from_spec(value, class_finder())
+        with Bounds(0, 0):  # a setting is a small part, such as a prior
+            return from_spec(value, class_finder())
     except (MnistvaeError, TypeError, ValueError, KeyError, AttributeError):
         return value

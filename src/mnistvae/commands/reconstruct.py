@@ -40,7 +40,7 @@ def reconstruct(
     """Draw images over their reconstructions by MODEL, as reconstructions.png.
 
     Args:
-        model: File of a model, or a model.
+        model: File of a model, or folder of a run; in Python also a model.
         dataset: Data set of the images: mnist-mini (built in), mnist, fashion-mnist, kmnist, qmnist, emnist-..., a
             folder of pictures, an .npz, IDX files, or my.module:load; in Python also images (default: the one it was
             trained on).

@@ -51,7 +51,7 @@ def report(
     The page needs no network. The history of the training is read from history.csv beside MODEL, if it is there.
 
     Args:
-        model: File of a model, or a model.
+        model: File of a model, or folder of a run; in Python also a model.
         dataset: Data set of the test images: mnist-mini (built in), mnist, fashion-mnist, kmnist, qmnist, emnist-..., a
             folder of pictures, an .npz, IDX files, or my.module:load; in Python also images (default: the one it was
             trained on).

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ast
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +14,19 @@ import click
 
 from mnistvae._checks import check_count
 from mnistvae.commands._face import Parameter, annotation_text, command, option, parameters_of_source
-from mnistvae.commands._inputs import Say, dataset_name, load_part, print_nothing, recipe_names, resolve_recipe
-from mnistvae.commands.folder import RunFolder
+from mnistvae.commands._inputs import (
+    Say,
+    dataset_name,
+    held_out_share,
+    load_parts,
+    print_nothing,
+    recipe_names,
+    resolve_recipe,
+    run_folder,
+)
+from mnistvae.commands.folder import RunFolder, read_record
 from mnistvae.commands.provenance import Provenance
-from mnistvae.errors import SettingError
+from mnistvae.errors import ComponentError, SettingError
 
 if TYPE_CHECKING:
     from mnistvae.data import ImageDataset
@@ -58,7 +67,9 @@ def _setting_options() -> list[click.Parameter]:
     texts = (one._replace(help=_HELPS.get(one.name, one.help)) for one in settings)
     found = [made for made in map(option, texts) if made is not None]
     text = "Any setting of the recipe or of the Trainer, such as width=32 or sizes=[8,4]; may be given again."
-    return [*found, click.Option(["--set", "assignments"], multiple=True, metavar="NAME=VALUE", help=text)]
+    found.append(click.Option(["--set", "assignments"], multiple=True, metavar="NAME=VALUE", help=text))
+    text = "Take what is not given from the run.json of another run (or its folder), which says all that made it."
+    return [*found, click.Option(["--config"], type=click.Path(path_type=Path), metavar="FILE", help=text)]
 
 
 def _help_of(setting: Option) -> str:
@@ -69,12 +80,16 @@ def _help_of(setting: Option) -> str:
 
 def _prepare(context: click.Context, values: dict[str, Any]) -> None:
     """Leave the settings out that are not given and add those of ``--set``; with ``--resume`` there may be none."""
+    given = {
+        one.name or "": one.opts[0]
+        for one in context.command.params
+        if context.get_parameter_source(one.name or "") is click.core.ParameterSource.COMMANDLINE
+    }
     if values["resume"] is not None:
-        for one in context.command.params:
-            name = one.name or ""
-            given = context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
-            if given and name not in {"resume", "data_root", "device", "progress"}:
-                raise click.UsageError(f"--resume goes on with the run's own settings: leave {one.opts[0]} out")
+        for name, flag in given.items():
+            if name not in {"resume", "data_root", "device", "progress", "quiet", "threads"}:
+                raise click.UsageError(f"--resume goes on with the run's own settings: leave {flag} out")
+    config = values.pop("config")
     own = inspect.signature(train).parameters
     for name in [name for name, value in values.items() if value is None and name not in own]:
         del values[name]
@@ -88,6 +103,20 @@ def _prepare(context: click.Context, values: dict[str, Any]) -> None:
                 f"--set {name}=... and --{name.replace('_', '-')} are the same: give one of them, once"
             )
         values[name] = _parse(value)
+    if config is not None:
+        _take_over(read_record(config), values, given)
+
+
+def _take_over(record: Provenance, values: dict[str, Any], given: Container[str]) -> None:
+    """Set what is not given to what made another run."""
+    for name in ("recipe", "dataset", "image_size", "image_channels", "validation_split", "seed", "samples_every"):
+        if name not in given and getattr(record, name) not in (None, ()):
+            values[name] = getattr(record, name)
+    if "callbacks" not in given:
+        values["callbacks"] = record.callbacks
+    recipe = () if "recipe" in given else record.settings.items()  # another recipe has other settings
+    for name, value in (*recipe, *record.training.items()):
+        values.setdefault(name, value)
 
 
 def _parse(text: str) -> Any:
@@ -110,6 +139,7 @@ def train(
     recipe: str | Recipe = "conv",
     dataset: str | ImageDataset = "mnist-mini",
     validation: ImageDataset | None = None,
+    validation_split: float | None = None,
     data_root: str | Path | None = None,
     image_size: Sequence[int] | None = None,
     image_channels: int | None = None,
@@ -132,9 +162,11 @@ def train(
 
     Args:
         recipe: Recipe, or its name; a conditional one takes its number of classes from the data.
-        dataset: Data set to train on and to validate with: mnist-mini (built in), mnist, fashion-mnist, kmnist, qmnist,
-            emnist-..., a folder of pictures, an .npz, IDX files, or my.module:load; in Python also images to train on.
+        dataset: Data set to train on: mnist-mini (built in), mnist, fashion-mnist, kmnist, qmnist, emnist-..., a folder
+            of pictures, an .npz, IDX files, or my.module:load; in Python also images to train on.
         validation: Images to validate with, where ``dataset`` is not a name.
+        validation_split: Share of the training images that validate and are not trained on, such as 0.1; 0 for none
+            (default: 0.1 with patience, which would choose by the test images, and else the test images validate).
         data_root: Folder of data sets, in torchvision's layout (default: $MNISTVAE_DATA, then a cache folder).
         image_size: Height and width that images are brought to, or one number for both (default: as they are).
         image_channels: 1 for grey, 3 for colour (default: as they are).
@@ -169,18 +201,16 @@ def train(
     if resume is None:
         every = check_count("samples_every as a number of epochs of at least 0", samples_every, least=0)
         record = _record(recipe, dataset, image_size, image_channels, callbacks, settings, seed, every)
-    elif settings:
-        raise SettingError("no settings to resume with", ", ".join(settings), "leave them out: the run has its own")
+        share = held_out_share(validation_split, record.training, given=validation is not None)
+        record = replace(record, validation_split=share)
     else:
-        record = RunFolder(resume).read_record()
+        resume = run_folder(resume)
+        record = _record_to_resume(resume, settings, seed=seed, samples_every=samples_every)
         recipe = record.recipe or recipe if isinstance(recipe, str) else recipe
         dataset = record.dataset or dataset if isinstance(dataset, str) else dataset
-        image_size, image_channels = record.image_size or None, record.image_channels
         chosen, callbacks = resolve_recipe(recipe), callbacks or record.callbacks
     chosen.check(record.settings)
-    if isinstance(dataset, str):
-        validation = load_part(dataset, "test", data_root, image_size, image_channels)
-    data = load_part(dataset, "train", data_root, image_size, image_channels)
+    data, validation = load_parts(dataset, validation, record, data_root)
     own = [resolve_callback(one) for one in callbacks]
     plan = Plan(chosen, record, data, validation, own, device, progress=progress, resume=resume is not None)
     plan.describe(say)
@@ -200,19 +230,43 @@ def _record(
     seed: int,
     samples_every: int,
 ) -> Provenance:
-    """The record of a run that starts; settings that the Trainer has are the Trainer's."""
+    """The record of a run that starts, with the recipe's settings; those that the Trainer has are the Trainer's."""
     from mnistvae.training import Trainer
 
     known = Trainer.setting_names()
+    chosen = resolve_recipe(recipe)
     names = [one if isinstance(one, str) else f"{type(one).__module__}:{type(one).__qualname__}" for one in callbacks]
     return Provenance(
         recipe=recipe if isinstance(recipe, str) else recipe.name,
         dataset=dataset_name(dataset),
         image_size=tuple(image_size or ()),
         image_channels=image_channels,
-        settings={name: value for name, value in settings.items() if name not in known},
-        training={name: value for name, value in settings.items() if name in known},
+        settings=_told(chosen.settings) | {name: value for name, value in settings.items() if name not in known},
+        training=_told(chosen.training) | {name: value for name, value in settings.items() if name in known},
         seed=seed,
         samples_every=samples_every,
         callbacks=tuple(names),
     )
+
+
+def _record_to_resume(folder: Path, settings: Mapping[str, Any], *, seed: int, samples_every: int) -> Provenance:
+    """The record of a run to go on with, which has settings, a seed and a number of its own."""
+    record = RunFolder(folder).read_record()
+    own = inspect.signature(train).parameters
+    other = [name for name, value in (("seed", seed), ("samples_every", samples_every)) if value != own[name].default]
+    other = [*settings, *(name for name in other if getattr(record, name) != {"seed": seed}.get(name, samples_every))]
+    if other:
+        raise SettingError("no settings to resume with", ", ".join(other), "leave them out: the run has its own")
+    return record
+
+
+def _told(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a recipe that JSON can hold; a function is the recipe's own."""
+    from mnistvae._component import to_spec
+
+    found = {}
+    for name, value in settings.items():
+        with suppress(ComponentError):
+            to_spec(value)
+            found[name] = value
+    return found

@@ -130,9 +130,9 @@ def _classes(folder: Path) -> _Classes:
 
 
 def _visible(folder: Path) -> list[Path]:
-    """The files and folders in a folder, in order, without the hidden ones."""
+    """The files and folders in a folder, in order, without the hidden ones and what macOS puts into archives."""
     try:
-        found = [path for path in folder.iterdir() if not path.name.startswith(".")]
+        found = [path for path in folder.iterdir() if not path.name.startswith((".", "__MACOSX"))]
     except OSError as error:
         raise DatasetNotFoundError(f"a folder {folder} that can be read", str(error), "check its permissions") from None
     return sorted(found, key=lambda path: _in_order(path.name))

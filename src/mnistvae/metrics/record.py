@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +12,7 @@ from typing import Any, Literal, SupportsFloat, TypeAlias
 
 from mnistvae._checks import check_choice, check_instance, check_mapping
 from mnistvae._files import write_atomically
+from mnistvae._records import csv_text, read_json, write_json
 from mnistvae.errors import DataError, FileFormatError, SettingError, type_name
 
 __all__ = ["ARROWS", "Direction", "Evaluation", "Score", "compare"]
@@ -187,7 +185,7 @@ class Evaluation:
             OutputError: If it cannot be written.
         """
         content = {"format": "mnistvae-evaluation", "format_version": _VERSION} | _plain(asdict(self))
-        return write_atomically(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+        return write_json(path, content)
 
     @classmethod
     def from_json(cls, path: str | os.PathLike[str]) -> Evaluation:
@@ -199,8 +197,9 @@ class Evaluation:
         Raises:
             FileFormatError: If the file is something else, or of a newer version.
         """
+        fix = "evaluate the model again"
+        content = read_json(path, "an evaluation, written by Evaluation.to_json", fix)
         try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
             if content["format"] != "mnistvae-evaluation" or content["format_version"] > _VERSION:
                 raise ValueError(f"{content['format']} of version {content['format_version']}")  # noqa: TRY301
             return cls(
@@ -210,10 +209,8 @@ class Evaluation:
                 dict(content["protocol"].items()),
                 {name: check_instance("a reason", reason, str) for name, reason in content["left_out"].items()},
             )
-        except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
-            got, fix = f"{type(error).__name__}: {error}", "evaluate the model again"
-            if isinstance(error, FileNotFoundError):
-                got, fix = "no such file or folder", "check the path"
+        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+            got = f"{type(error).__name__}: {error}"[:300]
             raise FileFormatError(f"{path}, written by Evaluation.to_json", got, fix) from error
 
     def to_csv(self, path: str | os.PathLike[str]) -> Path:
@@ -228,15 +225,13 @@ class Evaluation:
         """
         if not self.by_class:
             raise DataError("scores by class", "none", "evaluate data with labels")
-        stream = io.StringIO()
         how = {name: self.protocol[name] for name in _PROTOCOL if name in self.protocol}
-        writer = csv.DictWriter(stream, [*self.by_class[0], *how], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(
-            {name: int(value) if name in {"class", "images"} else value for name, value in row.items()} | how
+        names = [*self.by_class[0]]
+        rows = [
+            [*(int(row[name]) if name in {"class", "images"} else row[name] for name in names), *how.values()]
             for row in self.by_class
-        )
-        return write_atomically(path, stream.getvalue().encode())
+        ]
+        return write_atomically(path, csv_text([*names, *how], rows).encode())
 
 
 def compare(evaluations: Mapping[str, Evaluation]) -> str:

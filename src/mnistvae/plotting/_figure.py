@@ -54,6 +54,20 @@ class ReturnedFigure(Figure):
     def _repr_png_(self) -> bytes:
         return png_bytes(self)
 
+    def show(self, warn: bool = True) -> None:
+        """Show the figure in a window, for which it joins pyplot's figures; ``savefig`` needs none.
+
+        Args:
+            warn: Warn where there are no windows.
+        """
+        from matplotlib import pyplot as plt
+        from matplotlib._pylab_helpers import Gcf
+
+        if self.canvas.manager is None:
+            number = max(plt.get_fignums(), default=0) + 1
+            Gcf.set_active(plt.new_figure_manager(number, FigureClass=lambda *_, **__: self))  # type: ignore[no-untyped-call]
+        super().show(warn=warn)
+
 
 class _RepeatableLayout(ConstrainedLayoutEngine):
     """The constrained layout, rounded.

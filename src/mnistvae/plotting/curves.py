@@ -22,7 +22,7 @@ _TERMS = {"loss": "Loss", "reconstruction": "Reconstruction", "kl": "KL divergen
 #: Columns of a history that are no terms of the loss.
 _OTHERS = {"epoch", "learning_rate", "seconds", "images_per_second"}
 _VALIDATION = "validation_"
-#: Panels in a row.
+#: Most panels in a row.
 _ROW = 3
 #: Inches of a panel's side.
 _PANEL = 3.0
@@ -46,7 +46,9 @@ def loss_curves(history: Sequence[Mapping[str, float]], *, figure: FigureBase | 
     terms = _terms(records)
     fig = figure_or_new(figure, _PANEL * _ROW, curves_height(records))
     tag = getattr(history, "tag", "")
-    axes = fig.subplots(math.ceil(len(terms) / _ROW), _ROW, squeeze=False).ravel()
+    rows = math.ceil(len(terms) / _ROW)
+    grid = fig.subplots(rows, math.ceil(len(terms) / rows), squeeze=False)
+    axes = grid.ravel()
     for ax in axes[len(terms) :]:
         ax.set_axis_off()
     for ax, name in zip(axes, terms, strict=False):
@@ -61,7 +63,8 @@ def loss_curves(history: Sequence[Mapping[str, float]], *, figure: FigureBase | 
         ax.set_xlabel("epoch")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         simplify(ax)
-    axes[0].set_ylabel(f"nats per image{f' ({tag})' if tag else ''}")
+    for ax in grid[:, 0]:
+        ax.set_ylabel(f"nats per image{f' ({tag})' if tag else ''}")
     axes[0].legend(frameon=False)
     return root_figure(fig)
 

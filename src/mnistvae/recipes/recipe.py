@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from mnistvae.errors import ComponentError, SettingError
-from mnistvae.plugins import resolve
+from mnistvae.plugins import closest, resolve
 
 if TYPE_CHECKING:
     from mnistvae.images import ImageShape
@@ -152,7 +152,13 @@ class Recipe:
         Raises:
             SettingError: If it does not have one of them.
         """
+        unknown = [name for name in changes if name not in self.settings]
         fix = "leave it out, or choose a recipe that has it"
+        if unknown:
+            from mnistvae.training import Trainer
+
+            spelling = closest(unknown[0], [*self.settings, *Trainer.setting_names()])
+            fix = f"{spelling}, or {fix}" if "closest" in spelling else fix
         _check_known(f"the recipe {self.name!r}", changes, self.settings, fix)
 
 

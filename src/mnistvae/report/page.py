@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import base64
-import csv
 import html
-import io
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnistvae._files import write_atomically
+from mnistvae._records import csv_text
 from mnistvae._version import __version__
 from mnistvae.errors import SettingError
 from mnistvae.plotting import png_bytes
@@ -97,9 +96,7 @@ class Page:
                 expected = f"rows of a table with {len(header)} cells, as many as its header"
                 raise SettingError(expected, f"{len(row)} in row number {number}", 'fill it up: "" is an empty cell')
         if name is not None:
-            stream = io.StringIO()
-            csv.writer(stream, lineterminator="\n").writerows([header, *rows])
-            write_atomically(self.folder / self._new_file(name), stream.getvalue().encode())
+            write_atomically(self.folder / self._new_file(name), csv_text(header, rows).encode())
             note = f"<p class=file><code>{html.escape(name)}</code></p>"
         head = "".join(f"<th>{html.escape(cell)}</th>" for cell in header)
         body = "".join(

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import warnings
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
+from torch import Tensor
+
+from mnistvae._records import parse_json
 from mnistvae._tensorfile import Kind, read_tensors, write_tensors
 from mnistvae.errors import FileFormatError
 from mnistvae.io import to_json
+from mnistvae.training.history import TERMS
 from mnistvae.training.state import Snapshot
 
 __all__ = ["checkpoints_in", "read_checkpoint", "write_checkpoint"]
@@ -20,6 +26,15 @@ _KIND = Kind(
     1,
     "checkpoint",
     "if it was one and is damaged, pass its folder: the one before is taken then",
+)
+_NUMBER = (int, float | int)
+#: The entries of a checkpoint, and their classes as JSON has them.
+_ENTRIES: Mapping[str, Any] = MappingProxyType(
+    dict.fromkeys(("settings", "model", "optimizer"), dict)
+    | dict.fromkeys(("data", "trained", "history", "callbacks"), list)
+    | dict.fromkeys(("step", "batch", "images"), int)
+    | dict.fromkeys(("seconds", "elapsed"), float | int)
+    | dict.fromkeys(("stop", "optimizer_class"), str)
 )
 _NAME = re.compile(r"checkpoint-(\d+)\.safetensors")
 
@@ -70,10 +85,55 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Snapshot:
 def _read(path: Path) -> Snapshot:
     tensors, text = read_tensors(path, _KIND)
     try:
-        info = json.loads(text["info"])
-    except (KeyError, ValueError, RecursionError) as error:
+        info = parse_json(text["info"])
+    except (KeyError, ValueError) as error:
         raise FileFormatError(f"the header of {path} to hold JSON", str(error), "restore a copy") from error
+    odd = next(_odd_entries(info, tensors), None)
+    if odd is not None:
+        raise FileFormatError(f"{path} to hold the state of a run", f"an odd or no {odd}", "restore a copy")
     return Snapshot(tensors, info)
+
+
+def _odd_entries(info: Any, tensors: Mapping[str, Tensor]) -> Iterator[str]:
+    """The names of entries that are not what a checkpoint holds there; only the first is sure to be one."""
+    if not isinstance(info, dict):
+        yield "header"
+    for name, kind in _ENTRIES.items():
+        value = info.get(name)
+        if not isinstance(value, kind) or isinstance(value, bool) or (kind in _NUMBER and not 0 <= value < 2**53):
+            yield name
+    terms = info.get("terms", list(TERMS))
+    if not isinstance(terms, list) or not all(isinstance(term, str) for term in terms):
+        yield "terms"
+    if "sums" not in tensors or tensors["sums"].shape != (len(terms),):
+        yield "sums"
+    if not all(isinstance(record, dict) and all(map(_is_number, record.values())) for record in info["history"]):
+        yield "history"
+    if not all(isinstance(one, list) and len(one) == 2 and _is_packed(one[1], tensors) for one in info["callbacks"]):
+        yield "callbacks"
+    if not _is_packed(info["optimizer"], tensors):
+        yield "optimizer"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_packed(value: Any, tensors: Mapping[str, Tensor]) -> bool:
+    """Tell whether a value is one that was taken apart for JSON, its tensors put aside."""
+    if not isinstance(value, dict):
+        return not isinstance(value, list)
+    if len(value) != 1:
+        return False
+    ((kind, content),) = value.items()
+    if kind == "tensor":
+        return isinstance(content, str) and content in tensors
+    if kind not in {"items", "list", "tuple"} or not isinstance(content, list):
+        return False
+    if kind != "items":
+        return all(_is_packed(one, tensors) for one in content)
+    pairs = all(isinstance(one, list) and len(one) == 2 and isinstance(one[0], str | int) for one in content)
+    return pairs and all(_is_packed(one[1], tensors) for one in content)
 
 
 def checkpoints_in(folder: Path) -> list[Path]:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, overload
 
-from mnistvae._checks import listed
+from mnistvae._checks import check_instance
 from mnistvae._files import write_atomically
-from mnistvae.errors import FileFormatError, SettingError
+from mnistvae._records import csv_text, read_csv, read_json, write_json
+from mnistvae.errors import FileFormatError, SettingError, type_name
 
 __all__ = ["COLUMNS", "TERMS", "VALIDATION", "History", "Record"]
 
@@ -23,6 +21,8 @@ Record: TypeAlias = dict[str, float]
 TERMS = ("loss", "reconstruction", "kl")
 #: What the names of columns of the validation data begin with.
 VALIDATION = "validation_"
+#: The likely remedy where a file is no history.
+_FIX = "pass a run's history.csv"
 #: The columns of every history, in order.
 COLUMNS = ("epoch", *TERMS, *(VALIDATION + name for name in TERMS), "learning_rate", "seconds", "images_per_second")
 
@@ -38,6 +38,9 @@ class History(Sequence[Record]):
         tag: Name of the kind of likelihood, see :meth:`mnistvae.likelihoods.Likelihood.tag`.
         stopped: The reason why training ended; "" while it is under way, and where it was interrupted.
 
+    Raises:
+        SettingError: If the records are no dicts.
+
     Example:
         >>> history = History([{"epoch": 1, "loss": 200.0}, {"epoch": 2, "loss": 150.0}])
         >>> len(history), history[-1]["loss"], history.column("loss")
@@ -45,12 +48,17 @@ class History(Sequence[Record]):
     """
 
     def __init__(self, records: Sequence[Record] = (), tag: str = "", stopped: str = "") -> None:
-        found = listed(records)
-        if found is None or not all(isinstance(record, Mapping) for record in found):
-            raise SettingError("records as a list of dicts, one an epoch", repr(records)[:80])
-        self.records: list[Record] = [dict(record) for record in found]
-        self.tag = tag
-        self.stopped = stopped
+        if isinstance(records, str | bytes | Mapping) or not isinstance(records, Iterable):
+            raise SettingError(
+                "records as a list of dicts", type_name(records), "History([{'epoch': 1, 'loss': 200.0}])"
+            )
+        self.records: list[Record] = []
+        for record in records:
+            if not isinstance(record, Mapping):
+                raise SettingError("records as a list of dicts", f"{type_name(record)} in it", "one dict an epoch")
+            self.records.append(dict(record))
+        self.tag = check_instance("tag as a text", tag, str)
+        self.stopped = check_instance("stopped as a text", stopped, str)
 
     @overload
     def __getitem__(self, index: int) -> Record: ...
@@ -106,18 +114,14 @@ class History(Sequence[Record]):
         return [name for name in COLUMNS if name in known] + sorted(known - set(COLUMNS))
 
     def to_text(self, columns: Sequence[str] | None = None) -> str:
-        """The records as CSV: a line of names, then one line an epoch; empty without epochs.
+        """The records as CSV: a line of names, then one line an epoch with a checksum; empty without epochs.
 
         Args:
             columns: Names of the columns (default: :meth:`columns`).
         """
-        if not self.records:
-            return ""
-        stream = io.StringIO()
-        writer = csv.DictWriter(stream, columns or self.columns(), restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.records)
-        return stream.getvalue()
+        names = columns or self.columns()
+        rows = [[record.get(name) for name in names] for record in self.records]
+        return csv_text(names, rows, check=True) if rows else ""
 
     def to_csv(self, path: str | os.PathLike[str]) -> Path:
         """Write :meth:`to_text` to a file, atomically.
@@ -134,15 +138,11 @@ class History(Sequence[Record]):
         Raises:
             FileFormatError: If it is no such file.
         """
+        rows = read_csv(path, "a history of numbers", _FIX)
         try:
-            with Path(path).open(newline="", encoding="utf-8") as stream:
-                rows = list(csv.DictReader(stream))
-            records = [{name: _number(text) for name, text in row.items() if text} for row in rows]
-        except (OSError, ValueError, TypeError, AttributeError, csv.Error) as error:
-            raise FileFormatError(
-                f"{path} to be a history of numbers", str(error), "pass a run's history.csv"
-            ) from error
-        return cls(records)
+            return cls([{name: _number(text) for name, text in row.items() if text} for row in rows])
+        except ValueError as error:
+            raise FileFormatError(f"{path} to be a history of numbers", str(error)[:200], _FIX) from error
 
     def to_json(self, path: str | os.PathLike[str]) -> Path:
         """Write records, tag and the reason for the end as JSON, atomically.
@@ -151,8 +151,7 @@ class History(Sequence[Record]):
             OutputError: If the file cannot be written.
         """
         stopped = {"stopped": self.stopped} if self.stopped else {}
-        text = json.dumps({"tag": self.tag, **stopped, "records": self.records}, indent=1)
-        return write_atomically(path, (text + "\n").encode())
+        return write_json(path, {"tag": self.tag, **stopped, "records": self.records}, indent=1)
 
     @classmethod
     def from_json(cls, path: str | os.PathLike[str]) -> History:
@@ -161,12 +160,17 @@ class History(Sequence[Record]):
         Raises:
             FileFormatError: If it is no such file.
         """
-        try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
-            stopped = str(content.get("stopped", ""))
-            return cls([dict(record) for record in content["records"]], str(content["tag"]), stopped)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise FileFormatError(f"{path} to be a history in JSON", str(error), "pass what to_json wrote") from error
+        what, fix = "a history in JSON", "pass what to_json wrote"
+        content = read_json(path, what, fix)
+        tag, records, stopped = content.get("tag"), content.get("records"), content.get("stopped", "")
+        if (
+            not isinstance(tag, str)
+            or not isinstance(stopped, str)
+            or not isinstance(records, list)
+            or not all(map(_is_record, records))
+        ):
+            raise FileFormatError(f"{path} to be {what}", "JSON of something else", fix)
+        return cls(records, tag, stopped)
 
     def to_pandas(self) -> Any:
         """The records as a ``pandas.DataFrame``, a row an epoch.
@@ -179,6 +183,13 @@ class History(Sequence[Record]):
         except ImportError as error:
             raise SettingError("the library pandas for a DataFrame", str(error), "pip install pandas") from error
         return pd.DataFrame(self.records, columns=self.columns())
+
+
+def _is_record(content: Any) -> bool:
+    """Tell whether what JSON held is a record: numbers by name."""
+    return isinstance(content, dict) and all(
+        isinstance(value, int | float) and not isinstance(value, bool) for value in content.values()
+    )
 
 
 def _number(text: str) -> float:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mnistvae._checks import check_count
-from mnistvae._files import as_path, make_folder
+from mnistvae._files import as_path, make_folder, remove_temporaries
 from mnistvae.errors import OutputError
 from mnistvae.io import save
 from mnistvae.training.callbacks.base import Callback
@@ -45,6 +45,7 @@ class Checkpoint(Callback):
 
     def on_fit_start(self, state: State) -> None:
         make_folder(self.folder)  # before the first epoch, so that a bad folder costs no training
+        remove_temporaries(self.folder)
         if state.step:
             return
         self._lowest = None

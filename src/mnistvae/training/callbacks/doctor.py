@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import time
 import warnings
+from typing import NamedTuple
 
 import torch
 
@@ -20,11 +22,42 @@ _ACTIVE = 0.01
 _FEW_STEPS = 500
 
 
+#: Seconds of an epoch from which on its speed says something.
+_LONG = 2.0
+#: Share of the time for which the main thread computes at least, where nothing keeps it from that.
+_COMPUTED = 0.6
+#: Times a second at which another program takes a core away from a thread, where none wants it.
+_MOVED = 60.0
+#: How many times faster an earlier epoch was.
+_SLOWER = 3.0
+
+
+class _Clock(NamedTuple):
+    """A reading of the clocks of this process, which tell how fast it is."""
+
+    #: Seconds on the clock.
+    wall: float
+    #: Seconds for which this thread computed.
+    computed: float
+    #: How often a core was taken away from a thread of this process; 0 where the system does not count.
+    moved: int
+
+    @classmethod
+    def now(cls) -> _Clock:
+        try:
+            import resource
+
+            moved = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+        except ImportError:  # Windows
+            moved = 0
+        return cls(time.perf_counter(), time.thread_time(), moved)
+
+
 class Doctor(Callback):
     """Warns, once each, of the usual failures of a VAE.
 
     They are a KL term at zero, posterior collapse, codes that have diverged, a loss that is a mean over pixels, and
-    images that are not scaled.
+    images that are not scaled; and, on a CPU, of other programs that keep the training from computing.
 
     Args:
         patience: Epochs before the first warning about a code that is not used.
@@ -38,9 +71,12 @@ class Doctor(Callback):
         self.patience = check_count("patience of at least 1 epoch", patience)
         self.active = check_number("active as a share of at least 0", active)
         self._said: set[str] = set()
+        self._fastest = 0.0
+        self._began = _Clock.now()
 
     def on_fit_start(self, state: State) -> None:
         self._said.clear()
+        self._fastest = 0.0
         x, _ = state.examples()
         brightest = float(x.max())
         if brightest <= 1.5 / 255:
@@ -51,7 +87,12 @@ class Doctor(Callback):
                 "or as uint8",
             )
 
+    def on_epoch_start(self, state: State) -> None:
+        self._began = _Clock.now()
+
     def on_epoch_end(self, state: State) -> None:
+        if state.model.device.type == "cpu":
+            self._look_at_speed(state)
         record, epoch, latent_dim = state.history[-1], state.epoch, state.model.latent_dim
         pixels = math.prod(state.model.image_shape)
         if epoch == 1 and 0 < record["reconstruction"] < 0.02 * pixels:
@@ -93,6 +134,30 @@ class Doctor(Callback):
                 f"{found} of {latent_dim} latent dimensions are active after {epoch} epochs, a posterior collapse: "
                 "lower beta, let it grow (mnistvae.schedules), give it free_bits, or take fewer dimensions",
             )
+
+    def _look_at_speed(self, state: State) -> None:
+        """Say so where the cores are wanted by others, or the data come slowly."""
+        now, speed = _Clock.now(), state.history[-1]["images_per_second"]
+        wall = now.wall - self._began.wall
+        computed = (now.computed - self._began.computed) / wall
+        moved = (now.moved - self._began.moved) / wall
+        slower = self._fastest / speed
+        self._fastest = max(self._fastest, speed)
+        if wall < _LONG:
+            return
+        what = "other programs keep the cores busy"
+        if computed < _COMPUTED:
+            what = f"this run computed for {computed:.0%} of its time: {what}, or the data come slowly"
+        elif moved > _MOVED or slower > _SLOWER:
+            what = f"this run waits for the cores: {what}"
+        else:
+            return
+        self._say(
+            state,
+            "slow",
+            f"{what}; end them, or use fewer threads (mnistvae train --threads 1, or OMP_NUM_THREADS=1 and "
+            "GOMP_SPINCOUNT=3000 before Python starts)",
+        )
 
     def _say(self, state: State, what: str, text: str) -> None:
         if what not in self._said:

@@ -9,7 +9,7 @@ from pathlib import Path
 from mnistvae._files import as_path, make_folder, write_atomically
 from mnistvae.errors import ComponentError, OutputError, SettingError
 from mnistvae.training.callbacks.base import Callback
-from mnistvae.training.history import Record
+from mnistvae.training.history import History, Record
 from mnistvae.training.state import State
 
 __all__ = ["CSVLog", "JSONLinesLog", "TensorBoardLog"]
@@ -25,20 +25,21 @@ class CSVLog(Callback):
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = as_path(path)
         self._columns: list[str] = []
+        self._size = 0
 
     def on_fit_start(self, state: State) -> None:
         # Before the first epoch, so that a bad folder costs no training; a resumed run has earlier lines.
         self._columns = state.history.columns(validates=state.validates)
-        write_atomically(self.path, state.history.to_text(self._columns).encode())
+        self._size = _write(self.path, state.history.to_text(self._columns))
 
     def on_epoch_end(self, state: State) -> None:
         columns = state.history.columns(validates=state.validates)
-        text = state.history.to_text(columns)
-        if columns != self._columns:  # the first line, or a callback's new figure
+        if columns == self._columns and _is_whole(self.path, self._size):
+            last = History([state.history[-1]]).to_text(columns).splitlines(keepends=True)[-1]
+            self._size += _append(self.path, last)
+        else:  # the first line, a callback's new figure, or a file that somebody removed
             self._columns = columns
-            write_atomically(self.path, text.encode())
-            return
-        _append(self.path, text.splitlines(keepends=True)[-1])
+            self._size = _write(self.path, state.history.to_text(columns))
 
 
 class JSONLinesLog(Callback):
@@ -50,12 +51,16 @@ class JSONLinesLog(Callback):
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = as_path(path)
+        self._size = 0
 
     def on_fit_start(self, state: State) -> None:
-        write_atomically(self.path, "".join(_line(record) for record in state.history).encode())
+        self._size = _write(self.path, "".join(map(_line, state.history)))
 
     def on_epoch_end(self, state: State) -> None:
-        _append(self.path, _line(state.history[-1]))
+        if _is_whole(self.path, self._size):
+            self._size += _append(self.path, _line(state.history[-1]))
+        else:
+            self.on_fit_start(state)
 
 
 class TensorBoardLog(Callback):
@@ -106,10 +111,24 @@ def _line(record: Record) -> str:
         raise ComponentError("figures in the history that JSON can hold", str(error), "pass float(value)") from error
 
 
-def _append(path: Path, text: str) -> None:
+def _is_whole(path: Path, size: int) -> bool:
+    """Tell whether a file has its size still: it may have been removed while the run goes on."""
     try:
-        with path.open("a", encoding="utf-8", newline="") as stream:
-            stream.write(text)
+        return path.stat().st_size == size
+    except OSError:
+        return False
+
+
+def _write(path: Path, text: str) -> int:
+    """Write a file anew, and return its size."""
+    return write_atomically(path, text.encode()).stat().st_size
+
+
+def _append(path: Path, text: str) -> int:
+    """Add text to a file, and return the size of what is new."""
+    try:
+        with path.open("ab") as stream:
+            return stream.write(text.encode())
     except OSError as error:
         raise OutputError(
             f"to add a line to {path}", error.strerror or str(error), "free some space, or choose another folder"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mnistvae._checks import check_count, check_seed
-from mnistvae._files import as_path, make_folder, write_atomically
+from mnistvae._files import as_path, make_folder, remove_temporaries, write_atomically
 from mnistvae._modes import evaluating
 from mnistvae.images import montage
 from mnistvae.models import VAE
@@ -50,6 +50,7 @@ class SampleGrid(Callback):
 
     def on_fit_start(self, state: State) -> None:
         make_folder(self.folder)  # before the first epoch, so that a bad folder costs no training
+        remove_temporaries(self.folder)
 
     def on_epoch_end(self, state: State) -> None:
         if state.epoch % self.every and not state.stop and state.epoch != state.epochs:

@@ -1,0 +1,40 @@
+"""Printing by the commands: text that does nothing to a terminal, to a reader who may have gone."""
+
+from __future__ import annotations
+
+import os
+import sys
+import unicodedata
+from typing import IO
+
+import click
+
+__all__ = ["drop", "printable", "speak"]
+
+
+def printable(text: str) -> str:
+    r"""A text whose control characters are written out, so that a file's words cannot steer the terminal.
+
+    Example:
+        >>> print(printable("red: \x1b[31m"))
+        red: \x1b[31m
+    """
+    return "".join(
+        letter
+        if letter.isprintable() or letter in "\n\t" or unicodedata.category(letter) == "Zs"
+        else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
+
+
+def speak(text: str, *, err: bool = False) -> None:
+    """Print a line; where nobody reads it any more (``| head``), it and all that follow are dropped."""
+    try:
+        click.echo(printable(text), err=err)
+    except BrokenPipeError:
+        drop(sys.stderr if err else sys.stdout)
+
+
+def drop(stream: IO[str]) -> None:
+    """Let all that is still printed go nowhere, also what waits in a buffer."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
