@@ -66,7 +66,7 @@ def save(model: VAE, path: str | os.PathLike[str], metadata: Mapping[str, Any] |
     """
     model = unwrapped(model)
     if not isinstance(model, VAE):
-        fix = "pass the VAE; the weights of a part alone: safetensors.torch.save_file(part.state_dict(), path)"
+        fix = "pass a VAE, not one of its parts; their weights: safetensors.torch.save_file(part.state_dict(), path)"
         raise ComponentError("a mnistvae model to save", type_name(model), fix)
     if not isinstance(metadata, Mapping | None):
         raise ComponentError("metadata as a dict", type_name(metadata), "metadata={'note': ...}")
