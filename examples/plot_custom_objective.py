@@ -114,7 +114,7 @@ model = models["InfoVAE"]
 
 # %%
 # With ``beta=0.1`` the codes spread wider than the prior, whose draws all come from their middle, and the samples are
-# faint. The codes of the InfoVAE fill the prior: it reconstructs nearly as well, and its samples have the most
+# faint. The codes of the InfoVAE fill the prior: it reconstructs better than the ELBO, and its samples have the most
 # contrast, though not all are digits. The price is in the KL term: the posteriors have shrunk almost to points, so
 # reconstruction and KL together are a far looser bound than the ELBO's. The loss itself is no bound at all, and cannot
 # be compared with another objective's.

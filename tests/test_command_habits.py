@@ -19,11 +19,11 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 import mnistvae as mv
-from mnistvae import ImageDataset
+from mnistvae import ImageDataset, commands
 from mnistvae.commands import RunFolder, cli, train
 from mnistvae.commands._speech import printable
 from mnistvae.commands.main import set_waiting
-from mnistvae.errors import SettingError
+from mnistvae.errors import MnistvaeError, SettingError
 from mnistvae.training import Callback, Doctor, State, Trainer
 
 HOW = ("--recipe", "mlp-2d", "--epochs", 1, "--device", "cpu", "--no-progress", "--samples-every", 0, "--hidden", 4)
@@ -31,10 +31,11 @@ HOW = ("--recipe", "mlp-2d", "--epochs", 1, "--device", "cpu", "--no-progress", 
 
 @pytest.fixture(autouse=True)
 def few(monkeypatch: pytest.MonkeyPatch) -> dict[str, ImageDataset]:
-    """The commands find few digits, and draw small pictures."""
+    """The commands find few digits, and draw no pictures."""
     digits = mv.load_dataset("mnist-mini", "test")
     parts = {"train": digits[:60], "test": digits[60:80]}
     monkeypatch.setattr("mnistvae.data.load_dataset", lambda name, split, *_: parts[split])
+    monkeypatch.setattr("mnistvae.plotting.png_bytes", lambda _: b"picture")  # drawn in tests of pictures
     return parts
 
 
@@ -66,6 +67,13 @@ def test_every_command_takes_a_run_or_its_model(run: Path, tmp_path: Path) -> No
     assert succeed("compare", run, model).splitlines()[1].startswith("↓ mse")
     assert "pictures of epochs in" in invoke("animate", model).stderr
     assert "got a finished one" in invoke("train", "--resume", model).stderr
+
+
+@pytest.mark.parametrize("odd", [None, b"x", 3])
+def test_a_path_that_is_none(odd: Any) -> None:
+    for command in (commands.animate, commands.info, commands.generate, lambda one: commands.compare([one])):
+        with pytest.raises(MnistvaeError, match="a path, got"):
+            command(odd)
 
 
 def test_a_run_without_a_model_says_how_to_go_on(run: Path) -> None:

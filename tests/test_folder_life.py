@@ -29,7 +29,7 @@ HOW = ("--recipe", "mlp-2d", "--epochs", 2, "--device", "cpu", "--quiet", "--sam
 
 @pytest.fixture(autouse=True)
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The commands find 64 digits, and draw small pictures."""
+    """The commands find 64 digits, and draw no pictures."""
     whole = mv.load_dataset("mnist-mini", "test")[:64]
     monkeypatch.setattr("mnistvae.data.load_dataset", lambda *_: whole)
     monkeypatch.setattr("mnistvae.plotting.png_bytes", lambda _: b"picture")

@@ -94,7 +94,7 @@ def as_path(path: str | os.PathLike[str]) -> Path:
     try:
         return Path(path)
     except TypeError as error:
-        raise OutputError("a path to write to", f"{path!r}"[:80], "pass a text or a pathlib.Path") from error
+        raise OutputError("a path", f"{path!r}"[:80], "pass a text or a pathlib.Path") from error
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> Path:

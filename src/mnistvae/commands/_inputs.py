@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from mnistvae._checks import check_count, check_number
+from mnistvae._files import as_path
 from mnistvae.commands.folder import RunFolder
 from mnistvae.commands.provenance import Provenance
 from mnistvae.errors import DatasetNotFoundError, FileFormatError, SettingError
@@ -218,7 +219,7 @@ def model_file(path: str | Path) -> Path:
     Raises:
         FileFormatError: If it is the folder of a run that has no model yet.
     """
-    place = Path(path)
+    place = as_path(path)
     if not os.path.isdir(place):  # noqa: PTH112 (Path.is_dir raises for a name too long)
         return place
     run = RunFolder(place)
@@ -230,7 +231,7 @@ def model_file(path: str | Path) -> Path:
 
 def run_folder(path: str | Path) -> Path:
     """The folder of a run: the one that a file of the run, such as its model, lies in."""
-    place = Path(path)
+    place = as_path(path)
     return place.parent if os.path.isfile(place) else place  # noqa: PTH113 (Path.is_file raises for a name too long)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mnistvae._files import as_path
 from mnistvae.commands._face import command
 from mnistvae.commands._inputs import Say, print_nothing
 from mnistvae.commands.folder import RunFolder
@@ -40,7 +41,7 @@ def compare(evaluations: Sequence[str | Path], *, say: Say = print_nothing) -> d
     """
     from mnistvae import metrics
 
-    files = [_newest_in(path) for path in map(Path, evaluations)]
+    files = [_newest_in(path) for path in map(as_path, evaluations)]
     found = dict(zip(_names(files), map(metrics.Evaluation.from_json, files), strict=True))
     say(metrics.compare(found))
     return found

@@ -208,7 +208,8 @@ def read_record(path: str | os.PathLike[str]) -> Provenance:
     """
     from mnistvae._records import read_json
 
-    file = Path(path) / "run.json" if os.path.isdir(path) else Path(path)  # noqa: PTH112 (raises for a name too long)
+    file = as_path(path)
+    file = file / "run.json" if os.path.isdir(file) else file  # noqa: PTH112 (raises for a name too long)
     fix = "pass the folder of a run of mnistvae train"
     record = Provenance.from_metadata(read_json(file, "the record of a run", fix))
     odd = [one.name for one in fields(Provenance) if one.name in record.notes]
