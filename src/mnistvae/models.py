@@ -26,15 +26,8 @@ from mnistvae._wrappers import TrainingModule, follows_values
 from mnistvae.arrays import ArrayLike, as_tensor, check_array, shape_text
 from mnistvae.distributions import tempered
 from mnistvae.errors import ComponentError, DataError, SettingError, type_name
-from mnistvae.images import (
-    ImageShape,
-    Labels,
-    as_images,
-    as_labels,
-    check_image_shape,
-    check_range,
-    count_labels,
-)
+from mnistvae.images import ImageShape, as_images, check_image_shape, check_range
+from mnistvae.labels import Labels, as_labels, count_labels
 from mnistvae.likelihoods import Bernoulli, Likelihood
 from mnistvae.networks import ConvDecoder, ConvEncoder, Decoder, Encoder, MLPDecoder, MLPEncoder
 from mnistvae.networks.blocks import SMALLEST_SIDE, check_classes
@@ -214,7 +207,7 @@ class VAE(Component):
         return other
 
     def encode(self, x: ArrayLike, y: Labels | None = None) -> Distribution:
-        """q(z | x, y): batch shape (B,), event shape (latent_dim,)."""
+        """q(z | x, y): batch shape (B,), event shape (latent_dim,); for images in [0, 1], which is not looked at."""
         images = self._images(x)
         posterior: Distribution = self.encoder(images, self._labels(y, images.shape[0]))
         return posterior
@@ -249,6 +242,9 @@ class VAE(Component):
 
     def loss(self, x: ArrayLike, y: Labels | None = None) -> Terms:
         """The objective's terms, one value an image, in nats: the one method a subclass overrides.
+
+        It does not look whether the values of ``x`` are in [0, 1], for speed. In a loop of your own
+        :func:`mnistvae.images.check_range` does, once before it begins; the Trainer looks at all data.
 
         Example:
             >>> terms = VAE(latent_dim=2).loss(torch.rand(5, 1, 28, 28))
@@ -378,8 +374,7 @@ class VAE(Component):
         """
         steps = check_count("at least 2 steps", steps, least=2, fix="the ends count as two")
         size = check_count("batch_size as an integer of at least 1", batch_size)
-        for x in (a, b):
-            check_array(x, "images")
+        a, b = (check_array(x, "images") for x in (a, b))
         single = tuple(a.shape) == self.image_shape
         if tuple(a.shape) != tuple(b.shape):
             raise DataError(f"two images of one shape, {tuple(a.shape)}", f"shape {tuple(b.shape)}")
@@ -454,6 +449,7 @@ class VAE(Component):
         if not torch.compiler.is_compiling() and isinstance(x, Tensor) and x.is_inference():
             x = x.clone()  # an inference tensor cannot be kept for a gradient
         if isinstance(x, Tensor) and x.dtype == anchor.dtype and x.shape[1:] == self.image_shape:
+            x = x if x.layout is torch.strided else as_tensor(x, "images")
             return x.to(anchor.device)  # in training every batch, twice
         return as_images(x, self.image_shape, device=anchor.device, dtype=anchor.dtype)
 

@@ -17,7 +17,7 @@ from mnistvae.analysis._sizes import usual_size
 from mnistvae.analysis.planes import decode_codes
 from mnistvae.arrays import ArrayLike
 from mnistvae.errors import DataError, SettingError, type_name
-from mnistvae.images import Labels, as_labels
+from mnistvae.labels import Labels, as_labels
 from mnistvae.metrics.latent import as_codes
 from mnistvae.models import VAE
 
