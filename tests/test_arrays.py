@@ -125,8 +125,9 @@ def test_a_letter_stands_for_any_length_of_at_least_one() -> None:
 
 def test_only_tensors_and_arrays_are_arrays() -> None:
     assert shape_text(np.zeros((2, 3))) == shape_text(torch.zeros(2, 3)) == "shape (2, 3)"
-    with pytest.raises(DataError, match=r"images as a torch tensor or a numpy array, got a list: convert: np.asarray"):
-        check_array([[0.0]], "images")
+    for other in (None, "x.npy", {"a": 1}, 3, torch.Tensor):
+        with pytest.raises(DataError, match=r"images as a torch tensor or a numpy array, got .*: pass the array"):
+            check_array(other, "images")
 
 
 def test_a_device_carries_its_number() -> None:

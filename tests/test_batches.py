@@ -235,18 +235,37 @@ def test_items_may_be_numpy_arrays() -> None:
     ("data", "message"),
     [
         (Items(torch.zeros(1, 4, 4), 0), "at least one image, got an empty data set"),
-        (Items({"image": torch.zeros(1, 4, 4)}), r"images or \(images, labels\) as tensors, got a dict"),
-        (Items((torch.zeros(1, 4, 4), "seven")), r"as tensors, got .*ToTensor"),
+        (
+            Items({"img": torch.zeros(1, 4, 4)}),
+            r"items with the key 'image', got the keys \['img'\]: .*keys=\('img',\)",
+        ),
+        (Items((object(), "seven")), r"as tensors, got .*ToTensor"),
         (Items((torch.zeros(1, 4, 4), 1, 2)), r"images or \(images, labels\) as tensors"),
-        (Items((Image.new("L", (4, 4)), 7)), r"as tensors, got .*ToTensor"),
+        (Items((Image.new("F", (4, 4)), 7)), r"pictures of 8 bits a channel, got mode F"),
         (Items(torch.full((1, 4, 4), -1.0)), r"images in \[0, 1\], got a minimum of -1"),
         (Items((torch.zeros(1, 4, 4), 0.5)), "labels as integers, got dtype torch.float64"),
         (Items(torch.zeros(16)), r"shape \(N, C, H, W\)"),
         (Stream(), "a data set with a length, got a Stream"),
-        ([torch.zeros(1, 4, 4)], "a torch tensor or a numpy array, got a list"),
+        ([torch.zeros(1, 4, 4), torch.zeros(3, 4, 4)], r"one number of channels, got shapes .*: give .*Grayscale"),
+        ([torch.zeros(1, 4, 4), torch.zeros(1, 4, 5)], "images of one size, got shapes"),
+        ({"train": numbered(3)}, r"got a dict: pass what it holds, such as data\['train'\]"),
         (None, "a torch tensor or a numpy array, got None"),
     ],
-    ids=["empty", "dict", "text", "three", "pil", "range", "float-label", "flat", "stream", "list", "none"],
+    ids=[
+        "empty",
+        "dict",
+        "text",
+        "three",
+        "pil",
+        "range",
+        "float-label",
+        "flat",
+        "stream",
+        "channels",
+        "sizes",
+        "splits",
+        "none",
+    ],
 )
 def test_what_is_no_dataset_is_refused(data: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
@@ -272,7 +291,7 @@ def test_only_a_dataloader_is_not_resident() -> None:
 def test_a_loader_keeps_its_order_and_batch_size() -> None:
     data = numbered(22)
     batches = LoaderBatches(DataLoader(data, batch_size=8))
-    assert (batches.name, batches.image_shape, batches.num_images) == ("ImageDataset", (1, 3, 2), 22)
+    assert (batches.name, batches.image_shape, batches.num_images) == ("numbered", (1, 3, 2), 22)
     assert (batches.batch_size, batches.num_batches, batches.num_classes) == (8, 3, 8)  # classes of the first batch
     assert labels_of(batches, 0) == labels_of(batches, 1) == list(range(22))
     x = torch.cat([x for x, _ in batches.epoch(0)])
@@ -312,9 +331,11 @@ def test_a_sampler_is_told_the_epoch() -> None:
     data = numbered(6)
     sampler = Sampler(data)
     sampler.epochs = []
-    batches = LoaderBatches(DataLoader(data, batch_size=3, sampler=sampler))
+    batches = LoaderBatches(DataLoader(data, batch_size=3, sampler=sampler), epoch=4)
     assert sorted(labels_of(batches, 4)) == list(range(6))
     assert sampler.epochs == [4]
+    assert sorted(labels_of(batches, 7)) == list(range(6))
+    assert sampler.epochs == [4, 7]
 
 
 @pytest.mark.parametrize(
@@ -322,8 +343,8 @@ def test_a_sampler_is_told_the_epoch() -> None:
     [
         (DataLoader(numbered(3), batch_size=8, drop_last=True), "at least one batch, got an empty DataLoader"),
         (DataLoader(TensorDataset(torch.zeros(4, 8, 8))), r"\(B, C, H, W\), got shape \(1, 8, 8\): add the channel"),
-        (DataLoader(Items({"image": torch.zeros(1, 4, 4)})), r"images or \(images, labels\) as tensors, got a dict"),
-        (DataLoader(Items((torch.zeros(1, 4, 4), "seven"))), "as tensors, got .*ToTensor"),
+        (DataLoader(Items({"img": torch.zeros(1, 4, 4)})), r"items with the key 'image', got the keys \['img'\]"),
+        (DataLoader(Items((torch.zeros(1, 4, 4), "seven"))), "labels as numbers, got .*: number the classes"),
         (DataLoader(Items((Image.new("L", (4, 4)), 7))), "as tensors, got .*ToTensor"),
     ],
     ids=["empty", "3d", "dict", "text", "pil"],
@@ -347,9 +368,12 @@ def test_a_batch_out_of_range_is_refused_when_it_comes(value: float, message: st
 
 
 def test_float_labels_from_a_loader_are_refused() -> None:
-    batches = LoaderBatches(DataLoader(TensorDataset(torch.zeros(4, 1, 4, 4), torch.zeros(4)), batch_size=2))
-    with pytest.raises(DataError, match=r"labels as integers, got dtype torch\.float32"):
-        next(batches.epoch(0))
+    with pytest.raises(DataError, match=r"labels as integers, got dtype torch\.float32: convert: y\.long\(\)"):
+        LoaderBatches(DataLoader(TensorDataset(torch.zeros(4, 1, 4, 4), torch.zeros(4)), batch_size=2))
+    later = torch.arange(6) / 2
+    batches = LoaderBatches([(torch.zeros(2, 1, 4, 4), torch.zeros(2).long()), (torch.zeros(6, 1, 4, 4), later)])
+    with pytest.raises(DataError, match=r"batch 2 of list: expected labels as integers, .* no class numbers: leave"):
+        list(batches.epoch(1))
 
 
 def test_images_of_two_sizes_are_refused() -> None:

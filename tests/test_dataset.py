@@ -183,7 +183,8 @@ def test_static_binarization_is_a_function_of_its_seed() -> None:
 @pytest.mark.parametrize("level", [0, 1, 64, 128, 200, 254, 255])
 def test_static_binarization_is_white_as_often_as_the_pixel_is_bright(level: int) -> None:
     n = 200_000
-    data = ImageDataset(torch.full((n // 100, 10, 10), level, dtype=torch.uint8)).binarized("static", seed=3)
+    grey_level = torch.full((n // 100, 10, 10), level, dtype=torch.uint8)
+    data = ImageDataset(grey_level, max_value=255).binarized("static", seed=3)
     white = (data.images == 255).double().mean().item()
     p = level / 255
     assert abs(white - p) <= 5 * (p * (1 - p) / n) ** 0.5  # exact at both ends
@@ -247,11 +248,11 @@ def _pixel(value: float) -> Tensor:
         (torch.zeros(3, 784), r"got shape \(3, 784\): reshape"),
         (torch.zeros(3, 1, 1, 28, 28, dtype=torch.uint8), r"got shape \(3, 1, 1, 28, 28\)"),
         (torch.zeros(3, 1, 0, 4, dtype=torch.uint8), r"got shape \(3, 1, 0, 4\)"),
-        (torch.zeros(3, 4, 4, dtype=torch.int64), "got dtype torch.int64: convert"),
-        (np.zeros((3, 4, 4), np.int32), "got dtype torch.int32: convert"),
+        (torch.zeros(3, 4, 4, dtype=torch.int64), r"got dtype torch.int64 from 0 to 0: convert: x.to\(torch.uint8\)"),
+        (np.zeros((3, 4, 4), np.int32), r"got dtype torch.int32 from 0 to 0: convert: x.astype\(np.uint8\)"),
         (torch.zeros(3, 4, 4, dtype=torch.complex64), "got dtype torch.complex64"),
         (np.zeros((3, 4, 4), "U1"), "images as numbers, got .* of dtype <U1"),
-        ([[[0.0]]], "a torch tensor or a numpy array, got a list"),
+        ([[[0.0], [0.0, 1.0]]], "images as numbers, got a list of uneven length"),
         ("images.npy", "a torch tensor or a numpy array, got a str"),
         (None, "a torch tensor or a numpy array, got None"),
     ],
@@ -287,8 +288,8 @@ def test_images_that_are_refused(images: Any, message: str) -> None:
     [
         (torch.arange(2), r"one label for each of 3 images, shape \(3,\), got shape \(2,\)"),
         (torch.arange(4), r"got shape \(4,\): pass as many labels as images"),
-        (torch.eye(3, dtype=torch.long), "class numbers, not one-hot"),
-        (torch.tensor([0, -1, 2]), "labels from 0, got -1"),
+        (1 - torch.eye(3, dtype=torch.long), "class numbers, not one-hot"),
+        (torch.tensor([0, -2, 2]), "labels from 0, or -1 for none, got -2"),
         (torch.zeros(3), "labels as integers, got dtype torch.float32: convert"),
         (np.zeros(3), "labels as integers, got dtype torch.float64"),
         (torch.ones(3, dtype=torch.bool), "labels as integers, got dtype torch.bool"),
@@ -340,7 +341,7 @@ def test_names_of_classes_are_kept() -> None:
         (True, ["a", 2], "class_names as different texts"),
         (True, 5, "class_names as different texts, got 5"),
         (True, ["a"], r"labels from 0 to 0, as there are 1 class_names, got a label 1"),
-        (False, ["a", "b"], "labels from 0 to 1, as there are 2 class_names, got no labels"),
+        (False, ["a", "b"], "labels of the classes .*, got no labels: pass them"),
     ],
 )
 def test_names_of_classes_that_are_refused(labels: bool, names: Any, message: str) -> None:

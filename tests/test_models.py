@@ -813,7 +813,7 @@ IMAGE_VERBS: dict[str, Callable[[VAE, Any], Any]] = {
         (torch.zeros(4, 1, 6, 7), r"expected images of shape \(B, 1, 6, 6\) .*, got shape \(4, 1, 6, 7\): reshape"),
         (torch.zeros(4, 3, 6, 6), r"got shape \(4, 3, 6, 6\)"),
         (torch.zeros(4, 1, 6, 6, dtype=torch.int64), r"expected images as floats .*, got dtype torch\.int64: convert"),
-        (np.zeros((4, 1, 6, 6), dtype=bool), r"got dtype torch\.bool"),
+        (np.zeros((4, 1, 6, 6), dtype=np.int16), r"got dtype torch\.int16: convert: x\.astype\(np\.uint8\)"),
     ],
 )
 def test_images_of_another_shape_or_dtype_are_refused(verb: str, x: Any, message: str) -> None:

@@ -232,7 +232,7 @@ def test_reconstructions_that_are_refused(originals: Any, reconstructions: Any, 
         (torch.full((3, 1, 5, 4), torch.nan), "finite images, got NaN"),
         (torch.zeros(3, 20), r"shape \(3, 20\)"),
         (torch.zeros(3, 2, 5, 4), r"shape \(3, 2, 5, 4\)"),
-        ([[0.0]], "a torch tensor or a numpy array, got a list"),
+        ([["a"]], "images as numbers, got a numpy array of dtype <U1"),
     ],
     ids=["empty-float", "empty-uint8", "range", "nan", "flat", "channels", "list"],
 )

@@ -438,3 +438,22 @@ def test_numbers_of_examples_and_the_unit_of_a_traversal() -> None:
     rows = np.broadcast_to(IMAGES[:6].reshape(2, 3, *IMAGES.shape[1:]), (2, 3, *IMAGES.shape[1:]))
     assert latent_traversals(rows, [-1, 0, 1], unit="sigma").axes[0].get_xlabel() == "sigma"
     assert latent_traversals(rows, [-1, 0, 1]).axes[0].get_xlabel() == "value"
+
+
+def test_names_of_classes_stand_in_every_figure_of_classes() -> None:
+    names = [f"kind {n}" for n in range(8)]
+    wanted = {"kind 0", "kind 3", "kind 7"}
+    chosen = np.eye(3)[np.searchsorted([0, 3, 7], LABELS)]
+    figures = [
+        latent_map(POINTS, LABELS, class_names=names),
+        latent_density(POINTS, LABELS, class_names=names),
+        roc_curves(LABELS, chosen, [0, 3, 7], class_names=names),
+        class_bars({"MSE": {7: 1.0, 0: 2.0, 3: 0.5}}, "MSE", class_names=names),
+        summary_figure(IMAGES, IMAGES, confusion=np.eye(3), classes=np.array([0, 3, 7]), class_names=names),
+    ]
+    for figure in figures:
+        texts = {text.get_text().partition(":")[0] for text in figure.findobj(mpl.text.Text)}  # type: ignore[union-attr]
+        assert wanted <= texts
+        assert not {"0", "3", "7"} & texts or figure is figures[3]
+    bars = class_bars({"MSE": {"zebra": 1.0, "ape": 2.0}}, "MSE").axes[0]  # type: ignore[dict-item]
+    assert [text.get_text() for text in bars.get_xticklabels()] == ["zebra", "ape"]

@@ -19,8 +19,8 @@ import torch
 import torchvision
 from torch import Tensor
 
-from mnistvae.data import dataset_names, default_root, load_dataset
-from mnistvae.errors import DataError, DatasetNotFoundError, SettingError
+from mnistvae.data import dataset_names, default_root, load_dataset, sources
+from mnistvae.errors import DataError, DatasetNotFoundError, FileFormatError, SettingError
 
 ROOT = Path(__file__).parents[1]
 
@@ -55,6 +55,17 @@ def test_mnist_mini_is_small_and_comes_with_its_licence() -> None:
     licence = folder.joinpath("mnist_mini.LICENSE.txt").read_text(encoding="utf-8")
     assert "CC BY-SA 3.0" in licence
     assert "LeCun" in licence
+
+
+def test_damaged_digits_of_the_package_are_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = files("mnistvae.data").joinpath("mnist_mini.npz").read_bytes()
+    monkeypatch.setattr(sources, "files", lambda package: tmp_path)
+    for content in (whole[:-50], whole[: len(whole) // 2], b"", b"PK" + bytes(100)):
+        (tmp_path / "mnist_mini.npz").write_bytes(content)
+        with pytest.raises(
+            FileFormatError, match=r"digits that ship with the package, got .*: install the package again"
+        ):
+            load_dataset("mnist-mini")
 
 
 def test_the_default_split_is_the_training_set() -> None:
@@ -214,6 +225,17 @@ def test_sets_have_the_names_of_their_classes(tmp_path: Path) -> None:
             data = load_dataset(name, split, tmp_path, download=False)  # type: ignore[arg-type]
             assert data.class_names is not None
             assert (data.num_classes, data.class_names[0]) == (10, first)
+
+
+def test_a_label_that_the_set_does_not_have_is_a_damaged_file(tmp_path: Path) -> None:
+    write_set(tmp_path, "MNIST")
+    file = tmp_path / "MNIST" / "raw" / "t10k-labels-idx1-ubyte"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 128  # one bit
+    file.write_bytes(bytes(content))
+    with pytest.raises(FileFormatError, match=r"labels from 0 to 9 in mnist under .*, got a label 130: .* damaged"):
+        load_dataset("mnist", "test", tmp_path, download=False)
+    assert load_dataset("mnist", "train", tmp_path, download=False).num_classes == 7
 
 
 @pytest.mark.parametrize("form", [".gz", "dot"])

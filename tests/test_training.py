@@ -641,8 +641,7 @@ def test_a_stream_of_images_in_a_dataloader(monkeypatch: pytest.MonkeyPatch) -> 
     assert log.states[0] == (0, 2, None, 0, 0)
     assert all(math.isfinite(value) for record in history for value in record.values())
     assert re.search(rf"epoch 2/2 .*{FIGURES}", terminal.getvalue())
-    with pytest.raises(DataError, match="a data set with a length, got an Endless: wrap it in a DataLoader"):
-        quiet().fit(small(), Endless())
+    assert len(quiet(2).fit(small(), Endless(), Endless())) == 2  # in batches of the trainer's size
 
 
 # --- errors ---------------------------------------------------------------------------------------------------------
@@ -792,7 +791,7 @@ def test_images_of_another_shape() -> None:
         (torch.full((4, 8, 8), 255.0), "a maximum of 255.0: divide by 255"),
         (torch.full((4, 8, 8), torch.nan), "finite images, got NaN"),
         (np.zeros((4, 63), np.float32), r"images of shape \(N, C, H, W\)"),
-        ([1, 2], "a torch tensor or a numpy array, got a list"),
+        ([1, 2], r"images of shape \(N, C, H, W\) or \(N, H, W\), got shape \(2,\)"),
     ],
     ids=["range", "nan", "flat", "list"],
 )
@@ -1200,6 +1199,8 @@ def test_images_and_labels_that_are_not_a_data_set() -> None:
     for pair in ((x, y), [x.numpy(), y.numpy()]):
         with pytest.raises(DataError, match=r"got a (tuple|list) of two: ImageDataset\(images, labels\)"):
             Trainer(epochs=1, progress=False, device="cpu").fit(VAE(2, (1, 8, 8)), pair)  # type: ignore[arg-type]
-    items = DataLoader([{"image": image} for image in x], batch_size=3)  # type: ignore[arg-type]
-    with pytest.raises(DataError, match=r"got a dict: return \(item\[\.\.\.\], \.\.\.\) from the data set"):
-        Trainer(epochs=1, progress=False, device="cpu").fit(VAE(2, (1, 8, 8)), items)
+    items = DataLoader([{"img": image, "y": 0} for image in x], batch_size=3)  # type: ignore[arg-type]
+    trainer = Trainer(epochs=1, progress=False, device="cpu")
+    with pytest.raises(DataError, match=r"key 'image', got the keys .*: name those .* keys=\('img', 'y'\)"):
+        trainer.fit(VAE(2, (1, 8, 8)), items)
+    assert len(trainer.fit(VAE(2, (1, 8, 8)), items, keys=("img", "y"))) == 1

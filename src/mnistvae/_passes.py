@@ -77,7 +77,7 @@ def drawn_once(data: ImageDataset, batch_size: int, seed: int) -> ImageDataset:
     images = torch.empty_like(data.images)
     for number, (x, _) in enumerate(Batches(data, batch_size, shuffle=False, seed=seed)):
         images[number * batch_size :][: len(x)] = to_uint8(x)
-    return ImageDataset(images, data.labels, name=data.name, split=data.split, binarization="static")
+    return data.replace(images=images, binarization="static", max_value=255)
 
 
 def mean_of(posterior: Distribution) -> Tensor:

@@ -1,7 +1,7 @@
 """The one door for arrays: whatever holds numbers becomes a tensor or an array of a known shape, dtype and range.
 
-Numbers come as a tensor, an array, a number, or nested sequences of numbers. In all functions ``name`` is the name of
-the numbers in messages, such as "codes", and ``fix`` the likely remedy.
+Numbers come as a tensor, an array of any library, a number, or nested sequences of numbers. In all functions ``name``
+is the name of the numbers in messages, such as "codes", and ``fix`` the likely remedy.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ __all__ = [
     "check_finite",
     "check_shape",
     "double_on",
+    "for_kind",
+    "is_array",
     "shape_text",
 ]
 
@@ -38,42 +40,81 @@ ArrayLike: TypeAlias = Tensor | NDArray[Any]
 Sizes: TypeAlias = Sequence[int | str]
 
 
-def check_array(x: Any, name: str) -> ArrayLike:
-    """``x`` itself, which must be a torch tensor or a numpy array.
+def check_array(x: Any, name: str, fix: str = "pass the array of its numbers") -> ArrayLike:
+    """Whatever holds numbers as a torch tensor or a numpy array; these two stay themselves.
 
     Raises:
-        DataError: If it is anything else.
+        DataError: If it is anything else, or a tensor or array that :func:`as_tensor` refuses.
     """
-    if isinstance(x, Tensor | np.ndarray):
+    if isinstance(x, np.ndarray) and not np.ma.isMaskedArray(x):
         return x
-    raise DataError(f"{name} as a torch tensor or a numpy array", type_name(x), "convert: np.asarray(x)")
+    if is_array(x) or isinstance(x, list | tuple) or hasattr(x, "tocoo"):
+        return as_tensor(x, name)
+    raise DataError(f"{name} as a torch tensor or a numpy array", type_name(x), fix)
+
+
+def is_array(x: Any) -> bool:
+    """True for a tensor, a numpy array, and what gives itself as one by ``__array__`` or DLPack (and no picture is)."""
+    arrays = hasattr(x, "__array__") or hasattr(x, "__dlpack__")
+    return isinstance(x, Tensor) or (arrays and not isinstance(x, type) and not hasattr(x, "getbands"))
+
+
+def for_kind(x: Any, of_tensor: str, of_array: str) -> str:
+    """The one of two pieces of advice that can be followed with ``x``: a tensor's methods, or those of an array."""
+    return of_tensor if isinstance(x, Tensor) else of_array
 
 
 def as_tensor(x: Any, name: str, fix: str | None = None) -> Tensor:
     """Numbers as a tensor; a tensor stays itself, an array shares its memory where torch can.
 
+    Numbers are a tensor, whatever has ``__array__`` or DLPack (of numpy, pandas, h5py, xarray, jax), or nested lists.
+
     Raises:
-        DataError: If it holds anything but numbers, or rows of several lengths.
+        DataError: If it holds anything but numbers, rows of several lengths, or values that are masked or left out (a
+            sparse tensor).
     """
     if isinstance(x, Tensor):
-        return x
-    expected = f"{name} as numbers"
-    try:
-        array = np.asarray(x)
-    except ValueError:  # lists of several lengths
-        raise DataError(expected, f"{type_name(x)} of uneven length", "give every row the same length") from None
-    except (TypeError, RuntimeError) as error:  # a list of tensors that numpy cannot read, for instance
-        raise DataError(expected, f"{type_name(x)}: {error}", "pass a torch tensor or a numpy array") from None
+        if x.layout is torch.strided and not x.is_nested:
+            return x
+        kind, how = (
+            ("nested", "pad it: x.to_padded_tensor(0)") if x.is_nested else ("sparse", "make it dense: x.to_dense()")
+        )
+        raise DataError(f"{name} as a dense tensor", f"a {kind} one", how)
+    array = _as_numpy(x, name)
+    if array.dtype.kind == "O":  # Python's own numbers
+        array = np.array(array.tolist()) if array.size else array
     if array.dtype.kind not in "biuf":
         got = type_name(x) if x is None else f"a numpy array of dtype {array.dtype}"
-        raise DataError(expected, got, fix or "convert it to numbers")
+        raise DataError(f"{name} as numbers", got, fix or "convert it to numbers")
     if array.dtype.itemsize > 8:  # numpy's long double, which torch does not have
         array = array.astype(np.float64)
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     if not array.flags.writeable or any(stride < 0 for stride in array.strides):
         array = array.copy()  # torch warns of the one and refuses the other
-    return torch.from_numpy(array) if array.ndim else torch.as_tensor(array.item())
+    try:
+        return torch.from_numpy(array) if array.ndim else torch.as_tensor(array.item())
+    except (RuntimeError, OverflowError, ValueError):
+        raise DataError(f"{name} that an int64 can hold", str(array.item())[:80]) from None
+
+
+def _as_numpy(x: Any, name: str) -> NDArray[Any]:
+    """Numbers that are no tensor as a numpy array, of whatever dtype."""
+    expected = f"{name} as numbers"
+    if np.ma.isMaskedArray(x) and np.ma.is_masked(x):
+        raise DataError(expected, "a masked array", "put numbers where it is masked: x.filled(0)")
+    if hasattr(x, "tocoo"):
+        raise DataError(expected, f"{type_name(x)}, which is sparse", "make it dense: x.toarray()")
+    try:
+        if isinstance(x, list | tuple) and x and all(isinstance(one, Tensor) for one in x):
+            x = torch.stack(list(x))
+        if isinstance(x, Tensor) or (hasattr(x, "__dlpack__") and not hasattr(x, "__array__")):
+            x = (x if isinstance(x, Tensor) else torch.utils.dlpack.from_dlpack(x)).detach().cpu().numpy()
+        return np.asarray(x)
+    except ValueError:  # lists of several lengths
+        raise DataError(expected, f"{type_name(x)} of uneven length", "give every row the same length") from None
+    except (TypeError, RuntimeError) as error:  # a list of tensors that numpy cannot read, for instance
+        raise DataError(expected, f"{type_name(x)}: {error}", "pass a torch tensor or a numpy array") from None
 
 
 def as_real(x: Any, name: str) -> Tensor:

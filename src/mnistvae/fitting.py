@@ -101,7 +101,15 @@ def _draw_codes(model: VAE, data: Any, seed: int, batch_size: int) -> Tensor:
     conditional = model.num_classes is not None
     with seeded(seed, model.device):  # reading a Dataset may draw from the global generators
         source = batch_source(
-            data, batch_size, shuffle=False, seed=seed, device=model.device, image_shape=model.image_shape
+            data,
+            batch_size,
+            shuffle=False,
+            seed=seed,
+            device=model.device,
+            image_shape=model.image_shape,
+            labels=conditional,
+            num_classes=model.num_classes,
+            loading={"epoch": 0, "seed": derive_seed(seed, Stream.FITTING)},
         )
     with evaluating(model), seeded(derive_seed(seed, Stream.FITTING), model.device):
         return torch.cat([model.encode(x, y if conditional else None).sample().cpu() for x, y in source.epoch(0)])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Sequence
+import warnings
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -16,25 +16,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mnistvae._checks import check_count, check_number, listed
-from mnistvae.arrays import ArrayLike, as_tensor, check_array, check_finite
-from mnistvae.errors import DataError, SettingError, type_name
+from mnistvae._checks import check_count, check_number
+from mnistvae.arrays import ArrayLike, as_tensor, check_array, check_finite, double_on, for_kind
+from mnistvae.errors import DataError, SettingError
 
 __all__ = [
     "ImageShape",
-    "Labels",
     "as_images",
-    "as_labels",
     "check_range",
-    "count_labels",
     "montage",
     "to_uint8",
 ]
 
+#: Pixels too few to tell by them what scale they are on, and a brightest one that is nearly black.
+_FEW_PIXELS, _DARK = 1000, 16
 #: (channels, height, width)
 ImageShape: TypeAlias = tuple[int, int, int]
-#: Class numbers: one for each image, or one integer for all.
-Labels: TypeAlias = ArrayLike | Sequence[int] | int
 
 
 def check_image_shape(shape: Any) -> ImageShape:
@@ -61,15 +58,16 @@ def as_images(
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> Tensor:
-    """A batch as a float tensor (B, C, H, W); uint8 is divided by 255, other values are kept.
+    """A batch as a float tensor (B, C, H, W); uint8 is divided by 255, True is 1, other values are kept.
 
-    Only shape and dtype are looked at, never the values: this sits in the training loop.
+    Only shape and dtype are looked at, never the values: this sits in the training loop. :func:`check_range` looks at
+    the values.
 
     Args:
-        x: (B, C, H, W), (B, H, W) where C = 1, or (B, C * H * W); float or uint8.
+        x: (B, C, H, W), (B, H, W) where C = 1, or (B, C * H * W); float, uint8 or bool.
         image_shape: Shape of an image, (C, H, W).
         device: Device of the result (default: that of the images).
-        dtype: Floating dtype of the result (default: float32 for uint8 and float64, else that of the images).
+        dtype: Floating dtype of the result (default: float32 for uint8, bool and float64, else that of the images).
 
     Raises:
         DataError: If the images have another shape or dtype.
@@ -78,130 +76,145 @@ def as_images(
         >>> as_images(torch.zeros(5, 784, dtype=torch.uint8), (1, 28, 28)).shape
         torch.Size([5, 1, 28, 28])
     """
-    x = _images(x)
-    if x.dtype is not torch.uint8 and not x.is_floating_point():
-        raise DataError(
-            "images as floats in [0, 1] or as uint8",
-            f"dtype {x.dtype}",
-            "convert: x.to(torch.uint8) for 0 to 255, x.float() for 0 to 1",
-        )
-    x = _with_image_shape(x, image_shape)
+    given, x = x, _images(x)
+    if not (x.dtype in {torch.uint8, torch.bool} or x.is_floating_point()):
+        fix = "convert: abs(x)" if x.is_complex() else _to_bytes(given)
+        raise DataError("images as floats in [0, 1] or as uint8", f"dtype {x.dtype}", fix)
+    x = _with_image_shape(x, image_shape, given)
     if dtype is None:
-        dtype = torch.float32 if x.dtype in {torch.uint8, torch.float64} else x.dtype
+        dtype = torch.float32 if x.dtype in {torch.uint8, torch.bool, torch.float64} else x.dtype
     scale = x.dtype is torch.uint8
     x = x.to(device=device, dtype=dtype)
     return x / 255 if scale else x
 
 
 def check_range(x: Tensor) -> Tensor:
-    """``x`` itself, whose values must be finite and in [0, 1].
+    """``x`` itself, whose values must be finite and in [0, 1]; what lies beyond by a rounding error is clipped.
+
+    A rounding error is up to 1e-6, or what the dtype resolves at 1, if that is more.
 
     Raises:
         DataError: If there are no images, or a value is NaN, infinite or outside [0, 1].
     """
     if x.numel() == 0:
         raise DataError("at least one image", "an empty batch", "check how the batch was selected")
+    if x.device.type == "meta":
+        raise DataError("images with values", "a tensor on the device 'meta', which has none", "move it: x.to('cpu')")
     low, high = (float(value) for value in torch.aminmax(x.detach()))
+    if low >= 0 and high <= 1:
+        return x
     if not (math.isfinite(low) and math.isfinite(high)):
         check_finite(x, "images")
-    if low < 0 or high > 1:
-        value = f"a minimum of {float(f'{low:.6g}')}" if low < 0 else f"a maximum of {float(f'{high:.6g}')}"
-        fix = (
-            "divide by 255, or pass the uint8 tensor"
-            if 1 < high <= 255 and low >= 0
-            else "undo the normalisation, for instance (x + 1) / 2 for images in [-1, 1]"
+    beyond = max(1e-6, torch.finfo(x.dtype).eps) if x.is_floating_point() else 0.0
+    if -beyond <= low and high <= 1 + beyond:
+        return x.clamp(0, 1)
+    value = f"a minimum of {_shortest(low)}" if low < 0 else f"a maximum of {_shortest(high)}"
+    raise DataError("images in [0, 1]", value, _range_fix(low, high))
+
+
+def _shortest(value: float) -> str:
+    """A value outside [0, 1] in as few digits as tell it from 0 and 1."""
+    return next(text for n in range(6, 18) if (text := str(float(f"{value:.{n}g}"))) not in {"0.0", "-0.0", "1.0"})
+
+
+def _range_fix(low: float, high: float) -> str:
+    """Advice that brings values from ``low`` to ``high``, which are not all in [0, 1], into it."""
+    if low >= -0.4 and high <= 1.4:
+        return "clip what resizing has added: x.clamp(0, 1) of a tensor, x.clip(0, 1) of an array"
+    if low >= 0:
+        if 128 <= high <= 255:
+            return "divide by 255, or pass the uint8 tensor"
+        top = next((scale for scale in (255, 1023, 4095, 16383, 65535) if scale / 2 < high <= scale), math.ceil(high))
+        return f"divide by the largest value of their scale, x / {top}, or pass ImageDataset(x, max_value={top})"
+    if -1.001 <= low < -0.95 and high <= 1.001:
+        return "undo the normalisation to [-1, 1]: (x + 1) / 2"
+    return "undo the normalisation: drop Normalize from the transform, or x * std + mean with its numbers"
+
+
+def check_channels_first(shape: tuple[int, ...], x: Any) -> None:
+    """Raise DataError if images of that shape, (N, C, H, W), seem to have their channels last; ``x`` is what came."""
+    if shape[3] in {1, 3, 4} and shape[1] > 4:
+        fix = for_kind(x, "move them: x.permute(0, 3, 1, 2)", "move them: x.transpose(0, 3, 1, 2)")
+        raise DataError("images with their channels first, (N, C, H, W)", f"shape {shape}", fix)
+
+
+def check_brightness(pixels: Tensor, x: Any) -> None:
+    """Look whether pixels, uint8, make use of the scale from 0 to 255; ``x`` is what came.
+
+    Raises:
+        DataError: If they are integers of which the brightest is 1: a mask, which would be nearly black.
+
+    Warns:
+        UserWarning: If the brightest of many pixels is 16 or less.
+    """
+    if pixels.numel() < _FEW_PIXELS or pixels.device.type == "meta":
+        return
+    brightest = int(pixels.max())
+    given = _images(x)
+    top = given.max().item() if given.is_floating_point() else brightest
+    if brightest == 1 and not given.is_floating_point():
+        white = for_kind(x, "x.bool()", "x.astype(bool)")
+        fix = f"if 1 is white, pass {white} or max_value=1; if they are that dark, max_value=255"
+        raise DataError("uint8 images from 0 to 255", "a maximum of 1", fix)
+    if top > 0 and brightest <= _DARK:
+        end = 1 if given.is_floating_point() else 255
+        unit = 10.0 ** (math.floor(math.log10(top)) - 2)
+        white = f"{math.ceil(top / unit) * unit:.3g}"  # three digits, and not below
+        warnings.warn(
+            f"the brightest of all pixels is {white} on the scale from 0 to {end}, which is nearly black: if that is "
+            f"white, pass ImageDataset(x, max_value={white}); if they are that dark, max_value={end} leaves this out",
+            stacklevel=3,
         )
-        raise DataError("images in [0, 1]", value, fix)
-    return x
 
 
-def as_labels(y: Any, n: int, num_classes: int | None = None) -> Tensor:
-    """Labels as an int64 tensor (n,); one integer stands for all.
+def to_uint8(x: ArrayLike, max_value: float | None = None) -> Tensor:
+    """Images as uint8: floats in [0, 1] are rounded to the nearest of 256 levels, integers from 0 to 255 are kept.
 
     Args:
-        y: Tensor, array or sequence of integers, or one integer.
-        n: Number of images.
-        num_classes: Number of classes, where it is known.
+        x: Images of any shape.
+        max_value: Value that is white, for other scales: 15 of 4 bits, 4095 of 12, 65535 of 16.
 
     Raises:
-        DataError: If they are not n integers in [0, num_classes).
-
-    Example:
-        >>> as_labels(3, n=2)
-        tensor([3, 3])
+        DataError: If a value is NaN or outside the scale, or the dtype is another.
+        SettingError: If ``max_value`` is not a number above 0.
     """
-    if isinstance(y, bool) or not isinstance(y, int | np.integer | Tensor | np.ndarray | list | tuple | range):
-        raise DataError("labels as integers", type_name(y), "pass an int, or one integer per image")
-    labels = as_tensor(y, "labels")
-    if labels.is_floating_point() or labels.is_complex() or labels.dtype is torch.bool:
-        raise DataError("labels as integers", f"dtype {labels.dtype}", "convert: y.long()")
-    if labels.ndim == 0:
-        labels = labels.expand(n)
-    if labels.shape != (n,):
-        raise DataError(
-            f"one label for each of {n} images, shape ({n},)",
-            f"shape {tuple(labels.shape)}",
-            "pass class numbers, not one-hot vectors" if labels.ndim > 1 else "pass as many labels as images",
-        )
-    # Reading the values would make a GPU wait; there they are checked once, when the data set is made.
-    if num_classes is not None and n > 0 and labels.device.type == "cpu" and not torch.compiler.is_compiling():
-        low, high = (int(value) for value in torch.aminmax(labels))
-        if low < 0 or high >= num_classes:
-            raise DataError(
-                f"labels from 0 to {num_classes - 1}",
-                str(low if low < 0 else high),
-                "number the classes from 0, or set num_classes",
-            )
-    return labels.long()
-
-
-def count_labels(y: Labels) -> int:
-    """Number of labels in ``y``; an integer is one."""
-    return (
-        int(y.shape[0]) if isinstance(y, Tensor | np.ndarray) and y.ndim else len(y) if isinstance(y, Sequence) else 1
-    )
-
-
-def match_classes(labels: Any, classes: Any, n: int, columns: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The labels of n images and the classes of some columns, each label being one of these classes.
-
-    Raises:
-        DataError: If there are fewer than two classes, one stands twice, their number is not that of the columns, or
-            a label is none of them.
-    """
-    found = listed(classes)
-    wanted = f"two or more different classes, one for each of {columns} columns"
-    if found is None or len(found) != columns or columns < 2:
-        got = type_name(classes) if found is None else str(found)
-        raise DataError(wanted, got, "take classes and probabilities of one classification")
-    known = as_labels(found, columns).cpu().numpy()
-    if len(np.unique(known)) < columns:
-        raise DataError(wanted, str(found), "take classes and probabilities of one classification")
-    true = as_labels(labels, n).cpu().numpy()
-    strangers = np.setdiff1d(true, known)
-    if len(strangers):
-        raise DataError(
-            f"labels that are one of the classes {known.tolist()}", f"{strangers[0]}", "pass the columns' classes"
-        )
-    return true, known
-
-
-def to_uint8(x: ArrayLike) -> Tensor:
-    """Images as uint8: floats in [0, 1] are rounded to the nearest of 256 levels.
-
-    Raises:
-        DataError: If a value is NaN or outside [0, 1], or the dtype is another.
-    """
-    x = _images(x)
-    if x.dtype is torch.uint8:
+    if max_value is not None:
+        max_value = check_number("max_value as a finite number above 0", max_value, above=True)
+    given, x = x, _images(x)
+    if x.dtype is torch.uint8 and max_value in {None, 255}:
         return x
+    if x.is_complex():
+        raise DataError("images as floats in [0, 1] or as uint8", f"dtype {x.dtype}", "convert: abs(x)")
     if x.dtype is torch.bool:
         return x.to(torch.uint8) * 255
-    if not x.is_floating_point():
-        raise DataError(
-            "images as floats in [0, 1] or as uint8", f"dtype {x.dtype}", "convert: x.to(torch.uint8) for 0 to 255"
-        )
-    return (check_range(x) * 255).round().to(torch.uint8)
+    if max_value is not None:
+        return _scaled(x, max_value)
+    if x.is_floating_point():
+        return (check_range(x) * 255).round().to(torch.uint8)
+    low, high = (int(value) for value in torch.aminmax(x.long())) if x.numel() else (0, 255)
+    if low >= 0 and 1 < high <= 255:
+        return x.to(torch.uint8)
+    fix = _to_bytes(given) if low >= 0 and high <= 1 else _range_fix(low, high)
+    raise DataError("images as floats in [0, 1] or as uint8", f"dtype {x.dtype} from {low} to {high}", fix)
+
+
+def _scaled(x: Tensor, max_value: float) -> Tensor:
+    """Images from 0 to ``max_value`` as uint8."""
+    fractions = x.to(double_on(x.device)) / max_value
+    try:
+        return (check_range(fractions) * 255).round().to(torch.uint8)
+    except DataError as error:
+        if error.expected != "images in [0, 1]":
+            raise
+        low, high = (value.item() for value in torch.aminmax(x.to(fractions.dtype)))
+        got, fix = f"values from {low:g} to {high:g}", "give the value that is white as max_value"
+        raise DataError(f"images from 0 to max_value={max_value:g}", got, fix) from None
+
+
+def _to_bytes(x: Any) -> str:
+    """Advice that gives integers a dtype that says its scale."""
+    levels = for_kind(x, "x.to(torch.uint8)", "x.astype(np.uint8)")
+    return f"convert: {levels} if they go from 0 to 255, {for_kind(x, 'x.bool()', 'x.astype(bool)')} if 1 is white"
 
 
 def montage(images: ArrayLike, columns: int | None = None, *, padding: int = 1, fill: float = 0.0) -> NDArray[np.uint8]:
@@ -272,10 +285,14 @@ def grid_columns(n: int, columns: int | None) -> int:
 
 
 def _images(x: Any) -> Tensor:
-    return as_tensor(check_array(x, "images"), "images")
+    fix = "an ImageDataset, a DataLoader or a list of items can be trained on; load_dataset reads files and folders"
+    images = as_tensor(check_array(x, "images", fix), "images")
+    return (
+        images.float() if images.dtype.itemsize == 1 and images.is_floating_point() else images
+    )  # torch computes nothing in float8
 
 
-def _with_image_shape(x: Tensor, image_shape: ImageShape) -> Tensor:
+def _with_image_shape(x: Tensor, image_shape: ImageShape, given: Any) -> Tensor:
     channels, height, width = image_shape
     if x.ndim == 4 and x.shape[1:] == image_shape:
         return x
@@ -290,5 +307,5 @@ def _with_image_shape(x: Tensor, image_shape: ImageShape) -> Tensor:
     if x.shape == image_shape:
         fix = "add the batch dimension: x[None]"
     elif x.ndim == 4 and x.shape[1:] == (height, width, channels):
-        fix = "move the channels first: x.permute(0, 3, 1, 2)"
+        fix = "move the channels first: " + for_kind(given, "x.permute(0, 3, 1, 2)", "x.transpose(0, 3, 1, 2)")
     raise DataError(f"images of shape {' or '.join(forms)}", f"shape {tuple(x.shape)}", fix)

@@ -19,18 +19,11 @@ from mnistvae._component import Component
 from mnistvae._modes import evaluating
 from mnistvae._parts import PARTS, check_contract, check_parts
 from mnistvae._random import seeded
-from mnistvae.arrays import ArrayLike, check_array, shape_text
+from mnistvae.arrays import ArrayLike, as_tensor, check_array, shape_text
 from mnistvae.distributions import tempered
 from mnistvae.errors import ComponentError, DataError, type_name
-from mnistvae.images import (
-    ImageShape,
-    Labels,
-    as_images,
-    as_labels,
-    check_image_shape,
-    check_range,
-    count_labels,
-)
+from mnistvae.images import ImageShape, as_images, check_image_shape, check_range
+from mnistvae.labels import Labels, as_labels, count_labels
 from mnistvae.likelihoods import Bernoulli, Likelihood
 from mnistvae.networks import ConvDecoder, ConvEncoder, Decoder, Encoder, MLPDecoder, MLPEncoder
 from mnistvae.networks.blocks import SMALLEST_SIDE, check_classes
@@ -193,7 +186,7 @@ class VAE(Component):
         return other
 
     def encode(self, x: ArrayLike, y: Labels | None = None) -> Distribution:
-        """q(z | x, y): batch shape (B,), event shape (latent_dim,)."""
+        """q(z | x, y): batch shape (B,), event shape (latent_dim,); for images in [0, 1], which is not looked at."""
         images = self._images(x)
         posterior: Distribution = self.encoder(images, self._labels(y, len(images)))
         return posterior
@@ -223,6 +216,9 @@ class VAE(Component):
 
     def loss(self, x: ArrayLike, y: Labels | None = None) -> Terms:
         """The objective's terms, one value an image, in nats: the one method a subclass overrides.
+
+        It does not look whether the values of ``x`` are in [0, 1], for speed. In a loop of your own
+        :func:`mnistvae.images.check_range` does, once before it begins; the Trainer looks at all data.
 
         Example:
             >>> terms = VAE(latent_dim=2).loss(torch.rand(5, 1, 28, 28))
@@ -327,8 +323,7 @@ class VAE(Component):
             DataError: If the images do not fit the model or each other.
         """
         steps = check_count("at least 2 steps", steps, least=2, fix="the ends count as two")
-        for x in (a, b):
-            check_array(x, "images")
+        a, b = (check_array(x, "images") for x in (a, b))
         single = tuple(a.shape) == self.image_shape
         if tuple(a.shape) != tuple(b.shape):
             raise DataError(f"two images of one shape, {tuple(a.shape)}", f"shape {tuple(b.shape)}")
@@ -375,6 +370,7 @@ class VAE(Component):
     def _images(self, x: ArrayLike) -> Tensor:
         anchor = self._anchor
         if isinstance(x, Tensor) and x.dtype == anchor.dtype and x.shape[1:] == self.image_shape:
+            x = x if x.layout is torch.strided else as_tensor(x, "images")
             return x.to(anchor.device)  # in training every batch, twice
         return as_images(x, self.image_shape, device=anchor.device, dtype=anchor.dtype)
 

@@ -18,7 +18,7 @@ from mnistvae._codes import LatentCodes
 from mnistvae._passes import Done, OfBatch, Pass, measuring
 from mnistvae._products import fast_products
 from mnistvae.arrays import ArrayLike, check_finite
-from mnistvae.data import Binarization, ImageDataset, as_dataset, as_trained
+from mnistvae.data import Binarization, ImageDataset, as_dataset, as_trained, labelled, labels_of_all
 from mnistvae.images import to_uint8
 from mnistvae.models import VAE
 
@@ -121,13 +121,13 @@ class View:
 
     @property
     def labels(self) -> Tensor | None:
-        """Labels of the images, (N,) on the CPU, where the data have some."""
-        return None if self.data.labels is None else self.data.labels.cpu()
+        """Labels of the images, (N,) on the CPU; None where the data have none, or not for each image."""
+        return labels_of_all(self.data)
 
     @property
     def known(self) -> ImageDataset | None:
         """The training images, as they came, whose codes classifiers learn from."""
-        return None if self.train is None else self.train[:_LEARNED_FROM]
+        return None if self.train is None else labelled(self.train)[:_LEARNED_FROM]
 
     @property
     def tag(self) -> str:
@@ -251,7 +251,7 @@ def _encode(view: View, data: ImageDataset) -> list[Distribution]:
 def _codes(posteriors: list[Distribution], data: ImageDataset) -> LatentCodes:
     means = torch.cat([passes.mean_of(posterior) for posterior in posteriors]).cpu()
     deviations = torch.cat([posterior.variance.sqrt() for posterior in posteriors]).cpu()
-    return LatentCodes(means, deviations, None if data.labels is None else data.labels.cpu(), data.name, data.split)
+    return LatentCodes(means, deviations, labels_of_all(data), data.name, data.split)
 
 
 def _pixels(*images: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from mnistvae._passes import check_model
 from mnistvae.analysis.planes import decode_codes
 from mnistvae.arrays import ArrayLike
 from mnistvae.errors import DataError, SettingError, type_name
-from mnistvae.images import Labels, as_labels
+from mnistvae.labels import Labels, as_labels
 from mnistvae.metrics.latent import as_codes
 from mnistvae.models import VAE
 

@@ -16,7 +16,7 @@ from mnistvae._modes import evaluating
 from mnistvae._passes import check_model
 from mnistvae.arrays import ArrayLike, as_real, bad_rows, check_finite
 from mnistvae.errors import DataError, SettingError
-from mnistvae.images import Labels
+from mnistvae.labels import Labels
 from mnistvae.metrics.latent import as_codes
 from mnistvae.models import VAE
 

@@ -1,17 +1,21 @@
 """Images on their way to a model: data sets in uint8, by name or from files, and device-resident batches."""
 
-from mnistvae.data.batches import Batches, BatchSource, LoaderBatches, as_dataset, batch_source
+from mnistvae.data.batches import Data, as_dataset, batch_source
 from mnistvae.data.dataset import Binarization, ImageDataset
 from mnistvae.data.files import read_idx, read_npz
 from mnistvae.data.folders import read_folder
 from mnistvae.data.pictures import ImageSize, pixels_of, resized
+from mnistvae.data.resident import Batch, Batches, BatchSource
 from mnistvae.data.sources import dataset_names, default_root, load_dataset
-from mnistvae.data.views import as_trained, going_round, one_of_each, split_rows
+from mnistvae.data.streams import LoaderBatches, is_stream
+from mnistvae.data.views import as_trained, going_round, labelled, labels_of_all, one_of_each, split_rows
 
 __all__ = [
+    "Batch",
     "BatchSource",
     "Batches",
     "Binarization",
+    "Data",
     "ImageDataset",
     "ImageSize",
     "LoaderBatches",
@@ -21,6 +25,9 @@ __all__ = [
     "dataset_names",
     "default_root",
     "going_round",
+    "is_stream",
+    "labelled",
+    "labels_of_all",
     "load_dataset",
     "one_of_each",
     "pixels_of",

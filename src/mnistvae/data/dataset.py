@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from mnistvae._checks import listed
 from mnistvae._random import Stream, derive_seed
 from mnistvae.arrays import ArrayLike
 from mnistvae.errors import DataError, SettingError
-from mnistvae.images import ImageShape, as_labels, to_uint8
+from mnistvae.images import ImageShape, check_brightness, check_channels_first, to_uint8
+from mnistvae.labels import Labels, number_classes
 
 __all__ = ["Binarization", "ImageDataset"]
 
@@ -32,10 +32,14 @@ class ImageDataset(Dataset[Any]):
     "dynamic"). A slice, a list, a mask or an index tensor gives a smaller ImageDataset.
 
     Args:
-        images: Images (N, C, H, W) or (N, H, W), uint8, bool or float in [0, 1]; floats are rounded to the nearest of
-            256 levels.
-        labels: Class numbers (N,), integers from 0, or None.
-        class_names: Names of the classes in the order of their numbers; there may be more than the labels show.
+        images: Images (N, C, H, W) or (N, H, W): a tensor, an array of any library (whatever has ``__array__`` or
+            DLPack) or nested lists; bool, integers from 0 to 255 or floats in [0, 1], which are rounded to the nearest
+            of 256 levels.
+        labels: Class numbers from 0, (N,) or (N, 1), -1 for an image without one; one-hot vectors (N, K); or texts,
+            which are numbered in the order of their names (texts that are integers become these). None for no labels.
+        class_names: Names of the classes in the order of their numbers; there may be more than the labels show
+            (default: the labels themselves, where they are texts).
+        max_value: Value that is white, where it is neither 1 nor 255: 15 of 4 bits, 4095 of 12, 65535 of 16.
         name: Name of the data set, for records and figures.
         split: Name of the part of it that this is, for instance "train".
         binarization: "dynamic" makes :class:`~mnistvae.data.Batches` draw each pixel anew; see
@@ -43,6 +47,10 @@ class ImageDataset(Dataset[Any]):
 
     Raises:
         DataError: If there are no images, shape, dtype or values are wrong, or labels or names do not match.
+        SettingError: If ``binarization`` or ``max_value`` makes no sense.
+
+    Warns:
+        UserWarning: If the brightest of many pixels is 16 of 255 or less, so that their scale may be another.
 
     Example:
         >>> data = ImageDataset(torch.rand(100, 28, 28), torch.arange(100) % 10)
@@ -55,14 +63,15 @@ class ImageDataset(Dataset[Any]):
     def __init__(
         self,
         images: ArrayLike,
-        labels: ArrayLike | None = None,
+        labels: Labels | Sequence[str] | None = None,
         *,
         class_names: Sequence[str] | None = None,
+        max_value: float | None = None,
         name: str = "images",
         split: str = "all",
         binarization: Binarization = "none",
     ) -> None:
-        pixels = to_uint8(images)
+        pixels = to_uint8(images, max_value)
         if pixels.ndim == 3:
             pixels = pixels[:, None]
         if pixels.ndim != 4 or min(pixels.shape[1:]) < 1:
@@ -71,18 +80,23 @@ class ImageDataset(Dataset[Any]):
                 f"shape {tuple(pixels.shape)}",
                 "reshape them, for instance x.reshape(-1, 1, 28, 28)",
             )
-        if pixels.shape[3] in {1, 3, 4} and pixels.shape[1] > 4:
-            fix = "move them: x.transpose(0, 3, 1, 2) of an array, x.permute(0, 3, 1, 2) of a tensor"
-            raise DataError("images with their channels first, (N, C, H, W)", f"shape {tuple(pixels.shape)}", fix)
+        check_channels_first(tuple(pixels.shape), images)
         if len(pixels) == 0:
             raise DataError("at least one image", "an empty set", "check the file, or how the subset was selected")
+        if max_value is None:
+            check_brightness(pixels, images)
         if binarization not in _BINARIZATIONS:
             raise SettingError(f"binarization as one of {', '.join(_BINARIZATIONS)}", repr(binarization))
         self.images = pixels.contiguous()
-        self.labels = None if labels is None else as_labels(labels, len(pixels)).to(pixels.device).contiguous()
-        if self.labels is not None and int(self.labels.min()) < 0:
-            raise DataError("labels from 0", str(int(self.labels.min())), "number the classes from 0")
-        self.class_names = None if class_names is None else self._check_names(class_names)
+        self.labels: Tensor | None = None
+        self.class_names: tuple[str, ...] | None = None
+        if labels is not None:
+            numbers, self.class_names = number_classes(labels, len(pixels), class_names)
+            self.labels = None if numbers is None else numbers.to(pixels.device).contiguous()
+        elif class_names is not None:
+            raise DataError(
+                f"labels of the classes {class_names!r}", "no labels", "pass them, or leave class_names out"
+            )
         self.name = name
         self.split = split
         self.binarization: Binarization = binarization
@@ -117,7 +131,7 @@ class ImageDataset(Dataset[Any]):
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice | list | np.ndarray) or (isinstance(index, Tensor) and index.ndim > 0):
             labels = None if self.labels is None else self.labels[index]
-            return self.replace(images=self.images[index], labels=labels)
+            return self.replace(images=self.images[index], labels=labels, max_value=255)
         image = self.images[operator.index(index)].float() / 255
         if self.binarization == "dynamic":
             image = torch.bernoulli(image)
@@ -137,7 +151,7 @@ class ImageDataset(Dataset[Any]):
         """The same data on another device (itself if it is there already)."""
         if self.images.device == torch.device(device):
             return self
-        return self.replace(images=self.images.to(device))
+        return self.replace(images=self.images.to(device), max_value=255)
 
     def binarized(self, kind: Literal["static", "dynamic", "threshold"], *, seed: int = 0) -> ImageDataset:
         """The same images in black and white.
@@ -159,13 +173,16 @@ class ImageDataset(Dataset[Any]):
         elif kind == "static":
             # Drawn on the CPU, so that a seed gives the same pixels on every device.
             generator = torch.Generator().manual_seed(derive_seed(seed, Stream.BINARIZATION))
-            noise = torch.rand(self.images.shape, generator=generator).to(self.device)
-            images = (noise * 255 < self.images).to(torch.uint8) * 255
+            images = torch.empty_like(self.images)
+            few = max(1, 2**22 // images[0].numel())  # images at once: four bytes a pixel
+            for grey, drawn in zip(torch.split(self.images, few), torch.split(images, few), strict=True):
+                noise = torch.rand(grey.shape, generator=generator, device="cpu").to(self.device)
+                drawn.copy_((noise * 255 < grey).to(torch.uint8) * 255)
         elif kind == "threshold":
             images = (self.images >= 128).to(torch.uint8) * 255
         else:
             raise SettingError("binarized('static'), ('dynamic') or ('threshold')", repr(kind))
-        return self.replace(images=images, binarization=kind)
+        return self.replace(images=images, binarization=kind, max_value=255)
 
     def replace(self, **changes: Any) -> ImageDataset:
         """A data set with other values for some of the constructor's arguments.
@@ -174,13 +191,7 @@ class ImageDataset(Dataset[Any]):
             **changes: Arguments by name, for instance ``name="digits"``.
         """
         kept = ("images", "labels", "class_names", "name", "split", "binarization")
-        return ImageDataset(**{**{name: getattr(self, name) for name in kept}, **changes})
-
-    def _check_names(self, names: Any) -> tuple[str, ...]:
-        found = tuple(listed(names) or ())
-        if not all(isinstance(name, str) for name in found) or len(set(found)) < max(1, len(found)):
-            raise DataError("class_names as different texts", repr(names), "for instance ('cat', 'dog')")
-        if self.labels is None or int(self.labels.max()) >= len(found):
-            got = "no labels" if self.labels is None else f"a label {int(self.labels.max())}"
-            raise DataError(f"labels from 0 to {len(found) - 1}, as there are {len(found)} class_names", got)
-        return found
+        same: dict[str, Any] = {name: getattr(self, name) for name in kept}
+        if "images" not in changes:
+            same["max_value"] = 255
+        return ImageDataset(**{**same, **changes})

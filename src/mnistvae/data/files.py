@@ -20,6 +20,7 @@ from mnistvae.data.dataset import ImageDataset
 from mnistvae.data.pictures import ImageSize, resized
 from mnistvae.data.views import split_rows
 from mnistvae.errors import DataError, DatasetNotFoundError, FileFormatError, MnistvaeError
+from mnistvae.labels import number_classes
 
 __all__ = ["is_idx", "read_idx", "read_npz"]
 
@@ -66,12 +67,13 @@ def read_npz(
         if isinstance(loaded, np.ndarray):
             return _dataset({"all": (loaded, None)}, split, path.stem, image_size, channels)
         with loaded as archive:
-            chosen = _chosen(_arrays_of_splits(archive), split)
+            every = _arrays_of_splits(archive)
+            chosen = _chosen(every, split)
             images = {name: archive[x] for name, (x, _) in chosen.items()}
             with _errors_name(path, "labels"):
-                labels = {name: None if y is None else archive[y] for name, (_, y) in chosen.items()}
-        arrays = {name: (x, labels[name]) for name, x in images.items()}
-        return _dataset(arrays, split, path.stem, image_size, channels)
+                labels = {name: archive[y] for name, (_, y) in every.items() if y is not None}
+        arrays = {name: (x, labels.get(name)) for name, x in images.items()}
+        return _dataset(arrays, split, path.stem, image_size, channels, labels)
 
 
 def _arrays_of_splits(archive: Mapping[str, _Array]) -> dict[str, tuple[str, str | None]]:
@@ -206,14 +208,20 @@ def _dataset(
     name: str,
     image_size: ImageSize | None,
     channels: int | None,
+    every: Mapping[str, _Array] | None = None,
 ) -> ImageDataset:
-    """A data set of the arrays of its splits; of one piece, the part that is asked for."""
-    parts = [
-        ImageDataset(_channels_first(x), y[:, 0] if y is not None and y.ndim == 2 and y.shape[1] == 1 else y)
-        for x, y in arrays.values()
-    ]
+    """A data set of the arrays of its splits; of one piece, the part that is asked for.
+
+    Labels that are texts are numbered over those of ``every`` split.
+    """
+    names = None
+    if every and any(y.dtype.kind in "SU" for y in every.values()):
+        texts = np.concatenate([np.ravel(y) for y in every.values()])
+        names = number_classes(texts, len(texts))[1]
+    parts = [ImageDataset(_channels_first(x), y, class_names=None if y is None else names) for x, y in arrays.values()]
     images, labels = torch.cat([part.images for part in parts]), [p.labels for p in parts if p.labels is not None]
-    data = ImageDataset(images, torch.cat(labels) if labels else None, name=name, split=split)
+    given = torch.cat(labels) if labels else None
+    data = ImageDataset(images, given, class_names=names if labels else None, max_value=255, name=name, split=split)
     if "all" in arrays:
         data = data[split_rows(torch.zeros(len(data)) if data.labels is None else data.labels, split)]
     return resized(data, image_size, channels)

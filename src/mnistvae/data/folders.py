@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
@@ -16,9 +15,10 @@ from torch import Tensor
 
 from mnistvae._checks import check_choice
 from mnistvae.data.dataset import ImageDataset
-from mnistvae.data.pictures import ImageSize, check_layout, pixels_of
+from mnistvae.data.pictures import ImageSize, channels_of, check_layout, pixels_of
 from mnistvae.data.views import split_rows
 from mnistvae.errors import DataError, DatasetNotFoundError, FileFormatError, MnistvaeError
+from mnistvae.labels import in_order
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -84,7 +84,7 @@ def read_folder(
             "add it, or give the path of the other one, which is split then",
         )
     found = {name: _classes(place) for name, place in splits.items()}
-    names = sorted({name for classes in found.values() for name in classes}, key=_in_order)
+    names = sorted({name for classes in found.values() for name in classes}, key=in_order)
     if "" in names and len(names) > 1:
         beside = next(classes[""][0] for classes in found.values() if "" in classes)
         raise DataError(
@@ -135,16 +135,11 @@ def _visible(folder: Path) -> list[Path]:
         found = [path for path in folder.iterdir() if not path.name.startswith((".", "__MACOSX"))]
     except OSError as error:
         raise DatasetNotFoundError(f"a folder {folder} that can be read", str(error), "check its permissions") from None
-    return sorted(found, key=lambda path: _in_order(path.name))
+    return sorted(found, key=lambda path: in_order(path.name))
 
 
 def _is_picture(path: Path) -> bool:
     return path.suffix.lower() in _SUFFIXES and path.is_file()
-
-
-def _in_order(name: str) -> list[tuple[int, str]]:
-    """A key that sorts the numbers in names as numbers."""
-    return [(int(part) if part.isdecimal() else -1, part) for part in re.split(r"([0-9]+)", name)]
 
 
 def _left_out(folders: Collection[Path], classes: list[str]) -> Iterator[str]:
@@ -160,7 +155,7 @@ def _left_out(folders: Collection[Path], classes: list[str]) -> Iterator[str]:
         each = ", ".join(f"{n} {kind}" for kind, n in kinds.most_common())
         yield f"left out {kinds.total()} of the files, {each}: convert them to PNG, to have them read"
     inside = {place.name for place in places if place.parent in folders}
-    empty = sorted(inside - set(classes), key=_in_order) if "" not in classes else []
+    empty = sorted(inside - set(classes), key=in_order) if "" not in classes else []
     if empty:
         yield f"no pictures for {', '.join(map(repr, empty))}: left out, and the others are numbered without"
 
@@ -198,7 +193,7 @@ def _common_layout(files: list[Path], size: tuple[int, int] | None, channels: in
     for file in files:
         with _opened(file) as picture:
             sizes.setdefault(_upright_size(picture), file)
-            kinds.setdefault(1 if picture.mode in {"1", "L", "LA"} else 3, file)
+            kinds.setdefault(channels_of(picture), file)
     if size is None and len(sizes) > 1:
         (a, first), (b, second), *_ = sizes.items()
         got = f"{first} of {a[0]} x {a[1]} and {second} of {b[0]} x {b[1]}"

@@ -38,6 +38,11 @@ def check_layout(image_size: Any, channels: Any) -> tuple[tuple[int, int] | None
     return (check_count(expected, sizes[0]), check_count(expected, sizes[1])), channels
 
 
+def channels_of(picture: Image) -> int:
+    """1 for a picture in grey, 3 for one in colour; palettes count as colour."""
+    return 1 if picture.mode in {"1", "L", "LA"} else 3
+
+
 def pixels_of(picture: Image, size: tuple[int, int] | None, channels: int) -> NDArray[np.uint8]:
     """The pixels of a picture, (channels, height, width).
 
@@ -91,4 +96,4 @@ def resized(data: ImageDataset, image_size: ImageSize | None = None, channels: i
     for place, image in zip(images, data.images.cpu().numpy(), strict=True):
         picture = Image.fromarray(image[0] if own == 1 else np.ascontiguousarray(image.transpose(1, 2, 0)))
         place.copy_(torch.from_numpy(pixels_of(picture, size, shape[0]).copy()))
-    return data.replace(images=images.to(data.device))
+    return data.replace(images=images.to(data.device), max_value=255)

@@ -20,11 +20,13 @@ from mnistvae.data.dataset import ImageDataset
 from mnistvae.data.files import is_idx, read_idx, read_npz
 from mnistvae.data.folders import read_folder
 from mnistvae.data.pictures import ImageSize, check_layout, resized
-from mnistvae.errors import DatasetNotFoundError, SettingError
+from mnistvae.errors import DatasetNotFoundError, FileFormatError, SettingError
 
 __all__ = ["dataset_names", "default_root", "load_dataset"]
 
 _EMNIST = ("balanced", "byclass", "bymerge", "digits", "letters", "mnist")
+#: Numbers of classes, where they are not ten.
+_SIZES = {"emnist-balanced": 47, "emnist-byclass": 62, "emnist-bymerge": 47, "emnist-letters": 26}
 _FOLDERS = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "kmnist": "KMNIST", "qmnist": "QMNIST"}
 _CLASSES = {
     "fashion-mnist": (
@@ -110,8 +112,12 @@ def load_dataset(
 
 
 def _mnist_mini(split: str) -> ImageDataset:
-    with files("mnistvae.data").joinpath("mnist_mini.npz").open("rb") as stream, np.load(stream) as arrays:
-        images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
+    try:
+        with files("mnistvae.data").joinpath("mnist_mini.npz").open("rb") as stream, np.load(stream) as arrays:
+            images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
+    except Exception as error:  # a zip file has many ways to be damaged
+        reason, fix = str(error) or type(error).__name__, "install the package again: pip install --force-reinstall"
+        raise FileFormatError("the digits that ship with the package", reason, f"{fix} mnistvae") from error
     return ImageDataset(images, labels.astype(np.int64), name="mnist-mini", split=split)
 
 
@@ -168,6 +174,10 @@ def _known(name: str, split: str, root: str | os.PathLike[str] | None, download:
             f"use mnist-mini, which ships with the package, or put the files (train-images-idx3-ubyte and so on) into "
             f"{raw} under `root` (or MNISTVAE_DATA), or give the path of the folder that has them as the name",
         ) from error
+    classes = _SIZES.get(name, 10)
+    if int(labels.max()) >= classes:
+        got, fix = f"a label {int(labels.max())}: the file of labels is damaged", "delete it and copy it again"
+        raise FileFormatError(f"labels from 0 to {classes - 1} in {name} under {folder}", got, fix)
     return ImageDataset(images, labels, class_names=_CLASSES.get(name), name=name, split=split)
 
 

@@ -9,7 +9,7 @@ from mnistvae._random import Stream, derive_seed
 from mnistvae.data.dataset import Binarization, ImageDataset
 from mnistvae.errors import DatasetNotFoundError
 
-__all__ = ["as_trained", "going_round", "one_of_each", "split_rows"]
+__all__ = ["as_trained", "going_round", "labelled", "labels_of_all", "one_of_each", "split_rows"]
 
 
 def as_trained(data: ImageDataset, binarization: Binarization, *, seed: int = 0) -> ImageDataset:
@@ -34,11 +34,24 @@ def going_round(data: ImageDataset, n: int) -> Tensor:
     """The numbers, (n,) int64, of the images that :func:`one_of_each` takes."""
     if data.labels is None:
         return torch.arange(min(n, len(data)))
+    if labels_of_all(data) is None:  # those without a label are passed over
+        rows = (data.labels >= 0).nonzero().flatten()
+        return rows[going_round(data[rows], n)]
     # The k-th image of its class comes after all the (k-1)-th ones; a stable sort keeps the classes in order.
     order = torch.argsort(data.labels, stable=True)
     labels = data.labels[order]
-    rank = torch.arange(len(labels)) - torch.searchsorted(labels, labels)
+    rank = torch.arange(len(labels), device=labels.device) - torch.searchsorted(labels, labels)
     return order[torch.argsort(rank, stable=True)][:n]
+
+
+def labels_of_all(data: ImageDataset) -> Tensor | None:
+    """Labels (N,) on the CPU; None where there are none, or an image has none."""
+    return None if data.labels is None or bool((data.labels < 0).any()) else data.labels.cpu()
+
+
+def labelled(data: ImageDataset) -> ImageDataset:
+    """The images that have a label; all of them where none has."""
+    return data if data.labels is None or labels_of_all(data) is not None else data[data.labels >= 0]
 
 
 def split_rows(labels: Tensor, split: str) -> Tensor:

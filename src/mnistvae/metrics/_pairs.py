@@ -43,6 +43,7 @@ def pairs(
     a: ArrayLike, b: ArrayLike, data_range: float = 1.0, dtype: torch.dtype = torch.float64, chunks: Chunks = _CHUNK
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Chunks of both batches, (n, C, H, W), on one device, once they are known to be finite and in range."""
+    a, b = check_array(a, "a"), check_array(b, "b")
     shape = common_shape(a, b)
     if data_range != 1 and any(x.dtype in {torch.uint8, np.dtype(np.uint8)} for x in (a, b)):
         raise SettingError(
@@ -72,8 +73,9 @@ def pairs(
 
 def common_shape(a: Any, b: Any) -> ImageShape:
     """(C, H, W) of two batches of images, the better known of which says how the other is read."""
+    a, b = check_array(a, "a"), check_array(b, "b")
     for name, x in (("a", a), ("b", b)):
-        if check_array(x, name).ndim not in {2, 3, 4} or 0 in x.shape[1:]:
+        if x.ndim not in {2, 3, 4} or 0 in x.shape[1:]:
             raise DataError(
                 f"{name} as images of shape (N, C, H, W), (N, H, W) or (N, H * W)",
                 f"shape {tuple(x.shape)}",

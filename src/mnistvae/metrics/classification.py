@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mnistvae._checks import check_choice, check_seed
 from mnistvae.arrays import ArrayLike
 from mnistvae.errors import DataError, SettingError
-from mnistvae.images import Labels, as_labels, match_classes
+from mnistvae.labels import Labels, as_labels, match_classes
 from mnistvae.metrics.latent import as_codes
 from mnistvae.metrics.metric import Estimate, Metric
 from mnistvae.view import View

@@ -132,6 +132,7 @@ def classify(
         (torch.Size([2000, 64]), torch.Size([2000, 10]))
     """
     size = check_count("batch_size of at least 1", batch_size)
+    images = check_array(images, "digits")
     _check_shape(images)
     if len(images) == 0:
         raise DataError("at least one digit", "an empty batch", "check how the images were selected")

@@ -16,7 +16,7 @@ from torch import Tensor
 from mnistvae._checks import check_count
 from mnistvae.arrays import ArrayLike
 from mnistvae.errors import DataError
-from mnistvae.images import Labels, as_labels
+from mnistvae.labels import Labels, as_labels
 from mnistvae.metrics.latent import as_codes
 from mnistvae.metrics.metric import Metric
 

@@ -18,7 +18,7 @@ from mnistvae._checks import check_count
 from mnistvae._passes import OfBatch
 from mnistvae.arrays import ArrayLike, as_rows
 from mnistvae.errors import DataError
-from mnistvae.images import Labels, as_labels
+from mnistvae.labels import Labels, as_labels
 from mnistvae.metrics.digits import classify, digit_logits
 from mnistvae.metrics.frechet import check_as_many_features, frechet_distance
 from mnistvae.metrics.metric import Estimate, Metric

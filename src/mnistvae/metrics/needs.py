@@ -57,7 +57,9 @@ def unmet(view: View, needs: Iterable[str]) -> str | None:
 
 
 def _labels(view: View) -> str | None:
-    return "the data have no labels" if view.labels is None else None
+    if view.labels is None:
+        return "the data have no labels" if view.data.labels is None else "some of the images have no label"
+    return None
 
 
 def _two_classes(view: View) -> str | None:
@@ -103,8 +105,9 @@ def _five_of_each(view: View) -> str | None:
 def _digits(view: View) -> str | None:
     if view.model.image_shape != DIGIT_SHAPE:
         reason = f"the digit classifier reads images of shape {DIGIT_SHAPE}, these are {view.model.image_shape}"
-    elif view.data.name not in DATASETS:
-        reason = f"the digit classifier reads MNIST's digits, these are {view.data.name!r}"
+    elif view.data.name.lower() not in DATASETS:
+        how = "if they are such digits, ImageDataset(images, labels, name='mnist') says so"
+        reason = f"the digit classifier reads MNIST's digits, these are {view.data.name!r} ({how})"
     else:
         return _five_of_each(view)
     return _five_of_each(view) or reason

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mnistvae.arrays import ArrayLike, as_real
 from mnistvae.errors import DataError
-from mnistvae.images import Labels, as_labels
+from mnistvae.labels import Labels, as_labels
 from mnistvae.metrics._pairs import check_data_range, pairs
 from mnistvae.metrics.metric import Metric
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,16 @@ from mnistvae.arrays import ArrayLike, as_numbers
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["CLASS_COLOURS", "as_points", "class_colour", "class_legend", "draw_label", "draw_points", "point_size"]
+__all__ = [
+    "CLASS_COLOURS",
+    "as_points",
+    "class_colour",
+    "class_legend",
+    "class_text",
+    "draw_label",
+    "draw_points",
+    "point_size",
+]
 
 #: Petroff's ten colours (2021), chosen for being told apart by all kinds of colour vision; the darker of his two greys
 #: is darker still, for small points.
@@ -37,6 +47,12 @@ def as_points(points: ArrayLike) -> NDArray[np.float64]:
         DataError: If they have another shape, or hold NaN or infinity.
     """
     return as_numbers(points, "points", ("N", 2), fix="mnistvae.analysis.embed makes them of codes")
+
+
+def class_text(label: Any, class_names: Sequence[str] | None) -> str:
+    """Return the name of a class, or its number where it has none."""
+    named = class_names is not None and isinstance(label, int | np.integer) and 0 <= label < len(class_names)
+    return str(class_names[int(label)] if named and class_names is not None else label)
 
 
 def point_size(n: int) -> float:

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from mnistvae._checks import check_mapping
 from mnistvae.arrays import ArrayLike, as_numbers
 from mnistvae.errors import DataError
-from mnistvae.images import Labels, match_classes
+from mnistvae.labels import Labels, match_classes
 from mnistvae.plotting._figure import as_texts, new_axes, root_figure, set_title, simplify
-from mnistvae.plotting._points import class_colour, class_legend
+from mnistvae.plotting._points import class_colour, class_legend, class_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure, FigureBase
@@ -24,6 +24,8 @@ __all__ = ["class_bars", "confusion_matrix", "roc_curves"]
 
 #: Inches of a name that stands below its column; a longer one is turned.
 _SHORT = 0.4
+#: Inches of a name that stands below its bars; a longer one is turned.
+_BAR = 0.6
 
 
 def confusion_matrix(
@@ -74,6 +76,7 @@ def roc_curves(
     probabilities: ArrayLike,
     classes: Sequence[int] | ArrayLike,
     *,
+    class_names: Sequence[str] | None = None,
     title: str | None = None,
     figure: FigureBase | None = None,
 ) -> Figure:
@@ -85,6 +88,7 @@ def roc_curves(
         labels: True labels, (M,).
         probabilities: Probability of each class, (M, K).
         classes: Labels of the K columns.
+        class_names: Names of the classes by their numbers (default: the numbers), as an ImageDataset has them.
         title: Title above the figure.
         figure: Figure or subfigure to draw into (default: a new one).
 
@@ -101,7 +105,9 @@ def roc_curves(
         if hits[:, number].all() or not hits[:, number].any():
             continue
         x, y, _ = roc_curve(hits[:, number], scores[:, number])
-        ax.plot(x, y, color=class_colour(number), linewidth=1.4, label=f"{label}: {auc(x, y):.3f}")
+        ax.plot(
+            x, y, color=class_colour(number), linewidth=1.4, label=f"{class_text(label, class_names)}: {auc(x, y):.3f}"
+        )
     x, y, _ = roc_curve(hits.ravel(), scores.ravel())
     ax.plot(x, y, color="black", linewidth=1.8, linestyle="--", label=f"micro: {auc(x, y):.3f}")
     ax.plot([0, 1], [0, 1], color="0.7", linewidth=1, linestyle=":")
@@ -114,14 +120,20 @@ def roc_curves(
 
 
 def class_bars(
-    groups: Mapping[str, Mapping[int, float]], unit: str, *, title: str | None = None, figure: FigureBase | None = None
+    groups: Mapping[str, Mapping[int, float]],
+    unit: str,
+    *,
+    class_names: Sequence[str] | None = None,
+    title: str | None = None,
+    figure: FigureBase | None = None,
 ) -> Figure:
     """Draw a score of each class as bars; several groups (latent sizes compared, say) stand beside each other.
 
     Args:
         groups: Scores by class, for each group by its name; an infinite score (the PSNR of exact reconstructions) has
-            no bar.
+            no bar. Classes that are texts keep their order.
         unit: Unit of the scores, such as "MSE" or "PSNR, dB".
+        class_names: Names of the classes by their numbers (default: the numbers), as an ImageDataset has them.
         title: Title above the figure.
         figure: Figure or subfigure to draw into (default: a new one).
 
@@ -132,7 +144,8 @@ def class_bars(
     named = check_mapping("figures by group and class", groups, fix, DataError)
     bars = {name: _by_class(str(name), group, fix) for name, group in named.items()}
     try:
-        classes = sorted({label for group in bars.values() for label in group})
+        classes = list(dict.fromkeys(label for group in bars.values() for label in group))
+        classes = classes if all(isinstance(label, str) for label in classes) else sorted(classes)
     except TypeError:
         raise DataError("classes of one type", "classes that have no order", fix) from None
     if not classes:
@@ -145,7 +158,9 @@ def class_bars(
         ax.bar(places, heights, width, color=class_colour(number), label=name)
     simplify(ax)
     ax.grid(visible=False, axis="x")
-    ax.set_xticks(range(len(classes)), [str(label) for label in classes])
+    texts = [class_text(label, class_names) for label in classes]
+    turned: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+    ax.set_xticks(range(len(classes)), texts, **(turned if max(map(_width, texts)) > _BAR else {}))
     ax.set(xlabel="class", ylabel=unit)
     if len(groups) > 1:
         ax.legend(frameon=False, ncols=min(4, len(groups)), loc="lower center", bbox_to_anchor=(0.5, 1.0))

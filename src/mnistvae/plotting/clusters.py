@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from mnistvae._checks import check_indices, check_mapping
 from mnistvae.arrays import ArrayLike, as_numbers
 from mnistvae.errors import DataError
-from mnistvae.images import as_labels, as_pixels
+from mnistvae.images import as_pixels
+from mnistvae.labels import as_labels
 from mnistvae.plotting._figure import as_texts, new_axes, root_figure, simplify
 from mnistvae.plotting._names import PlacedNames
 from mnistvae.plotting._points import CLASS_COLOURS, as_points, class_legend, draw_label, draw_points, point_size

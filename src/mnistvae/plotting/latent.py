@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from mnistvae._checks import check_numbers
 from mnistvae.arrays import ArrayLike
 from mnistvae.errors import DataError
-from mnistvae.images import Labels, as_labels, as_pixels, montage
+from mnistvae.images import as_pixels, montage
+from mnistvae.labels import Labels, as_labels
 from mnistvae.plotting._figure import (
     as_texts,
     figure_or_new,
@@ -24,7 +25,15 @@ from mnistvae.plotting._figure import (
     show_pixels,
     simplify,
 )
-from mnistvae.plotting._points import as_points, class_colour, class_legend, draw_label, draw_points, point_size
+from mnistvae.plotting._points import (
+    as_points,
+    class_colour,
+    class_legend,
+    class_text,
+    draw_label,
+    draw_points,
+    point_size,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,15 +46,17 @@ def latent_map(
     points: ArrayLike,
     labels: Labels | None = None,
     *,
+    class_names: Sequence[str] | None = None,
     names: Sequence[str] = ("dimension 1", "dimension 2"),
     title: str | None = None,
     figure: FigureBase | None = None,
 ) -> Figure:
-    """Draw points of the plane, coloured by class, with the number of each class at the median of its points.
+    """Draw points of the plane, coloured by class, with the name of each class at the median of its points.
 
     Args:
         points: Points (N, 2).
         labels: Classes of the points, (N,).
+        class_names: Names of the classes by their numbers (default: the numbers), as an ImageDataset has them.
         names: Names of the axes.
         title: Title above the figure.
         figure: Figure or subfigure to draw into (default: a new one).
@@ -65,8 +76,9 @@ def latent_map(
         present = np.unique(classes)
         for number, label in enumerate(present):
             own = rows[classes == label]
-            draw_points(ax, own, size, class_colour(number), alpha=0.6, label=str(label))
-            draw_label(ax, np.median(own, axis=0), str(label))
+            name = class_text(label, class_names)
+            draw_points(ax, own, size, class_colour(number), alpha=0.6, label=name)
+            draw_label(ax, np.median(own, axis=0), name)
         class_legend(ax, "class", len(present))
     simplify(ax)
     ax.set(xlabel=across, ylabel=up)
@@ -78,6 +90,7 @@ def latent_density(
     points: ArrayLike,
     labels: Labels,
     *,
+    class_names: Sequence[str] | None = None,
     names: Sequence[str] = ("dimension 1", "dimension 2"),
     figure: FigureBase | None = None,
 ) -> Figure:
@@ -89,6 +102,7 @@ def latent_density(
     Args:
         points: Points (N, 2).
         labels: Classes of the points, (N,).
+        class_names: Names of the classes by their numbers (default: the numbers), as an ImageDataset has them.
         names: Names of the axes.
         figure: Figure or subfigure to draw into (default: a new one).
 
@@ -114,7 +128,7 @@ def latent_density(
         draw_points(ax, rows, 1, "0.85")
         draw_points(ax, own, 2, class_colour(number), alpha=0.6)
         _draw_contours(ax, own, low - pad, high + pad)
-        ax.set_title(f"{present[number]}", fontsize=10)
+        ax.set_title(class_text(present[number], class_names), fontsize=10)
         ax.set(xlim=(low[0] - pad[0], high[0] + pad[0]), ylim=(low[1] - pad[1], high[1] + pad[1]))
         simplify(ax)
         ax.label_outer()

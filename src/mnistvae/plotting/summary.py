@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from mnistvae._checks import listed
 from mnistvae.arrays import ArrayLike
-from mnistvae.images import Labels
+from mnistvae.labels import Labels
 from mnistvae.plotting._figure import figure_or_new, root_figure
+from mnistvae.plotting._points import class_text
 from mnistvae.plotting.classification import confusion_matrix, roc_curves
 from mnistvae.plotting.curves import curves_height, loss_curves
 from mnistvae.plotting.grids import reconstruction_grid
@@ -38,6 +39,7 @@ def summary_figure(
     classes: Sequence[Any] | NDArray[Any] = (),
     labels: Labels | None = None,
     probabilities: NDArray[Any] | None = None,
+    class_names: Sequence[str] | None = None,
     figure: FigureBase | None = None,
 ) -> Figure:
     """Draw losses, codes, reconstructions and a classifier of the codes; a part that is not given takes no place.
@@ -53,6 +55,7 @@ def summary_figure(
         classes: Classes of the rows of ``confusion``, and of the columns of ``probabilities``.
         labels: True labels, see :func:`roc_curves`.
         probabilities: Probabilities that the classifier gave.
+        class_names: Names of the classes by their numbers (default: the numbers), as an ImageDataset has them.
         figure: Figure or subfigure to draw into (default: a new one).
 
     Raises:
@@ -60,13 +63,19 @@ def summary_figure(
     """
     panels: list[Callable[[FigureBase], Figure]] = []
     if points is not None:
-        panels.append(lambda part: latent_map(points, point_labels, names=names, title="codes", figure=part))
+        panels.append(
+            lambda part: latent_map(
+                points, point_labels, class_names=class_names, names=names, title="codes", figure=part
+            )
+        )
     panels.append(lambda part: reconstruction_grid(originals, reconstructions, figure=part))
     if confusion is not None:
         title = "random forest on the codes"
-        panels.append(lambda part: confusion_matrix(confusion, classes, title=title, figure=part))
+        texts = [class_text(label, class_names) for label in classes]
+        panels.append(lambda part: confusion_matrix(confusion, texts, title=title, figure=part))
     if probabilities is not None and labels is not None:
-        panels.append(lambda part: roc_curves(labels, probabilities, classes, title="ROC curves", figure=part))
+        more: dict[str, Any] = {"class_names": class_names, "title": "ROC curves"}
+        panels.append(lambda part: roc_curves(labels, probabilities, classes, figure=part, **more))
     rows: list[list[Callable[[FigureBase], Figure]]] = [panels[n : n + 2] for n in range(0, len(panels), 2)]
     heights = [_PANEL] * len(rows)
     if history is not None and (records := listed(history)) != []:

@@ -95,13 +95,15 @@ def latent_space(report: Report) -> None:
         return
     for kind, one in found.items():
         name = "latent_space.png" if one.kind == "codes" else f"latent_space_{kind}.png"
-        figure = plotting.latent_map(one.points, labels, names=one.names)
+        figure = plotting.latent_map(one.points, labels, class_names=report.view.data.class_names, names=one.names)
         share = f" They hold {sum(one.explained):.0%} of the variance." if one.explained else ""
         page.picture(name, figure, f"The mean code of each image, by {_METHODS[one.kind]}.{share}")
     points = found[list(found)[-1]]
     if labels is not None:
         caption = "The same map, a panel for each class; the lines hold half and nine tenths of its codes."
-        figure = plotting.latent_density(points.points, labels, names=points.names)
+        figure = plotting.latent_density(
+            points.points, labels, class_names=report.view.data.class_names, names=points.names
+        )
         page.picture("latent_space_per_digit.png", figure, caption)
     _clusters(report, points)
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mnistvae import analysis, plotting
@@ -92,7 +93,9 @@ def reconstruction(report: Report) -> None:
         return
     means = {label: one.mean for label, one in errors.by_class().items()}
     for name, by_class, unit in (("MSE", means, "MSE"), ("PSNR", _means(errors.psnr, view.labels), "PSNR, dB")):
-        figure = plotting.class_bars({name: by_class}, unit, title=f"{name} by class")
+        figure = plotting.class_bars(
+            {name: by_class}, unit, class_names=view.data.class_names, title=f"{name} by class"
+        )
         page.picture(f"{name.lower()}_by_class.png", figure, f"Mean {name} of each class.")
 
 
@@ -140,9 +143,10 @@ def classifiers(report: Report) -> None:
         rows.append([kind, found.accuracy, found.precision, found.recall, found.f1, area])
     page.text(f"Learned from the codes of {len(view.known or ()):,} training images, judged on {len(view):,} others.")
     page.table("classifiers.csv", ["classifier", "accuracy", "precision", "recall", "F1", "micro ROC-AUC"], rows)
-    figure = plotting.confusion_matrix(found.confusion, found.classes, title="random forest")
+    figure = plotting.confusion_matrix(found.confusion, _names(view, found.classes), title="random forest")
     page.picture("confusion_matrix.png", figure, "Numbers of images by true and predicted class.")
-    figure = plotting.roc_curves(view.labels, found.probabilities, found.classes, title="random forest")  # type: ignore[arg-type]
+    more: dict[str, Any] = {"class_names": view.data.class_names, "title": "random forest"}
+    figure = plotting.roc_curves(view.labels, found.probabilities, found.classes, **more)  # type: ignore[arg-type]
     page.picture("roc_curves.png", figure, "True against false positive rates of each class.")
 
 
@@ -175,6 +179,7 @@ def summary(report: Report) -> None:
         confusion=None if found is None else found.confusion,
         classes=() if found is None else found.classes,
         labels=view.labels,
+        class_names=view.data.class_names,
         probabilities=None if found is None else found.probabilities,
     )
     parts = {
@@ -204,6 +209,12 @@ SECTIONS: tuple[Section, ...] = (
 def _examples(view: View) -> Tensor:
     """Numbers of a few images, of one class after the other."""
     return going_round(view.shown, EXAMPLES)
+
+
+def _names(view: View, classes: NDArray[Any]) -> list[str]:
+    """Names of classes; their numbers where they have none."""
+    names = view.data.class_names
+    return [str(number if names is None else names[number]) for number in classes.tolist()]
 
 
 def _label(view: View) -> int | None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import torch
 from torch import Tensor, nn
 
 from mnistvae.data import BatchSource
 from mnistvae.errors import DataError, TrainingError
+from mnistvae.images import ImageShape
 from mnistvae.models import VAE
 from mnistvae.training.history import Record
 from mnistvae.training.state import State
@@ -25,21 +27,23 @@ def check_data(model: VAE, source: BatchSource, held_out: BatchSource | None) ->
 
     Raises:
         DataError: If the images or labels do not fit the model.
+
+    Warns:
+        UserWarning: If no training image is of a class that the model has.
     """
     for batches in (source, held_out):
         if batches is not None:
             _check_fit(model, batches)
     _check_batch_norm(model, source)
+    _warn_of_absent(model, source)
 
 
 def _check_fit(model: VAE, batches: BatchSource) -> None:
     if batches.image_shape != model.image_shape:
-        height, width, last = batches.image_shape
-        turned = (last, height, width) == model.image_shape
         raise DataError(
             f"images of shape {model.image_shape}, as the model has it",
             f"{batches.image_shape} in {batches.name}",
-            "images.permute(0, 3, 1, 2)" if turned else f"make the model with image_shape={batches.image_shape}",
+            _shape_fix(model.image_shape, batches.image_shape),
         )
     if not model.uses_labels:
         return
@@ -49,12 +53,39 @@ def _check_fit(model: VAE, batches: BatchSource) -> None:
             f"{batches.name} without labels",
             "pass an ImageDataset(images, labels), or train an unconditional VAE",
         )
+    classes = batches.classes
+    if classes is not None and classes[0] < 0:
+        fix = "leave those images out: data[data.labels >= 0]"
+        raise DataError("a label for each image", f"-1, for none, in {batches.name}", fix)
     if model.num_classes is not None and batches.num_classes > model.num_classes:
+        shifted = classes is not None and classes[0] == 1 and classes[-1] == model.num_classes
         raise DataError(
             f"labels from 0 to {model.num_classes - 1}",
             f"{batches.num_classes - 1} in {batches.name}",
-            f"make the model with num_classes={batches.num_classes}",
+            "they count from 1: pass labels - 1"
+            if shifted
+            else f"make the model with num_classes={batches.num_classes}",
         )
+
+
+def _shape_fix(wanted: ImageShape, got: ImageShape) -> str:
+    """Advice for images of a shape that the model does not have."""
+    make = f"make the model with image_shape={got}"
+    if got[1:] == wanted[1:] and {got[0], wanted[0]} == {1, 3}:
+        one = "keep one channel, x[:, :1], or give the transform Grayscale() before ToTensor()"
+        return f"{one if got[0] == 3 else 'repeat the channel, x.repeat(1, 3, 1, 1) of a tensor'}; or {make}"
+    if (got[2], got[0], got[1]) == wanted:
+        return "move the channels first: x.permute(0, 3, 1, 2) of a tensor, x.transpose(0, 3, 1, 2) of an array"
+    return f"resize the images, or {make}" if got[0] == wanted[0] else make
+
+
+def _warn_of_absent(model: VAE, source: BatchSource) -> None:
+    """Warn of classes that the model has and no training image shows."""
+    absent = sorted(set(range(model.num_classes or 0)) - set(source.classes or range(model.num_classes or 0)))
+    if absent and model.uses_labels:
+        some = ", ".join(map(str, absent[:10])) + ", ..." * (len(absent) > 10)
+        fix = "number the classes from 0 without gaps, or do not draw these: sample(n, y=...)"
+        warnings.warn(f"no training image is of class {some}, whose samples will mean nothing: {fix}", stacklevel=4)
 
 
 def check_record(record: Record) -> None:

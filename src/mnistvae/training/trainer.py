@@ -10,22 +10,19 @@ import inspect
 import math
 import os
 from collections.abc import Sequence
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, get_args
 
 import torch
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from mnistvae._checks import check_choice, check_count, check_number, check_seed, listed
 from mnistvae._random import Stream, derive_seed, seeded
-from mnistvae.arrays import ArrayLike
-from mnistvae.data import BatchSource, Binarization, ImageDataset, as_dataset, batch_source
+from mnistvae.data import Batch, BatchSource, Binarization, Data, as_dataset, batch_source, is_stream
 from mnistvae.devices import resolve_device
 from mnistvae.errors import ComponentError, SettingError, type_name
 from mnistvae.models import VAE
 from mnistvae.training.callbacks import Callback, EarlyStopping, Progress
 from mnistvae.training.checkpoints import read_checkpoint
-from mnistvae.training.checks import check_data
+from mnistvae.training.checks import check_data, has_batch_norm
 from mnistvae.training.ema import EMA
 from mnistvae.training.history import TERMS, History
 from mnistvae.training.limits import Budget, Limits
@@ -51,9 +48,6 @@ from mnistvae.training.steps import (
 from mnistvae.training.world import World, joined
 
 __all__ = ["Data", "Trainer"]
-
-#: Data that can be trained on.
-Data: TypeAlias = ImageDataset | ArrayLike | Dataset[Any] | DataLoader[Any]
 
 #: Settings that a resumed run may change; every other one has to be the same.
 _MAY_CHANGE = frozenset({"epochs", "steps", "minutes", "device", "progress", "callbacks"})
@@ -171,15 +165,21 @@ class Trainer:
         data: Data,
         validation: Data | None = None,
         *,
+        keys: Sequence[str] = ("image", "label"),
         resume: str | os.PathLike[str] | None = None,
     ) -> History:
         """Train ``model`` in place and leave it in evaluation mode.
 
+        Labels, and whatever else follows the images, are only looked at by a model that uses labels.
+
         Args:
             model: Model to train.
-            data: An ImageDataset, a tensor or array of images (N, C, H, W), a torch ``Dataset``, or a
-                ``DataLoader`` (which keeps its own batch size and order).
+            data: An ImageDataset; images (N, C, H, W) as a tensor, an array of any library, or lists; a torch
+                ``Dataset``, or anything else with a length and items, which is read once, so that random transforms
+                are frozen; or a ``DataLoader``, or another iterable of batches, which keeps its own batch size and
+                order, and is read anew in each epoch.
             validation: Data of the same kinds; evaluated after each epoch, always with the same noise.
+            keys: Keys of image and label, where items or batches are dictionaries.
             resume: A checkpoint, or a folder of them (see :class:`~mnistvae.training.Checkpoint`), of a run with
                 the same settings, which is continued.
 
@@ -198,7 +198,7 @@ class Trainer:
                 raise ComponentError(
                     "a mnistvae model to train", type_name(model), "pass an instance of VAE or of a subclass"
                 )
-            source, held_out = _sources(self, model, data, validation, device, world)
+            source, held_out = _sources(self, model, data, validation, device, world, keys)
             model.to(device)
             check_data(model, source, held_out)
             run, state, snapshots = _prepare(self, model, source, held_out, device, world)
@@ -208,25 +208,37 @@ class Trainer:
 
 
 def _sources(
-    settings: Trainer, model: VAE, data: Data, validation: Data | None, device: torch.device, world: World
+    settings: Trainer,
+    model: VAE,
+    data: Data,
+    validation: Data | None,
+    device: torch.device,
+    world: World,
+    keys: Sequence[str],
 ) -> tuple[BatchSource, BatchSource | None]:
     """Batches for training and for validation."""
     size, seed = settings.batch_size * world.size, settings.seed
-    how: dict[str, Any] = {"seed": seed, "device": device, "image_shape": model.image_shape}
-    with seeded(seed, device):  # reading a DataLoader may draw from the global generators
-        data, validation = (_binarized(one, model, settings.binarization, seed) for one in (data, validation))
-        source = batch_source(data, size, **how)
-        held_out = None if validation is None else batch_source(validation, max(size, 512), shuffle=False, **how)
+    form: dict[str, Any] = {"image_shape": model.image_shape, "keys": keys, "labels": model.uses_labels}
+    how: dict[str, Any] = {**form, "device": device, "num_classes": model.num_classes}
+    # The loops begin with these seeds, so that a loader's first pass is the one that it would be there.
+    training = {"epoch": 1, "seed": derive_seed(seed, Stream.TRAINING, 1), "least": 1 + has_batch_norm(model)}
+    measuring = {"epoch": 0, "seed": derive_seed(seed, Stream.VALIDATION)}
+    with seeded(seed, device):  # reading a data set may draw from the global generators
+        data, validation = (_binarized(one, settings.binarization, seed, form) for one in (data, validation))
+        source = batch_source(data, size, seed=seed, loading=training, **how)
+        held_out = None
+        if validation is not None:
+            held_out = batch_source(validation, max(size, 512), shuffle=False, seed=seed, loading=measuring, **how)
     return source, held_out
 
 
-def _binarized(data: Any, model: VAE, binarization: Binarization, seed: int) -> Any:
+def _binarized(data: Any, binarization: Binarization, seed: int, form: dict[str, Any]) -> Any:
     if binarization == "none" or data is None:
         return data
-    if isinstance(data, DataLoader):
+    if is_stream(data):
         fix = "pass an ImageDataset, or binarize in the loader's own data set"
         raise SettingError("binarization='none' with a DataLoader", repr(binarization), fix)
-    images = as_dataset(data, model.image_shape)
+    images = as_dataset(data, **form)
     return images if images.binarization == binarization else images.binarized(binarization, seed=seed)
 
 
@@ -261,7 +273,7 @@ def _prepare(
         History(tag=model.tag(source.binarization)),
         validates=held_out is not None,
         sums=torch.zeros(len(TERMS), device=device),
-        first_batch=functools.cache(functools.partial(_first_batch, source, settings.seed, device)),
+        first_batch=functools.cache(functools.partial(_examples, source, settings.seed, device)),
         capture=snapshots.capture,
     )
     model.objective.prepare(source.num_images)
@@ -321,10 +333,9 @@ def _common_settings(settings: Trainer, rates: Rates, device: torch.device, worl
     return common | {"device": device.type, "processes": world.size}
 
 
-def _first_batch(source: BatchSource, seed: int, device: torch.device) -> tuple[Tensor, Tensor | None]:
-    """The first batch of an epoch that is never trained on, so that nothing is used up."""
-    with seeded(derive_seed(seed, Stream.VALIDATION), device):
-        return next(iter(source.epoch(0)))
+def _examples(source: BatchSource, seed: int, device: torch.device) -> Batch:
+    with seeded(derive_seed(seed, Stream.VALIDATION), device):  # for dynamic binarization
+        return source.examples()
 
 
 def _check_switch(name: str, value: bool) -> bool:
