@@ -118,6 +118,15 @@ def test_advice_on_labels(labels: Any, pattern: str, wanted: Tensor) -> None:
     trainer.fit(model, data)
 
 
+@pytest.mark.parametrize(
+    "dtype", ["bool", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float16", "float64"]
+)
+def test_any_dtype_of_many_pixels(dtype: str) -> None:
+    x = GREY.numpy() > 127 if dtype == "bool" else GREY.numpy().astype(dtype)
+    x = x / np.dtype(dtype).type(255) if dtype.startswith("float") else x
+    assert torch.equal(ImageDataset(x).images, MASK * 255 if dtype == "bool" else GREY)
+
+
 def test_images_without_a_label() -> None:
     labels = torch.arange(40) % 4
     labels[::5] = -1

@@ -529,7 +529,7 @@ def test_a_star_is_for_what_is_ahead_beyond_doubt() -> None:
 
 @pytest.mark.parametrize(("key", "value"), [("dataset", "mnist"), ("split", "x"), ("images", 5), ("fingerprint", 1)])
 def test_evaluations_of_other_images_are_not_compared(whole: Evaluation, key: str, value: Any) -> None:
-    other = dataclasses.replace(whole, protocol={**whole.protocol, key: value})
+    other = dataclasses.replace(whole, protocol={**whole.protocol, "fingerprint": 1, key: value})
     with pytest.raises(DataError, match=r"evaluations of one (data set|split|number of images|set of images).*, got "):
         compare({"a": whole, "b": other})
     with pytest.raises(DataError, match="at least two evaluations"):
@@ -741,3 +741,28 @@ def test_inception_without_weights(monkeypatch: pytest.MonkeyPatch) -> None:
         evaluate(VAE(2), torch.zeros(3, 1, 28, 28), inception=True)
     with pytest.raises(SettingError, match="'generation' in include, for inception=True"):
         evaluate(VAE(2), torch.zeros(3, 1, 28, 28), inception=True, include=["latent"])
+
+
+def test_pixels_of_two_kinds_are_not_compared_and_the_same_ones_are() -> None:
+    digits, vae = mv.load_dataset("mnist-mini", "test")[:60], VAE(latent_dim=2)
+    how: dict[str, Any] = {"include": ["reconstruction"]}
+    grey = evaluate(vae, digits, **how)
+    drawn = evaluate(vae, digits.binarized("dynamic"), **how)
+    again = evaluate(vae, digits, binarization="dynamic", **how)
+    other = evaluate(vae, digits.binarized("dynamic"), seed=1, **how)
+    assert drawn["mse"] != other["mse"]
+    for one, two in ((grey, drawn), (drawn, other)):
+        with pytest.raises(DataError, match=r"pixels.*dynamic under seed 0"):
+            compare({"one": one, "two": two})
+    assert "mse" in compare({"one": drawn, "two": dataclasses.replace(drawn)})
+    assert drawn.score("mse").conditions == again.score("mse").conditions
+    for seed in (0, 1):
+        cut = evaluate(vae, digits, binarization="threshold", seed=seed, **how)
+        assert "mse" in compare({"one": cut, "two": evaluate(vae, digits, binarization="threshold", **how)})
+
+
+def test_the_same_images_under_another_name_are_compared() -> None:
+    digits, vae = mv.load_dataset("mnist-mini", "test")[:60], VAE(latent_dim=2)
+    mine = ImageDataset(digits.images, digits.labels, name="mine", split="kept")
+    found = [evaluate(vae, data, include=["reconstruction"]) for data in (digits, mine)]
+    assert "mse" in compare({"theirs": found[0], "mine": found[1]})

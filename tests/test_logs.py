@@ -170,6 +170,7 @@ def test_tensorboard_gets_the_figures_of_each_epoch(tmp_path: Path, writers: lis
     assert writer.flushed == 2
     assert {name for name, _ in writer.scalars} == {
         *("loss/training", "reconstruction/training", "kl/training", "seconds/training", "images_per_second/training"),
+        "learning_rate/training",
         *("loss/validation", "reconstruction/validation", "kl/validation"),
     }
     assert writer.scalars["loss/training", 2] == history[1]["loss"]

@@ -132,7 +132,7 @@ def test_columns_without_and_with_validation() -> None:
     history = quiet(3).fit(small(), images())
     assert len(history) == 3
     assert history.column("epoch") == [1, 2, 3]
-    assert set(history[0]) == {*LOSSES, "seconds", "images_per_second"}
+    assert set(history[0]) == {*LOSSES, "learning_rate", "seconds", "images_per_second"}
     history = quiet(1).fit(small(), images(), images())
     assert set(history[0]) == set(COLUMNS)
     assert all(math.isfinite(value) for value in history[0].values())
@@ -906,7 +906,7 @@ def test_the_csv_log_grows_by_a_line_each_epoch(tmp_path: Path) -> None:
 
     history = quiet(3, callbacks=[CSVLog(path), Reader()]).fit(small(), images(), images())
     assert lines == [0, 2, 2, 3, 3, 4]  # nothing, then the names and a line each epoch
-    assert path.read_text().splitlines()[0] == ",".join(COLUMNS)
+    assert path.read_text().splitlines()[0] == ",".join((*COLUMNS, "crc32"))
     assert list(History.from_csv(path)) == list(history)
     assert [p.name for p in path.parent.iterdir()] == ["history.csv"]
 

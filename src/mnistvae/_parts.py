@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -14,7 +16,7 @@ from mnistvae._modes import evaluating
 from mnistvae._random import seeded
 from mnistvae.arrays import shape_text
 from mnistvae.errors import ComponentError, type_name
-from mnistvae.likelihoods import Likelihood
+from mnistvae.likelihoods import Bernoulli, ContinuousBernoulli, Likelihood
 from mnistvae.networks import Decoder, Encoder
 from mnistvae.objectives import Objective, Terms
 from mnistvae.priors import Prior
@@ -29,6 +31,8 @@ PARTS: dict[str, type[nn.Module]] = {
     "prior": Prior,
     "objective": Objective,
 }
+#: Parameters of a decoder, so few of which may all lie in [0, 1] by chance.
+_TOO_FEW = 16
 #: Names of a history's other columns.
 _TAKEN = {"loss", "reconstruction", "kl", "epoch", "step", "seconds", "images_per_second", "learning_rate"}
 
@@ -47,10 +51,15 @@ def check_contract(name: str, part: object) -> None:
     if not isinstance(part, base):
         if isinstance(part, type):
             raise ComponentError(f"{name} as an instance", type_name(part), f"call it: {part.__name__}(...)")
-        fix = {
-            "encoder": "wrap a plain module: GaussianEncoder(module, latent_dim)",
-            "decoder": "wrap a plain module: TrunkDecoder(module, latent_dim, image_shape)",
-        }.get(name, f"pass an instance of a subclass of {base.__name__}")
+        fix = "pass the part itself, and compile the model: Trainer(compile=True), or torch.compile(model)"
+        fix = (
+            fix
+            if hasattr(part, "_orig_mod")
+            else {
+                "encoder": "wrap a plain module: GaussianEncoder(module, latent_dim)",
+                "decoder": "wrap a plain module: TrunkDecoder(module, latent_dim, image_shape)",
+            }.get(name, f"pass an instance of a subclass of {base.__name__}")
+        )
         raise ComponentError(f"{name} as a mnistvae {base.__name__}", type_name(part), fix)
 
 
@@ -91,12 +100,30 @@ def check_parts(model: Any) -> None:
                 shape_text(params),
                 f"make it with n_params={model.likelihood.n_params} and image_shape={model.image_shape}",
             )
+        _look_for_sigmoid(model, y)
         likelihood = _try(model, "likelihood", params)
         _check_distribution("the likelihood", likelihood, (1,), model.image_shape)
         prior = _try(model, "prior", y, encode=model.encode)
         _check_distribution("the prior", prior, None, (model.latent_dim,))
         _check_uses(model, posterior, likelihood, prior)
         check_terms(_try(model, "objective", model, x, y), 1)
+
+
+def _look_for_sigmoid(model: Any, y: Tensor | None) -> None:
+    """Warn of a decoder whose logits are probabilities: unlike logits, they stay in [0, 1] however far the code is."""
+    if not isinstance(model.likelihood, Bernoulli | ContinuousBernoulli):
+        return
+    signs = torch.tensor([[1.0], [-1.0]], device=model.device, dtype=model.dtype)
+    far = signs * torch.linspace(-30.0, 30.0, model.latent_dim + 1, device=model.device, dtype=model.dtype)[1:]
+    with suppress(Exception):  # what a decoder says of odd codes is no matter
+        params = model.decoder(far, None if y is None else y.expand(2))
+        low, high = params.aminmax()
+        if 0 <= low < high <= 1 and params.numel() > _TOO_FEW:
+            warnings.warn(
+                "all parameters of the decoder are between 0 and 1, as probabilities are, and the likelihood takes "
+                "logits, of which it makes these: leave the sigmoid out at the decoder's end",
+                stacklevel=5,
+            )
 
 
 def _check_uses(model: Any, posterior: Any, likelihood: Any, prior: Any) -> None:

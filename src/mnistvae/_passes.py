@@ -14,6 +14,7 @@ from mnistvae._checks import check_instance
 from mnistvae._modes import evaluating
 from mnistvae._products import fast_products
 from mnistvae._random import seeded
+from mnistvae._wrappers import unwrapped
 from mnistvae.data import Batches, ImageDataset
 from mnistvae.distributions import DiagonalNormal
 from mnistvae.errors import ComponentError, DataError, type_name
@@ -41,8 +42,8 @@ OfBatch: TypeAlias = Callable[..., Tensor]
 
 
 def check_model(model: VAE) -> VAE:
-    """``model`` itself, or a ComponentError."""
-    return check_instance("a mnistvae model", model, VAE, "pass an instance of VAE", ComponentError)
+    """``model`` itself, or what ``torch.compile`` made it of; or a ComponentError."""
+    return check_instance("a mnistvae model", unwrapped(model), VAE, "pass an instance of VAE", ComponentError)
 
 
 def check_dataset(data: ImageDataset) -> ImageDataset:
@@ -155,7 +156,7 @@ class Pass:
                         name = getattr(function, "__name__", repr(function))
                         raise DataError(f"one row of {name} for each of {stop - start} images", str(len(values)))
                     if function not in rows:  # made once: joining the parts would take twice the memory
-                        rows[function] = torch.empty(self._n, *values.shape[1:], dtype=values.dtype)
+                        rows[function] = torch.empty(self._n, *values.shape[1:], dtype=values.dtype, device="cpu")
                     rows[function][start:stop] = values.cpu()
                 start = stop
             self._found |= rows

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from mnistvae.errors import SettingError, type_name
 
-__all__ = ["Stream", "batch_noise", "derive_seed", "noise_for_rows", "seeded"]
+__all__ = ["Stream", "batch_noise", "derive_seed", "drawing_from", "noise_for_rows", "seeded"]
 
 
 class Stream(IntEnum):
@@ -50,7 +52,7 @@ def seeded(seed: int | torch.Generator | None, device: torch.device | str = "cpu
     if not isinstance(seed, int | torch.Generator) or isinstance(seed, bool):
         raise SettingError("a torch.Generator", type_name(seed), "torch.Generator().manual_seed(0)")
     if isinstance(seed, torch.Generator):
-        seed = int(torch.randint(2**62, (), generator=seed, device=seed.device))
+        seed = _draw_seed(seed)
     device = torch.device(device)
     cuda = [device.index or 0] if device.type == "cuda" else []
     mps = torch.mps.get_rng_state() if device.type == "mps" else None
@@ -65,6 +67,61 @@ def seeded(seed: int | torch.Generator | None, device: torch.device | str = "cpu
         finally:
             if mps is not None:
                 torch.mps.set_rng_state(mps)
+
+
+class _Injected(TorchFunctionMode):
+    """Torch's random functions draw from a generator, in this thread, where nobody has said from which."""
+
+    def __init__(self, generator: torch.Generator) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        if getattr(func, "__name__", "") in _RANDOM and kwargs.get("generator") is None:
+            kwargs["generator"] = self.generator
+        return func(*args, **kwargs)
+
+
+#: Names of torch's functions that draw random numbers and take a generator.
+_RANDOM = frozenset(
+    {"rand", "randn", "randint", "randperm", "normal", "bernoulli", "multinomial", "poisson", "binomial"}
+    | {"_standard_gamma", "_sample_dirichlet", "bernoulli_", "cauchy_", "exponential_", "geometric_", "log_normal_"}
+    | {"normal_", "random_", "uniform_"}
+)
+
+
+@contextmanager
+def drawing_from(generator: torch.Generator | None, device: torch.device) -> Iterator[Callable[..., Tensor]]:
+    """A block that is given a function to call other functions with, which then draw from a generator.
+
+    Torch's distributions know only the global generators, which threads share. Within such a call random functions get
+    another one, seeded by one draw of the generator that was given: the numbers are those that the global ones of the
+    device would give under this seed. ``None`` leaves everything as it is.
+
+    Args:
+        generator: A generator, on any device.
+        device: Device of what is drawn.
+    """
+    if generator is None:
+        yield lambda function, *args: function(*args)
+    elif device.type not in {"cpu", "cuda"}:
+        with seeded(generator, device):
+            yield lambda function, *args: function(*args)
+    else:
+        own = torch.Generator(device).manual_seed(_draw_seed(generator))
+
+        def draw(function: Callable[..., Tensor], *args: Any) -> Tensor:
+            with _Injected(own):
+                return function(*args)
+
+        yield draw
+
+
+def _draw_seed(generator: torch.Generator) -> int:
+    if not isinstance(generator, torch.Generator):
+        raise SettingError("a torch.Generator", type_name(generator), "torch.Generator().manual_seed(0)")
+    return int(torch.randint(2**62, (), generator=generator, device=generator.device))
 
 
 #: Which rows of a larger batch the present one is, and how many that has.

@@ -32,6 +32,7 @@ __all__ = [
     "for_kind",
     "is_array",
     "shape_text",
+    "with_double",
 ]
 
 #: Pixels or labels: a torch tensor or a numpy array.
@@ -159,6 +160,11 @@ def as_rows(x: Any, name: str, columns: str = "D", *, least: int = 1) -> Tensor:
 def double_on(device: torch.device) -> torch.dtype:
     """Double precision, or single on Apple's GPUs, which have no other."""
     return torch.float32 if device.type == "mps" else torch.float64
+
+
+def with_double(device: torch.device) -> torch.device:
+    """``device`` itself, or the CPU for Apple's GPUs, which have no double precision."""
+    return torch.device("cpu") if double_on(device) is torch.float32 else device
 
 
 def as_numbers(

@@ -20,6 +20,7 @@ from torch import Size, Tensor
 from torch.distributions import Distribution, constraints, kl_divergence
 from torch.distributions.kl import register_kl
 
+from mnistvae._checks import check_number
 from mnistvae._random import batch_noise
 from mnistvae.errors import ComponentError, type_name
 from mnistvae.losses import (
@@ -44,6 +45,7 @@ __all__ = [
 ]
 
 _LOG_2PI = math.log(2 * math.pi)
+_TEMPERATURE = "a finite temperature of at least 0"
 
 
 class DiagonalNormal(td.Independent[td.Normal]):
@@ -230,10 +232,11 @@ class PixelContinuousBernoulli(_Pixels):
         """Draws by the inverse of the distribution function."""
         uniform = self._uniform(sample_shape)
         logits = self.logits.to(uniform.dtype)
+        from_mode = torch.where(logits < 0, uniform, 1 - uniform)
         near = logits.abs() < 1e-4  # the first order in l is exact to 1e-9 there
         flat = uniform + 0.5 * logits * uniform * (1 - uniform)
         decay = torch.where(near, -1.0, -logits.abs())  # the density falls from its mode
-        away = (torch.log1p(uniform * torch.expm1(decay)) / decay).clamp(0.0, 1.0)
+        away = (torch.log1p(from_mode * torch.expm1(decay)) / decay).clamp(0.0, 1.0)
         steep = torch.where(logits < 0, away, 1 - away)
         return torch.where(near, flat, steep).to(self.logits.dtype)
 
@@ -340,12 +343,14 @@ def tempered(distribution: Distribution, temperature: float) -> Distribution:
 
     Raises:
         ComponentError: If the distribution is another and has no mean.
+        SettingError: If the temperature is negative or no number.
 
     Example:
         >>> wide = DiagonalNormal(torch.ones(2), torch.zeros(2))
         >>> tempered(wide, 0.5).stddev
         tensor([0.5000, 0.5000])
     """
+    temperature = check_number(_TEMPERATURE, temperature)
     try:
         middle = distribution.mean
     except NotImplementedError:
@@ -363,15 +368,15 @@ def tempered(distribution: Distribution, temperature: float) -> Distribution:
 
 @tempered.register
 def _(distribution: DiagonalNormal, temperature: float) -> DiagonalNormal:
+    temperature = check_number(_TEMPERATURE, temperature)
     shift = 2 * math.log(temperature) if temperature > 0 else -math.inf
     return DiagonalNormal(distribution.mu, distribution.logvar + shift)
 
 
 @tempered.register
 def _(distribution: td.MultivariateNormal, temperature: float) -> td.MultivariateNormal:
-    return td.MultivariateNormal(
-        distribution.loc, scale_tril=distribution.scale_tril * temperature, validate_args=False
-    )
+    scale = distribution.scale_tril * check_number(_TEMPERATURE, temperature)
+    return td.MultivariateNormal(distribution.loc, scale_tril=scale, validate_args=False)
 
 
 @tempered.register

@@ -19,6 +19,8 @@ __all__ = [
     "type_name",
 ]
 
+#: Most characters of one part of a message.
+_LONGEST = 800
 #: Letters whose names begin with a vowel, in names that are spelt out: an MLP.
 _SPELT = "FHLMNRSX"
 
@@ -46,7 +48,8 @@ class MnistvaeError(Exception):
         self.where = where
 
     def __str__(self) -> str:
-        message = self.expected if self.got is None else f"expected {self.expected}, got {self.got}"
+        expected, got = _cut(self.expected), None if self.got is None else _cut(self.got)
+        message = expected if got is None else f"expected {expected}, got {got}"
         place = "" if self.where is None else f"{self.where}: "
         return f"{place}{message}" if self.fix is None else f"{place}{message}: {self.fix}"
 
@@ -56,6 +59,11 @@ class MnistvaeError(Exception):
             self.where = where
             self.args = (self.expected, self.got, self.fix, where)
         return self
+
+
+def _cut(text: str) -> str:
+    """A text that may repeat what somebody passed, at a length that can be read."""
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}... ({len(text):,} characters)"
 
 
 class SettingError(MnistvaeError, ValueError):

@@ -151,7 +151,7 @@ def check_brightness(pixels: Tensor, x: Any) -> None:
         return
     brightest = int(pixels.max())
     given = _images(x)
-    top = given.max().item()
+    top = given.max().item() if given.is_floating_point() else brightest
     if brightest == 1 and not given.is_floating_point():
         white = for_kind(x, "x.bool()", "x.astype(bool)")
         fix = f"if 1 is white, pass {white} or max_value=1; if they are that dark, max_value=255"

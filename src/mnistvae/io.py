@@ -16,6 +16,7 @@ from mnistvae._component import class_finder, clone, from_spec, to_spec
 from mnistvae._random import seeded
 from mnistvae._records import parse_json
 from mnistvae._tensorfile import Kind, read_tensors, write_tensors
+from mnistvae._wrappers import unwrapped
 from mnistvae.devices import resolve_device
 from mnistvae.errors import ComponentError, FileFormatError, type_name
 from mnistvae.models import VAE
@@ -63,8 +64,10 @@ def save(model: VAE, path: str | os.PathLike[str], metadata: Mapping[str, Any] |
         >>> torch.equal(same.decode(torch.zeros(1, 2)).mean, vae.decode(torch.zeros(1, 2)).mean)
         True
     """
+    model = unwrapped(model)
     if not isinstance(model, VAE):
-        raise ComponentError("a mnistvae model to save", type_name(model), "pass a VAE, not one of its parts")
+        fix = "pass a VAE, not one of its parts; their weights: safetensors.torch.save_file(part.state_dict(), path)"
+        raise ComponentError("a mnistvae model to save", type_name(model), fix)
     if not isinstance(metadata, Mapping | None):
         raise ComponentError("metadata as a dict", type_name(metadata), "metadata={'note': ...}")
     text = {
@@ -194,8 +197,21 @@ def to_json(value: Any, what: str) -> str:
         ComponentError: If JSON cannot hold it.
     """
     try:
+        _check_keys(value)
         return json.dumps(value, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise ComponentError(
             f"{what} that JSON can hold", str(error), "use finite numbers, strings, lists and dicts"
         ) from error
+
+
+def _check_keys(value: Any) -> None:
+    """Raise TypeError for a mapping with other keys than texts, of which JSON would make texts, and one of two."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise TypeError(f"the key {key!r} is no text")
+            _check_keys(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _check_keys(item)

@@ -113,7 +113,9 @@ class Gaussian(Likelihood):
     Args:
         sigma: A number, the same for all pixels; ``"learned"``, one number learned with the weights
             (Rybkin et al., 2021, section 3.2); or ``"per-pixel"``, given by the decoder for each pixel, whose
-            logarithm is then the second half of the parameters. A sigma that is learned stays above exp(-6).
+            logarithm is then the second half of the parameters. A sigma that is learned stays above exp(-6): its
+            logarithm is :math:`-6 + \log(1 + e^{s + 6})`, where s is ``log_sigma``, or that half, which is nearly s
+            itself from -3 on.
         link: ``"logit"``: the mean is the sigmoid of the parameter, in [0, 1] as images are;
             ``"identity"``: it is the parameter.
 

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, kl_divergence
 
+from mnistvae.errors import DataError
+
 __all__ = [
     "annealed_capacity",
     "bernoulli_cross_entropy",
@@ -30,6 +32,9 @@ __all__ = [
     "negative_elbo",
     "stratified_log_weights",
 ]
+
+#: The greatest logarithm of a variance, or of a ratio of two, whose exponential a sum over latents can hold in float32.
+_GREATEST_LOGVAR = 80.0
 
 _LOG_2PI = math.log(2 * math.pi)
 
@@ -172,7 +177,8 @@ def gaussian_kl(
         D_{KL}(q \| p) = \tfrac{1}{2} \sum_j \left[ \log\sigma_{p,j}^2 - \log\sigma_{q,j}^2
             + \frac{\sigma_{q,j}^2 + (\mu_{q,j} - \mu_{p,j})^2}{\sigma_{p,j}^2} - 1 \right]
 
-    With the standard normal this is Kingma and Welling (2014), appendix B.
+    With the standard normal this is Kingma and Welling (2014), appendix B. Ratios of variances are bounded by
+    :math:`e^{80}`, beyond which float32 would overflow.
 
     Args:
         mu: Means of q, (..., latent_dim).
@@ -193,10 +199,12 @@ def gaussian_kl(
 def _twice_gaussian_kl(mu: Tensor, logvar: Tensor, prior_mu: Tensor | float, prior_logvar: Tensor | float) -> Tensor:
     # expm1 keeps the divergence of two nearly equal normals from rounding below zero.
     if isinstance(prior_mu, float) and isinstance(prior_logvar, float) and prior_mu == prior_logvar == 0.0:
+        logvar = logvar.clamp_max(_GREATEST_LOGVAR)
         return torch.addcmul(logvar.expm1() - logvar, mu, mu)  # the usual prior, in the hot path of training
     prior_logvar = torch.as_tensor(prior_logvar, dtype=logvar.dtype, device=logvar.device)
-    log_ratio = logvar - prior_logvar
-    return log_ratio.expm1() - log_ratio + (mu - prior_mu).square() * (-prior_logvar).exp()
+    log_ratio = (logvar - prior_logvar).clamp_max(_GREATEST_LOGVAR)
+    precision = (-prior_logvar).clamp_max(_GREATEST_LOGVAR).exp()
+    return log_ratio.expm1() - log_ratio + (mu - prior_mu).square() * precision
 
 
 def kl_or_estimate(q: Distribution, p: Distribution, z: Tensor) -> Tensor:
@@ -293,11 +301,17 @@ def importance_weighted_bound(log_weights: Tensor) -> Tensor:
     Returns:
         (B,), nats.
 
+    Raises:
+        DataError: If there is no sample.
+
     Example:
         >>> importance_weighted_bound(torch.tensor([[1.0], [3.0]]).log())  # log 2
         tensor([0.6931])
     """
-    return torch.logsumexp(log_weights, dim=0) - math.log(len(log_weights))
+    samples = log_weights.shape[0]
+    if not samples:
+        raise DataError("log-weights of at least one sample", "none", "draw one: (K, B) with K of at least 1")
+    return torch.logsumexp(log_weights, dim=0) - math.log(samples)
 
 
 def doubly_reparameterized(log_weights: Tensor, z: Tensor) -> Tensor:

@@ -7,21 +7,25 @@ replace), and most of its lines are their documentation; its two presets belong 
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
+from torch.utils import _pytree as pytree
 
 from mnistvae._checks import check_count, check_number
 from mnistvae._component import Component
 from mnistvae._modes import evaluating
 from mnistvae._parts import PARTS, check_contract, check_parts
-from mnistvae._random import seeded
+from mnistvae._random import drawing_from
+from mnistvae._wrappers import TrainingModule, follows_values
 from mnistvae.arrays import ArrayLike, as_tensor, check_array, shape_text
 from mnistvae.distributions import tempered
-from mnistvae.errors import ComponentError, DataError, type_name
+from mnistvae.errors import ComponentError, DataError, SettingError, type_name
 from mnistvae.images import ImageShape, as_images, check_image_shape, check_range
 from mnistvae.labels import Labels, as_labels, count_labels
 from mnistvae.likelihoods import Bernoulli, Likelihood
@@ -30,7 +34,10 @@ from mnistvae.networks.blocks import SMALLEST_SIDE, check_classes
 from mnistvae.objectives import ELBO, Objective, Terms
 from mnistvae.priors import Prior, StandardNormal
 
-__all__ = ["VAE", "BetaVAE", "ConditionalVAE", "VAEOutput"]
+__all__ = ["VAE", "BetaVAE", "ConditionalVAE", "TrainingModule", "VAEOutput"]
+
+#: Images that are computed at once where nobody says how many: what most networks need some hundred megabytes for.
+AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -43,11 +50,25 @@ class VAEOutput:
     z: Tensor
     #: p(x | z), batch (B,), event (C, H, W).
     likelihood: Distribution
+    #: The tensors of both distributions: wrappers that look for them find them in fields alone.
+    tensors: tuple[Tensor, ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        leaves = pytree.tree_leaves((self.posterior, self.likelihood))
+        object.__setattr__(self, "tensors", tuple(leaf for leaf in leaves if isinstance(leaf, Tensor)))
 
     @property
     def reconstruction(self) -> Tensor:
         """The mean of p(x | z), (B, C, H, W)."""
         return self.likelihood.mean
+
+
+pytree.register_pytree_node(
+    VAEOutput,
+    lambda output: ([output.posterior, output.z, output.likelihood], None),
+    lambda parts, _: VAEOutput(*parts),
+    serialized_type_name="mnistvae.VAEOutput",
+)
 
 
 class VAE(Component):
@@ -188,23 +209,28 @@ class VAE(Component):
     def encode(self, x: ArrayLike, y: Labels | None = None) -> Distribution:
         """q(z | x, y): batch shape (B,), event shape (latent_dim,); for images in [0, 1], which is not looked at."""
         images = self._images(x)
-        posterior: Distribution = self.encoder(images, self._labels(y, len(images)))
+        posterior: Distribution = self.encoder(images, self._labels(y, images.shape[0]))
         return posterior
 
-    def decode(self, z: Tensor, y: Labels | None = None) -> Distribution:
+    def decode(self, z: ArrayLike, y: Labels | None = None) -> Distribution:
         """p(x | z, y) for codes (B, latent_dim): batch shape (B,), event shape (C, H, W).
 
+        Codes and labels may be on any device.
+
         Raises:
-            DataError: If the codes have another shape.
+            DataError: If the codes have another shape, or are complex numbers.
         """
-        if not isinstance(z, Tensor) or z.ndim != 2 or z.shape[1] != self.latent_dim:
+        z = z if isinstance(z, Tensor) else as_tensor(z, "codes")
+        if z.ndim != 2 or z.shape[1] != self.latent_dim:
             got = shape_text(z)
             fix = "add the batch dimension: z[None]" if got == f"shape ({self.latent_dim},)" else "one row is one code"
             raise DataError(f"codes as a tensor of shape (B, {self.latent_dim})", got, fix)
-        if z.dtype != self._anchor.dtype and not torch.is_autocast_enabled(z.device.type):
-            z = z.to(self._anchor.dtype)  # codes from numpy come in float64
+        if z.is_complex():
+            raise DataError("codes as real numbers", f"dtype {z.dtype}", "pass z.real")
+        keeps = torch.is_autocast_enabled(self._anchor.device.type)
+        z = z.to(self._anchor.device, None if keeps else self._anchor.dtype)  # codes from numpy come in float64
         # Under autocast the decoder gives bfloat16, in which a sum over pixels would lose whole nats.
-        parameters = self.decoder(z, self._labels(y, len(z))).to(self._anchor.dtype)
+        parameters = self.decoder(z, self._labels(y, z.shape[0])).to(self._anchor.dtype)
         likelihood: Distribution = self.likelihood(parameters)
         return likelihood
 
@@ -226,8 +252,15 @@ class VAE(Component):
             True
         """
         images = self._images(x)
-        terms: Terms = self.objective(self, images, self._labels(y, len(images)))
+        terms: Terms = self.objective(self, images, self._labels(y, images.shape[0]))
         return terms
+
+    def training_module(self) -> TrainingModule:
+        """The model as a module whose forward is the mean loss, for what wraps a module and calls it.
+
+        Such are DDP, FSDP and accelerate; see :class:`mnistvae.models.TrainingModule`.
+        """
+        return TrainingModule(self)
 
     def forward(self, x: ArrayLike, y: Labels | None = None) -> VAEOutput:
         """The posterior of images, one code drawn from it, and the likelihood of the code."""
@@ -243,6 +276,7 @@ class VAE(Component):
         *,
         sample: bool = False,
         generator: torch.Generator | None = None,
+        batch_size: int = AT_ONCE,
     ) -> Tensor:
         """Reconstructions of images, (B, C, H, W) in [0, 1], on the model's device.
 
@@ -250,18 +284,24 @@ class VAE(Component):
             x: Images, (B, C, H, W).
             y: Labels, for a conditional model.
             sample: Decode a draw from the posterior rather than its mean.
-            generator: Generator of that draw.
+            generator: Generator of that draw, on any device; torch's global ones are not touched then.
+            batch_size: Images that are computed at once.
 
         Raises:
             DataError: If a pixel is NaN or outside [0, 1], shape or dtype is another, or the labels do not fit.
             ComponentError: If the posterior has no mean, and ``sample`` is not set.
         """
-        with evaluating(self):
+        size = check_count("batch_size as an integer of at least 1", batch_size)
+        with evaluating(self), drawing_from(generator, self.device) as draw:
             images = check_range(self._images(x))
-            posterior = self.encode(images, y)
-            with seeded(generator, self.device):
-                z = posterior.sample() if sample else _centre(posterior)
-            return _images_of(self.decode(z, y))
+            labels = self._labels(y, len(images))
+            made = self._room(len(images))
+            for rows in _slices(len(images), size):
+                some = None if labels is None else labels[rows]
+                posterior = self.encode(images[rows], some)
+                z = draw(posterior.sample) if sample else _centre(posterior)
+                made[rows] = _images_of(self.decode(z, some))
+        return made
 
     @torch.no_grad()
     def sample(
@@ -271,6 +311,7 @@ class VAE(Component):
         *,
         temperature: float = 1.0,
         generator: torch.Generator | None = None,
+        batch_size: int = AT_ONCE,
     ) -> Tensor:
         """New images: the means of p(x | z) for codes drawn from the prior.
 
@@ -279,13 +320,15 @@ class VAE(Component):
             y: For a conditional model, one label for all or one for each; None takes all classes in turn.
             temperature: Factor of the prior's spread, see :func:`mnistvae.distributions.tempered`; below 1 gives more
                 typical images.
-            generator: Generator of the draw, which makes it repeatable.
+            generator: Generator of the draw, which makes it repeatable, on any device; torch's global ones are not
+                touched then.
+            batch_size: Images that are computed at once.
 
         Returns:
             (n, C, H, W) in [0, 1], on the model's device.
 
         Raises:
-            SettingError: If n is below 1, or the temperature negative.
+            SettingError: If n is below 1 or more than memory holds, or the temperature negative.
             DataError: If the labels do not fit.
 
         Example:
@@ -296,17 +339,23 @@ class VAE(Component):
         n = check_count("at least one image to sample", n)
         temperature = check_number("a finite temperature of at least 0", temperature)
         if y is None and self.num_classes is not None:
-            y = torch.arange(n) % self.num_classes
-        with evaluating(self), seeded(generator, self.device):
+            y = torch.arange(n, device=self.device) % self.num_classes
+        size = check_count("batch_size as an integer of at least 1", batch_size)
+        made = self._room(n)
+        with evaluating(self), drawing_from(generator, self.device) as draw:
             labels = self._labels(y, n)
             prior = self.latent_prior(labels)
             if temperature != 1.0:
                 prior = tempered(prior, temperature)
-            z = prior.sample() if prior.batch_shape == (n,) else prior.sample(torch.Size([n]))
-            return _images_of(self.decode(z, labels))
+            z = draw(prior.sample) if prior.batch_shape == (n,) else draw(prior.sample, torch.Size([n]))
+            for rows in _slices(n, size):
+                made[rows] = _images_of(self.decode(z[rows], None if labels is None else labels[rows]))
+        return made
 
     @torch.no_grad()
-    def interpolate(self, a: ArrayLike, b: ArrayLike, steps: int = 8, y: Labels | None = None) -> Tensor:
+    def interpolate(
+        self, a: ArrayLike, b: ArrayLike, steps: int = 8, y: Labels | None = None, *, batch_size: int = AT_ONCE
+    ) -> Tensor:
         """Images along the straight line between the codes of two images, both ends included.
 
         Args:
@@ -314,6 +363,7 @@ class VAE(Component):
             b: Images to end at, of the same shape.
             steps: Images on the way, at least 2.
             y: For a conditional model, the label under which all are seen.
+            batch_size: Images that are computed at once.
 
         Returns:
             (steps, C, H, W) for two images, (B, steps, C, H, W) for two batches; in [0, 1].
@@ -323,6 +373,7 @@ class VAE(Component):
             DataError: If the images do not fit the model or each other.
         """
         steps = check_count("at least 2 steps", steps, least=2, fix="the ends count as two")
+        size = check_count("batch_size as an integer of at least 1", batch_size)
         a, b = (check_array(x, "images") for x in (a, b))
         single = tuple(a.shape) == self.image_shape
         if tuple(a.shape) != tuple(b.shape):
@@ -333,7 +384,10 @@ class VAE(Component):
             weight = torch.linspace(0, 1, steps, device=start.device, dtype=start.dtype)[:, None]
             z = torch.lerp(start[:, None], end[:, None], weight).flatten(0, 1)
             labels = self._labels(y, len(starts))
-            images = _images_of(self.decode(z, None if labels is None else labels.repeat_interleave(steps)))
+            labels = None if labels is None else labels.repeat_interleave(steps)
+            images = self._room(len(z))
+            for rows in _slices(len(z), size):
+                images[rows] = _images_of(self.decode(z[rows], None if labels is None else labels[rows]))
         return images if single else images.reshape(-1, steps, *self.image_shape)
 
     @property
@@ -367,8 +421,33 @@ class VAE(Component):
         """The dtype that the model computes in."""
         return self._anchor.dtype
 
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Torch's own; the prefixes that ``torch.compile`` and DDP put before the names are left out.
+
+        Args:
+            state_dict: Tensors by their names.
+            strict: Raise an error unless the names are those of the model.
+            assign: Take the tensors themselves.
+        """
+        for prefix in ("module.", "_orig_mod."):
+            if state_dict and all(name.startswith(prefix) for name in state_dict):
+                state_dict = {name.removeprefix(prefix): tensor for name, tensor in state_dict.items()}
+        return super().load_state_dict(state_dict, strict, assign)
+
+    def _room(self, n: int) -> Tensor:
+        """Memory for n images, taken before any is made."""
+        try:
+            return torch.empty(n, *self.image_shape, dtype=self.dtype, device=self.device)
+        except RuntimeError as error:
+            if "alloc" not in str(error) and "memory" not in str(error):
+                raise
+            gib = n * math.prod(self.image_shape) * self.dtype.itemsize / 2**30
+            raise SettingError(f"{n} images to fit into memory", f"{gib:.3g} GiB", "make fewer at a time") from error
+
     def _images(self, x: ArrayLike) -> Tensor:
         anchor = self._anchor
+        if not torch.compiler.is_compiling() and isinstance(x, Tensor) and x.is_inference():
+            x = x.clone()  # an inference tensor cannot be kept for a gradient
         if isinstance(x, Tensor) and x.dtype == anchor.dtype and x.shape[1:] == self.image_shape:
             x = x if x.layout is torch.strided else as_tensor(x, "images")
             return x.to(anchor.device)  # in training every batch, twice
@@ -385,7 +464,14 @@ class VAE(Component):
                 "none",
                 "pass y: an integer, or one for each image",
             )
+        if isinstance(y, Tensor) and y.dtype is torch.int64 and y.ndim == 1 and not follows_values(y):
+            return y.to(self.device)
         return as_labels(y, n, self.num_classes).to(self.device)
+
+
+def _slices(n: int, size: int) -> Iterator[slice]:
+    """The rows of batches of at most so many."""
+    return (slice(start, min(n, start + size)) for start in range(0, n, size))
 
 
 def _centre(posterior: Distribution) -> Tensor:

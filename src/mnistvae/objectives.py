@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Literal, NamedTuple, Protocol, Self
@@ -149,8 +150,10 @@ class ELBO(Objective):
             if self.free_bits:
                 raise SettingError("free_bits or a capacity", "both", "each sets how much KL there is: leave one out")
         self.register_buffer("_factor", torch.ones(()), persistent=False)
+        self._unmoved = 0
 
     def advance(self, step: int) -> None:
+        self._unmoved = -1
         if self.schedule is not None:
             factor = self.schedule(step)
             if not isinstance(factor, float | int) or not 0 <= factor < math.inf:
@@ -165,6 +168,8 @@ class ELBO(Objective):
         reconstruction = -model.decode(z, y).log_prob(x)
         prior = model.latent_prior(y)
         kl = kl_or_estimate(posterior, prior, z)
+        if self.schedule is not None and self._unmoved >= 0 and self.training and torch.is_grad_enabled():
+            self._count()
         factor: Tensor | float = 1.0 if self.schedule is None or not self.training else self._factor
         if self.capacity is not None:
             loss = annealed_capacity(reconstruction, kl, self.capacity * factor, self.beta)
@@ -172,6 +177,16 @@ class ELBO(Objective):
             cost = self._with_free_bits(kl, posterior, prior) if self.free_bits else kl
             loss = negative_elbo(reconstruction, cost, self.beta * factor)
         return Terms(loss, reconstruction, kl)
+
+    def _count(self) -> None:
+        """Warn at the third batch while nobody moves the schedule: this is a loop of somebody's own."""
+        self._unmoved += 1
+        if self._unmoved == 3:
+            warnings.warn(
+                "the schedule of beta stands still, with a factor of 1: call model.objective.advance(step) before each "
+                "step of a loop of your own, as a Trainer does",
+                stacklevel=3,
+            )
 
     def _with_free_bits(self, kl: Tensor, posterior: Distribution, prior: Distribution) -> Tensor:
         by_dimension = kl_by_dimension(posterior, prior)

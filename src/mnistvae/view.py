@@ -159,7 +159,7 @@ class View:
     def prior(self) -> Distribution | None:
         """p(z), one for all images; None where it depends on the label."""
         with measuring(self.model, self.seed):
-            labels = None if self.model.num_classes is None else torch.arange(self.model.num_classes)
+            labels = None if self.model.num_classes is None else torch.arange(self.model.num_classes, device="cpu")
             prior = self.model.latent_prior(labels)
         return None if prior.batch_shape else prior
 
@@ -279,7 +279,7 @@ def _samples(view: View) -> Iterator[tuple[Tensor]]:
     """Batches of samples from the prior."""
     noise, classes = torch.Generator().manual_seed(view.seed), view.model.num_classes
     with view.bar("samples", view.num_generated) as done:
-        for numbers in torch.split(torch.arange(view.num_generated), view.batch_size):
+        for numbers in torch.split(torch.arange(view.num_generated, device="cpu"), view.batch_size):
             with fast_products(view.model.device):
                 labels = None if classes is None else numbers % classes
                 made = view.model.sample(len(numbers), labels, generator=noise).cpu()

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mnistvae._checks import check_choice, check_count, check_instance
 from mnistvae._passes import check_model
+from mnistvae.analysis._sizes import usual_size
 from mnistvae.analysis.planes import decode_codes
 from mnistvae.arrays import ArrayLike
 from mnistvae.errors import DataError, SettingError, type_name
@@ -35,6 +36,8 @@ ClusterKind: TypeAlias = Literal["hdbscan", "dbscan"]
 
 #: Share of the codes that a cluster has at least, where it is not set, and the fewest codes of one.
 _SHARE, _FEWEST = 0.01, 5
+#: Settings that are distances between codes.
+_LENGTHS = ("eps", "cluster_selection_epsilon")
 
 
 @dataclass(frozen=True)
@@ -125,7 +128,8 @@ def find_clusters(codes: ArrayLike, kind: ClusterKind = "hdbscan", **settings: A
         [100, 50]
     """
     kind = check_choice("kind", kind, get_args(ClusterKind))
-    rows = as_codes(codes, least=_FEWEST).double().cpu().numpy()
+    exact = as_codes(codes, least=_FEWEST).cpu().double().numpy()
+    rows, unit = usual_size(exact, centred="metric" not in settings)
     if settings.get("min_samples") is not None or (kind == "dbscan" and "min_samples" in settings):
         # The codes are counted with themselves, save where the knee is looked for among their neighbours.
         most = len(rows) - (kind == "dbscan" and "eps" not in settings)
@@ -135,14 +139,15 @@ def find_clusters(codes: ArrayLike, kind: ClusterKind = "hdbscan", **settings: A
     else:
         settings = {"min_samples": min(len(rows) - 1, max(_FEWEST, 2 * rows.shape[1]))} | settings
         if "eps" not in settings:
-            settings["eps"] = _knee(rows, settings["min_samples"])
+            settings["eps"] = float(np.ldexp(_knee(rows, settings["min_samples"]), unit))
+    lengths = {name: np.ldexp(settings[name], -unit) for name in _LENGTHS if unit and name in settings}
     try:
-        members = _clusterer(kind, settings).fit_predict(rows)
+        members = _clusterer(kind, settings | lengths).fit_predict(rows)
     except (TypeError, ValueError) as error:  # scikit-learn's complaint of a setting
         raise SettingError(f"settings of {kind}", " ".join(str(error).split()), "see scikit-learn's") from error
     members = _by_size(np.asarray(members, dtype=np.int64))
-    means = [rows[members == number].mean(0) for number in range(members.max() + 1)]
-    return Clusters(members, np.array(means).reshape(-1, rows.shape[1]), kind, settings)
+    means = [exact[members == number].mean(0) for number in range(members.max() + 1)]
+    return Clusters(members, np.array(means).reshape(-1, exact.shape[1]), kind, settings)
 
 
 def agreement(clusters: Clusters, labels: Labels) -> Agreement:
@@ -190,13 +195,14 @@ def outliers(codes: ArrayLike, clusters: Clusters, n: int = 10) -> list[Outlier]
     """
     n = check_count("n as an integer of at least 1", n)
     _checked(clusters)
-    rows = as_codes(codes).double().cpu().numpy()
+    rows = as_codes(codes).cpu().double().numpy()
     if len(rows) != len(clusters.members) or (clusters.count and rows.shape[1] != clusters.centroids.shape[1]):
         raise DataError(
             f"the {len(clusters.members)} codes that the clusters were found in", f"shape {rows.shape}", "pass the same"
         )
+    rows, unit = usual_size(rows, centred=False)
     members = clusters.members if clusters.count else np.zeros(len(rows), dtype=np.int64)
-    centroids = clusters.centroids if clusters.count else rows.mean(0, keepdims=True)
+    centroids = np.ldexp(clusters.centroids, -unit) if clusters.count else rows.mean(0, keepdims=True)
     distances = np.stack([np.linalg.norm(rows - centroid, axis=1) for centroid in centroids], 1)
     spread = np.array([np.sqrt((distances[members == k, k] ** 2).mean()) for k in range(len(centroids))])
     scaled = distances / np.maximum(spread, np.finfo(float).tiny)
@@ -225,7 +231,7 @@ def decode_centroids(model: VAE, codes: ArrayLike, clusters: Clusters, labels: L
     if len(rows) != len(_checked(clusters).members):
         raise DataError(f"{len(clusters.members)} codes", str(len(rows)), "pass those that the clusters are of")
     if not clusters.count:
-        return torch.zeros(0, *model.image_shape)
+        return torch.zeros(0, *model.image_shape, device="cpu")
     members = torch.as_tensor(clusters.members)
     centroids = torch.stack([rows[members == k].mean(0) for k in range(clusters.count)])
     y: Sequence[int] | None = None

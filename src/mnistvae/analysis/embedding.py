@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from mnistvae._checks import check_choice, check_count, check_seed
 from mnistvae.analysis._process import RunningTSNE
+from mnistvae.analysis._sizes import usual_size
 from mnistvae.arrays import ArrayLike
 from mnistvae.errors import DataError, MnistvaeError, SettingError
 from mnistvae.metrics.latent import as_codes
@@ -52,7 +53,8 @@ def embed(
 ) -> Embedding:
     """Map codes of any size to points of the plane.
 
-    Codes that are of that size already are returned as they are, and codes that are all the same as zeros. ``"pca"``:
+    Codes that are of that size already are returned as they are, and codes that are all the same, to the accuracy of
+    their numbers, as zeros. ``"pca"``:
     the directions of largest variance (Pearson, 1901), which keeps distances as far as it can and is a projection;
     ``"tsne"`` (van der Maaten and Hinton, 2008) and ``"umap"`` (McInnes et al., 2018; the extra ``[umap]``) keep
     neighbours together, and say nothing by the size of a cluster or the distance between two. By default t-SNE begins
@@ -77,19 +79,24 @@ def embed(
     kind = check_choice("kind", kind, get_args(EmbeddingKind))
     dimensions = check_count("dimensions as an integer of at least 1", dimensions)
     seed = check_seed(seed)
-    rows = as_codes(codes, least=3).double().cpu().numpy()
-    if rows.shape[1] <= dimensions:
-        return Embedding(rows, "codes", tuple(f"latent dimension {n}" for n in range(rows.shape[1])))
-    if not np.ptp(rows, axis=0).any():  # a collapsed posterior, which scikit-learn's methods are not made for
+    exact = as_codes(codes, least=3).cpu().double().numpy()
+    if exact.shape[1] <= dimensions:
+        return Embedding(exact, "codes", tuple(f"latent dimension {n}" for n in range(exact.shape[1])))
+    largest = float(np.abs(exact).max())
+    if kind == "umap" and largest > _LARGEST:
+        raise DataError(f"codes of at most {_LARGEST:g}", f"{largest:g}", "look at the encoder, or take pca")
+    rows, unit = usual_size(exact)
+    if not rows.any():  # a collapsed posterior, which scikit-learn's methods are not made for
         return Embedding(np.zeros((len(rows), dimensions)), kind, _numbered(_AXES[kind], dimensions), settings)
     methods: dict[str, Callable[..., Embedding]] = {"pca": _pca, "tsne": _tsne, "umap": _umap}
     try:
-        return methods[kind](rows, dimensions, seed % 2**32, settings)
+        found = methods[kind](rows, dimensions, seed % 2**32, settings)
     except (MnistvaeError, MemoryError):
         raise
     except Exception as error:  # of wrong settings the methods, and what compiles them, may say anything
         said = " ".join(str(error).split())[:200] or type(error).__name__
         raise SettingError(f"settings of {kind}", said, "see scikit-learn's documentation, or umap's") from error
+    return replace(found, points=np.ldexp(found.points, unit)) if kind == "pca" and unit else found
 
 
 def embed_later(codes: ArrayLike, *, seed: int = 0, **settings: Any) -> Callable[[], Embedding]:
@@ -107,14 +114,9 @@ def embed_later(codes: ArrayLike, *, seed: int = 0, **settings: Any) -> Callable
         DataError: If codes have another shape, are too few or not finite.
         SettingError: If the perplexity is too large for the number of codes.
     """
-    rows = as_codes(codes, least=3).double().cpu().numpy()
+    rows, _ = usual_size(as_codes(codes, least=3).cpu().double().numpy())
     here = partial(embed, codes, "tsne", seed=seed, **settings)
-    if (
-        len(rows) < _WORTH_A_PROCESS
-        or (os.cpu_count() or 1) < 2
-        or rows.shape[1] <= 2
-        or not np.ptp(rows, axis=0).any()
-    ):
+    if len(rows) < _WORTH_A_PROCESS or (os.cpu_count() or 1) < 2 or rows.shape[1] <= 2 or not rows.any():
         return here
     settings = _tsne_settings(rows, settings)
     try:
@@ -204,9 +206,6 @@ def _umap(rows: NDArray[np.float64], dimensions: int, seed: int, settings: dict[
     wanted, neighbours = f"n_neighbors from 2 to {len(rows) - 1}", settings["n_neighbors"]
     if check_count(wanted, neighbours, 2) >= len(rows):
         raise SettingError(wanted, str(neighbours), "pass more codes, or fewer neighbours")
-    largest = float(np.abs(rows).max())
-    if largest > _LARGEST:
-        raise DataError(f"codes of at most {_LARGEST:g}", f"{largest:g}", "look at the encoder, or take pca")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of few codes, of parts far from each other: its picture is all there is
         # One thread: with more, the seed would not be enough.

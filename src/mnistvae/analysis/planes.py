@@ -9,16 +9,16 @@ from typing import Literal, TypeAlias
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from mnistvae._checks import check_choice, check_count, check_indices, check_numbers
 from mnistvae._modes import evaluating
 from mnistvae._passes import check_model
-from mnistvae.arrays import ArrayLike, as_real, bad_rows, check_finite
+from mnistvae.arrays import ArrayLike, as_real, bad_rows, check_finite, double_on
 from mnistvae.errors import DataError, SettingError
-from mnistvae.labels import Labels
+from mnistvae.labels import Labels, as_labels
 from mnistvae.metrics.latent import as_codes
-from mnistvae.models import VAE
+from mnistvae.models import AT_ONCE, VAE
 
 __all__ = ["Path", "Plane", "decode_codes", "interpolate_codes", "latent_plane", "traverse"]
 
@@ -40,13 +40,14 @@ class Plane:
 
 
 @torch.no_grad()
-def decode_codes(model: VAE, codes: ArrayLike, labels: Labels | None = None) -> Tensor:
+def decode_codes(model: VAE, codes: ArrayLike, labels: Labels | None = None, *, batch_size: int = AT_ONCE) -> Tensor:
     """Decode codes to images: means of p(x | z), (N, C, H, W) in [0, 1], on the CPU.
 
     Args:
         model: The model.
         codes: Codes (N, latent_dim).
         labels: Labels of the images, for a conditional model.
+        batch_size: Images that are computed at once.
 
     Raises:
         DataError: If codes do not fit the model, are not finite, or so large that the model cannot decode them.
@@ -62,8 +63,13 @@ def decode_codes(model: VAE, codes: ArrayLike, labels: Labels | None = None) -> 
         raise DataError(wanted, "none", "say which class the images are to be of")
     most = torch.finfo(model.dtype).max
     _check_rows(rows, exact, f"codes of at most {most:.2g}, the largest number in {model.dtype}")
+    size = check_count("batch_size as an integer of at least 1", batch_size)
+    classes = None if labels is None else as_labels(labels, len(rows), model.num_classes)
+    images = torch.empty(len(rows), *model.image_shape, dtype=model.dtype, device="cpu")
     with evaluating(model):
-        images = model.decode(rows, labels).mean.clamp(0, 1).cpu()
+        for start in range(0, len(rows), size):
+            now = slice(start, start + size)
+            images[now] = model.decode(rows[now], None if classes is None else classes[now]).mean.clamp(0, 1)
     _check_rows(images, exact, "codes that the model can decode")
     return images
 
@@ -162,14 +168,17 @@ def interpolate_codes(a: ArrayLike, b: ArrayLike, steps: int = 8, kind: Path = "
     if kind == "straight":
         way = torch.lerp(start, end, t)
     else:
-        cosine = (start * end).sum(-1, keepdim=True) / (
-            start.norm(dim=-1, keepdim=True) * end.norm(dim=-1, keepdim=True)
-        )
-        angle = cosine.clamp(-1, 1).acos()
-        bent = (((1 - t) * angle).sin() * start + (t * angle).sin() * end) / angle.sin()
-        # No angle, or none that is defined: the line is the limit.
-        way = torch.where((angle.sin().abs() > 1e-6) & cosine.isfinite(), bent, torch.lerp(start, end, t))
+        way = _along_sphere(*(each.to(double_on(each.device)) for each in (start, end, t))).to(dtype)
     return way[0] if single else way
+
+
+def _along_sphere(start: Tensor, end: Tensor, t: Tensor) -> Tensor:
+    """The codes of a spherical way; the line where the angle is 0, half a turn, or not defined."""
+    # Kahan's form of the angle, which keeps its digits near 0 and near half a turn.
+    a, b = (nn.functional.normalize(code, dim=-1, eps=0.0) for code in (start, end))
+    angle = 2 * torch.atan2((a - b).norm(dim=-1, keepdim=True), (a + b).norm(dim=-1, keepdim=True))
+    bent = (((1 - t) * angle).sin() * start + (t * angle).sin() * end) / angle.sin()
+    return torch.where((angle.sin().abs() > 1e-6) & angle.isfinite(), bent, torch.lerp(start, end, t))
 
 
 def traverse(
@@ -199,7 +208,7 @@ def traverse(
         DataError: If the code has another shape, or is so large that the model cannot decode it.
     """
     check_model(model)
-    base = _real(code).double()
+    base = _real(code).cpu().double()
     if base.shape != (model.latent_dim,):
         raise DataError(f"a code of {model.latent_dim} dimensions", f"shape {tuple(base.shape)}")
     expected = f"dimensions from 0 to {model.latent_dim - 1}, at least one"
@@ -208,8 +217,8 @@ def traverse(
     )
     numbers = check_numbers("values that are finite numbers, at least one", values, fix="such as (-2, 0, 2)")
     codes = base.repeat(len(chosen), len(numbers), 1)
-    steps = torch.tensor(numbers, dtype=torch.float64)
-    widths = None if spread is None else _real(spread).double()
+    steps = torch.tensor(numbers, dtype=torch.float64, device="cpu")
+    widths = None if spread is None else _real(spread).cpu().double()
     if widths is not None and widths.shape != base.shape:
         raise DataError(f"a spread of {model.latent_dim} dimensions", f"shape {tuple(widths.shape)}")
     for row, dimension in enumerate(chosen):
@@ -239,7 +248,7 @@ def _axes(
     model: VAE, axes: tuple[int, int] | str, codes: ArrayLike | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], tuple[str, str]]:
     """Origin, two directions, and their names."""
-    rows = None if codes is None else as_codes(codes, least=2).double().cpu().numpy()
+    rows = None if codes is None else as_codes(codes, least=2).cpu().double().numpy()
     if rows is not None and rows.shape[1] != model.latent_dim:
         raise DataError(f"codes of {model.latent_dim} dimensions", str(rows.shape[1]), "encode images with this model")
     if isinstance(axes, str) and axes == "principal":

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mnistvae._checks import check_number
-from mnistvae.arrays import ArrayLike, as_tensor, check_array, check_finite
+from mnistvae.arrays import ArrayLike, as_tensor, check_array, check_finite, with_double
 from mnistvae.errors import DataError, SettingError
 from mnistvae.images import ImageShape, as_images
 
@@ -50,6 +50,7 @@ def pairs(
             "data_range=1 for uint8 images, which are divided by 255", str(data_range), "leave data_range out"
         )
     device = next((x.device for x in (a, b) if isinstance(x, Tensor)), torch.device("cpu"))
+    device = with_double(device)
     chunk = max(1, chunks.get(device.type, _WIDE) // (dtype.itemsize * math.prod(shape)))
     lowest, highest = math.inf, -math.inf
     for start in range(0, len(a), chunk):

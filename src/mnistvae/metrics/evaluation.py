@@ -243,10 +243,16 @@ def _conditions(view: View, metric: Metric) -> dict[str, Any]:
     """Conditions that comparable scores have in common: numbers of samples, and how pixels were drawn."""
     needs = [NEEDS[name] for name in metric.needs]
     found = dict(chain.from_iterable(need.conditions(view).items() for need in needs))
-    drawn = view.binarization != "none" and view.data.binarization == "none"
-    if drawn and not any(need.of_samples for need in needs):
-        found["pixels"] = f"{view.binarization} under seed {view.seed}"
+    if (pixels := _pixels(view)) and not any(need.of_samples for need in needs):
+        found["pixels"] = pixels
     return found
+
+
+def _pixels(view: View) -> str:
+    """The way in which the images shown were made black and white, or "" where their fingerprint tells."""
+    if view.binarization == "none" or view.data.binarization in {"static", "threshold"}:
+        return ""
+    return view.binarization if view.binarization == "threshold" else f"{view.binarization} under seed {view.seed}"
 
 
 def _mean(values: Tensor) -> float:

@@ -140,7 +140,7 @@ def precision_recall(real: ArrayLike, generated: ArrayLike, *, k: int = 3) -> Pr
     for here, squared in _squared_distances(real, generated, rounded=-1):
         among_real |= (squared - reach_of_real[here, None]).amin(0) <= 0
         among_generated[here] = (squared - reach_of_generated).amin(1) <= 0
-    return PrecisionRecall(float(among_real.double().mean()), float(among_generated.double().mean()))
+    return PrecisionRecall(float(among_real.cpu().double().mean()), float(among_generated.cpu().double().mean()))
 
 
 def _squared_reach(points: Tensor, k: int) -> Tensor:
@@ -186,7 +186,7 @@ def label_accuracy(logits: ArrayLike, labels: Labels) -> float:
     """
     rows = as_rows(logits, "logits")
     wanted = as_labels(labels, len(rows), rows.shape[1]).to(rows.device)
-    return float((rows.argmax(1) == wanted).double().mean())
+    return float((rows.argmax(1) == wanted).cpu().double().mean())
 
 
 class Features(NamedTuple):
@@ -261,7 +261,7 @@ def _near(name: str) -> Metric:
 
 
 def _label_accuracy(view: View) -> Estimate:
-    labels = torch.arange(view.num_generated) % (view.model.num_classes or 1)
+    labels = torch.arange(view.num_generated, device="cpu") % (view.model.num_classes or 1)
     share = label_accuracy(view.once(by_digit_classifier).logits, labels)
     return Estimate(share, math.sqrt(share * (1 - share) / view.num_generated))
 

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from mnistvae._checks import check_number
+from mnistvae._codes import LatentCodes
 from mnistvae.arrays import ArrayLike, as_rows, check_array
 from mnistvae.distributions import kl_by_dimension
 from mnistvae.metrics.metric import Metric
@@ -68,7 +69,7 @@ def as_codes(codes: Any, name: str = "codes", least: int = 1, columns: str = "la
     """Codes as a tensor (N, latent_dim) of finite numbers in double precision, where the device has it.
 
     Args:
-        codes: A tensor or array.
+        codes: A tensor or array, or the :class:`~mnistvae.analysis.LatentCodes` of a data set, whose means they are.
         name: Name of the codes in the message.
         least: Number of codes that there have to be, at least.
         columns: Name of the second dimension in the message.
@@ -76,6 +77,7 @@ def as_codes(codes: Any, name: str = "codes", least: int = 1, columns: str = "la
     Raises:
         DataError: If shape or dtype is another, there are too few codes, or one is not finite.
     """
+    codes = codes.means if isinstance(codes, LatentCodes) else codes
     return as_rows(check_array(codes, name), name, columns, least=least)
 
 
@@ -88,7 +90,7 @@ def kl_of_dimensions(view: View) -> Tensor | None:
     if view.prior is None or view.posterior is None:
         return None
     divergences = kl_by_dimension(view.posterior, view.prior)
-    return None if divergences is None else divergences.double().mean(0)
+    return None if divergences is None else divergences.cpu().double().mean(0)
 
 
 def _active(view: View) -> int:

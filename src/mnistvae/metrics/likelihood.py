@@ -13,7 +13,7 @@ from torch.distributions import Distribution
 
 from mnistvae._checks import check_number
 from mnistvae._passes import Done, check_dataset, measuring
-from mnistvae.arrays import check_finite
+from mnistvae.arrays import check_finite, with_double
 from mnistvae.data import ImageDataset
 from mnistvae.images import ImageShape, check_image_shape
 from mnistvae.losses import kl_or_estimate
@@ -83,11 +83,15 @@ class ImportanceEstimate(NamedTuple):
     def sampling_error(self) -> float:
         r"""The part of the standard error that more samples would take away.
 
-        .. math:: \frac{1}{N} \sqrt{\sum_n \frac{1}{\text{ESS}_n} - \frac{1}{K}}
+        .. math:: \frac{1}{N} \sqrt{\frac{K}{K - 1} \sum_n \left(\frac{1}{\text{ESS}_n} - \frac{1}{K}\right)}
 
-        The variance of a logarithm of a mean of K weights, to first order (the delta method).
+        The variance of a logarithm of a mean of K weights, to first order (the delta method); NaN for one sample, of
+        which no spread is known.
         """
-        variance = (1 / self.effective_samples - 1 / self.num_samples).clamp_min(0)
+        if self.num_samples < 2:
+            return math.nan
+        spread = (1 / self.effective_samples - 1 / self.num_samples).clamp_min(0)
+        variance = spread * self.num_samples / (self.num_samples - 1)
         return float(variance.sum().sqrt() / len(self.nll))
 
 
@@ -119,7 +123,7 @@ def bound(view: View, done: Done | None = None) -> Bound:
         view: A model and a data set.
         done: Function that is called with the number of images after each batch (default: the view's bar).
     """
-    found, start = torch.empty(2, len(view), dtype=torch.float64), 0
+    found, start = torch.empty(2, len(view), dtype=torch.float64, device="cpu"), 0
     with view.bar("bound", len(view)) as show, measuring(view.model, view.seed):
         for x, y, posterior in view.batches():
             z = posterior.rsample()
@@ -178,7 +182,7 @@ def importance_estimate(view: View, done: Done | None = None) -> ImportanceEstim
         view: A model and a data set.
         done: Function that is called with the number of images after each batch (default: the view's bar).
     """
-    found, start = torch.empty(2, len(view), dtype=torch.float64), 0
+    found, start = torch.empty(2, len(view), dtype=torch.float64, device="cpu"), 0
     with view.bar("log-likelihood", len(view)) as show, measuring(view.model, view.seed):
         for x, y, posterior in view.batches(_IMAGES):
             first, second = _log_sums(view.model, x, y, posterior, view.num_samples)
@@ -201,7 +205,8 @@ def importance_estimate(view: View, done: Done | None = None) -> ImportanceEstim
 def _log_sums(model: VAE, x: Tensor, y: Tensor | None, posterior: Distribution, num_samples: int) -> Tensor:
     """Logarithms of the sums of the importance weights of each image, and of their squares, (2, B), float64."""
     prior = model.latent_prior(y)
-    sums = torch.full((2, len(x)), -math.inf, dtype=torch.float64, device=x.device)
+    exact = with_double(x.device)
+    sums = torch.full((2, len(x)), -math.inf, dtype=torch.float64, device=exact)
     left, at_once = num_samples, min(num_samples, max(1, _CODES // len(x)))
     images, classes = x.repeat(at_once, 1, 1, 1), None if y is None else y.repeat(at_once)
     while left:
@@ -210,7 +215,7 @@ def _log_sums(model: VAE, x: Tensor, y: Tensor | None, posterior: Distribution, 
         n = now * len(x)
         pixels = model.decode(z.flatten(0, 1), None if classes is None else classes[:n])
         log_p = pixels.log_prob(images[:n]).reshape(now, len(x)) + prior.log_prob(z)
-        log_weights = (log_p - posterior.log_prob(z)).double()
+        log_weights = (log_p - posterior.log_prob(z)).to(exact).double()
         sums = torch.logaddexp(sums, torch.stack([log_weights, 2 * log_weights]).logsumexp(1))
         left -= now
     return sums
@@ -221,8 +226,9 @@ def bits_per_dimension(nats: float, image_shape: ImageShape) -> float:
 
     .. math:: \frac{\text{nats}}{C H W \log 2}
 
-    For densities on [0, 1] this is relative to that interval, so it may be negative; add 8 to compare with
-    models of 256 grey levels, whose data were dequantized.
+    For densities on [0, 1] this is relative to that interval, so it may be negative. It cannot be compared with that of
+    models of 256 grey levels, such as :class:`~mnistvae.likelihoods.DiscretizedLogistic`: the images here lie on a grid
+    of 256 values and are not dequantized, and a density may be as high there as it likes.
 
     Args:
         nats: Nats an image.

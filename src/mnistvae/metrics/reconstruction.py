@@ -33,7 +33,7 @@ def mse(a: ArrayLike, b: ArrayLike) -> Tensor:
         b: Images to compare with, as many and of the same size.
 
     Returns:
-        (N,), float64, in squares of the data range, on the device of the inputs.
+        (N,), float64, in squares of the data range, on the device of the inputs or, of Apple's GPUs, on the CPU.
 
     Raises:
         DataError: If the batches differ in number or size, values span more than 1, or one is not finite.
@@ -75,7 +75,7 @@ def psnr(a: ArrayLike, b: ArrayLike, data_range: float = 1.0) -> Tensor:
         data_range: R, from the least value that a pixel can have to the greatest; 1 for uint8, which is divided by 255.
 
     Returns:
-        (N,), float64, dB, on the device of the inputs.
+        (N,), float64, dB, on the device of the inputs or, of Apple's GPUs, on the CPU.
 
     Raises:
         DataError: If the batches differ in number or size, values span more than R, or one is not finite.

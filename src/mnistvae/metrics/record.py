@@ -282,6 +282,8 @@ def _check_same_images(evaluations: Mapping[str, Evaluation]) -> None:
     for name, one in evaluations.items():
         if not isinstance(one, Evaluation):
             raise DataError("evaluations by name", f"{type_name(one)} under {name!r}", "pass {name: evaluation}")
+    if len({one.protocol.get("fingerprint") for one in evaluations.values()} | {None}) == 2:
+        return  # the same images, whatever they are called
     for key, what in _DATA.items():
         found = {str(one.protocol.get(key)) for one in evaluations.values() if key in one.protocol}
         if len(found) > 1:

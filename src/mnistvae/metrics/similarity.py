@@ -45,7 +45,7 @@ def ssim(a: ArrayLike, b: ArrayLike, data_range: float = 1.0, *, tolerance: floa
             computed in it (dark ones with bright strokes, usually to 1e-6), the others in float64, as all are for 0.
 
     Returns:
-        (N,), float64, on the device of the inputs.
+        (N,), float64, on the device of the inputs or, of Apple's GPUs, on the CPU.
 
     Raises:
         DataError: If the batches differ in number or size, images are smaller than the window, values span more

@@ -33,7 +33,7 @@ class Conditioned(Component):
     def __init__(self, layer: nn.Module, width: int, num_classes: int | None = None) -> None:
         super().__init__()
         self.layer = layer
-        self.width = width
+        self.width = width = check_count("width as an integer of at least 1", width)
         self.num_classes = check_classes(num_classes)
         self.classes = None if self.num_classes is None else nn.Embedding(self.num_classes, width)
 
@@ -71,21 +71,31 @@ class MLP(Component):
         num_classes: int | None = None,
     ) -> None:
         super().__init__()
-        self.in_features = in_features
+        self.in_features = in_features = check_count("in_features as an integer of at least 1", in_features)
         self.hidden = check_widths("hidden", hidden)
-        self.out_features = out_features
+        self.out_features = out_features = check_count("out_features as an integer of at least 1", out_features)
         self.activation = activation
         self.num_classes = num_classes
         sizes = [in_features, *self.hidden, out_features]
-        self.first = Conditioned(nn.Linear(sizes[0], sizes[1]), sizes[1], num_classes)
+        self.first = Conditioned(_linear(sizes[0], sizes[1]), sizes[1], num_classes)
         rest: list[nn.Module] = []
         for before, after in pairwise(sizes[1:]):
-            rest += [activation_or_relu(activation), nn.Linear(before, after)]
+            rest += [activation_or_relu(activation), _linear(before, after)]
         self.rest = nn.Sequential(*rest)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         out: Tensor = self.rest(self.first(x, y))
         return out
+
+
+def _linear(before: int, after: int) -> nn.Linear:
+    try:
+        return nn.Linear(before, after)
+    except RuntimeError as error:
+        if "alloc" not in str(error):
+            raise
+        gib = f"{4 * before * after / 2**30:.3g} GiB"
+        raise SettingError(f"a layer from {before} to {after} that fits into memory", gib, "make it smaller") from error
 
 
 def activation_or_relu(activation: nn.Module | None) -> nn.Module:

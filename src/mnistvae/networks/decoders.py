@@ -74,7 +74,7 @@ class TrunkDecoder(Decoder):
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         out = self.trunk(self.code(z, y))
         channels, height, width = self.image_shape
-        shape = (len(z), channels * self.n_params, height, width)
+        shape = (z.shape[0], channels * self.n_params, height, width)
         if not isinstance(out, Tensor) or out.numel() != math.prod(shape):
             raise ComponentError(
                 f"the trunk to return {math.prod(shape[1:])} numbers an image, for parameters {shape}",

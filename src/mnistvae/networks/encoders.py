@@ -73,7 +73,7 @@ class GaussianEncoder(Encoder):
         if not isinstance(features, Tensor) or features.shape[:1] != x.shape[:1]:
             expected = f"the trunk to return features ({len(x)}, ...)"
             raise ComponentError(expected, shape_text(features), "keep the batch first")
-        return normal_from(self.head(features.reshape(len(x), -1), y), x.dtype)
+        return normal_from(self.head(features.reshape(x.shape[0], -1), y), x.dtype)
 
 
 class MLPEncoder(Encoder):

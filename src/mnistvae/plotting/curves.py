@@ -20,7 +20,7 @@ __all__ = ["curves_height", "loss_curves"]
 #: Titles of the panels of the terms that every loss has.
 _TERMS = {"loss": "Loss", "reconstruction": "Reconstruction", "kl": "KL divergence"}
 #: Columns of a history that are no terms of the loss.
-_OTHERS = {"epoch", "seconds", "images_per_second"}
+_OTHERS = {"epoch", "learning_rate", "seconds", "images_per_second"}
 _VALIDATION = "validation_"
 #: Most panels in a row.
 _ROW = 3

@@ -109,14 +109,14 @@ class Recipe:
             SettingError: If the recipe does not have such a setting, or a value makes no sense.
             ComponentError: If ``build`` does not return a VAE.
         """
-        from mnistvae._checks import check_count, check_instance
+        from mnistvae._checks import check_count, check_instance, check_seed
         from mnistvae._random import seeded
         from mnistvae.models import VAE
 
         self.check(changes)
         if self.conditional:
             num_classes = check_count("num_classes of at least 1 for a conditional recipe", num_classes)
-        with seeded(seed):
+        with seeded(check_seed(seed)):
             model = self.build(
                 image_shape=image_shape,
                 num_classes=num_classes if self.conditional else None,

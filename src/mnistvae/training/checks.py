@@ -8,17 +8,22 @@ import warnings
 import torch
 from torch import Tensor, nn
 
+from mnistvae._component import to_spec
 from mnistvae.data import BatchSource
-from mnistvae.errors import DataError, TrainingError
+from mnistvae.errors import ComponentError, DataError, TrainingError
 from mnistvae.images import ImageShape
 from mnistvae.models import VAE
 from mnistvae.training.history import Record
 from mnistvae.training.state import State
 
-__all__ = ["LossCheck", "check_data", "check_record", "check_weights", "has_batch_norm"]
+__all__ = ["LossCheck", "check_data", "check_record", "check_weights", "has_batch_norm", "warn_if_not_saveable"]
 
 #: Steps between two looks at the losses on a device that would have to be waited for.
 _LOOK_EVERY = 100
+_UNBOUNDED = (
+    "lower learning_rate, clip the gradient (clip_norm=1), bound the log-variance of an encoder of your own (its kl "
+    "grows with the exponential), or look for log(0) in the model; checkpoints are as they were"
+)
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
@@ -137,12 +142,15 @@ class LossCheck:
         losses = [float(rows[0][0])] if len(rows) == 1 else torch.stack(rows)[:, 0].tolist()
         for back, loss in zip(range(len(losses), 0, -1), losses, strict=True):
             if not math.isfinite(loss):
-                raise TrainingError(
-                    "a finite loss",
-                    f"{loss} at step {state.step - back} (batch {state.batch - back + 1} of epoch {state.epoch})",
-                    "lower learning_rate, clip the gradient, or look for log(0) in the model; "
-                    "checkpoints are as they were",
-                )
+                where = f"at step {state.step - back} (batch {state.batch - back + 1} of epoch {state.epoch})"
+                raise TrainingError("a finite loss", f"{loss} {where}{_by_term(rows[-back], state)}", _UNBOUNDED)
+
+
+def _by_term(sums: Tensor, state: State) -> str:
+    """The terms of a loss that are not finite, in words."""
+    named = dict(zip(state.terms, sums.tolist(), strict=False))
+    found = [f"{name} is {value}" for name, value in named.items() if name != "loss" and not math.isfinite(value)]
+    return f", where {', '.join(found)}" if found else ""
 
 
 def has_batch_norm(model: nn.Module) -> bool:
@@ -160,3 +168,12 @@ def check_weights(model: VAE, epoch: int) -> None:
             f"NaN or infinity in {name} after epoch {epoch}",
             "lower learning_rate, or clip the gradient; checkpoints are as they were",
         )
+
+
+def warn_if_not_saveable(model: VAE) -> None:
+    """Warn before the training of a model that could not be saved after it."""
+    try:
+        to_spec(model, "model")
+    except ComponentError as error:
+        text = f"this model can be trained, and not be saved as it is: {error}; its state_dict can be saved"
+        warnings.warn(text, stacklevel=4)

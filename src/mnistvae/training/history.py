@@ -24,11 +24,11 @@ VALIDATION = "validation_"
 #: The likely remedy where a file is no history.
 _FIX = "pass a run's history.csv"
 #: The columns of every history, in order.
-COLUMNS = ("epoch", *TERMS, *(VALIDATION + name for name in TERMS), "seconds", "images_per_second")
+COLUMNS = ("epoch", *TERMS, *(VALIDATION + name for name in TERMS), "learning_rate", "seconds", "images_per_second")
 
 
 class History(Sequence[Record]):
-    """The losses and times of a training run, epoch by epoch.
+    """The losses, times and learning rates of a training run, epoch by epoch.
 
     A sequence of records (plain dicts); ``history[-1]["loss"]`` is the last loss, and
     ``history.column("loss")`` all of them.
@@ -36,6 +36,7 @@ class History(Sequence[Record]):
     Args:
         records: One dict an epoch.
         tag: Name of the kind of likelihood, see :meth:`mnistvae.likelihoods.Likelihood.tag`.
+        stopped: The reason why training ended; "" while it is under way, and where it was interrupted.
 
     Raises:
         SettingError: If the records are no dicts.
@@ -46,7 +47,7 @@ class History(Sequence[Record]):
         (2, 150.0, [200.0, 150.0])
     """
 
-    def __init__(self, records: Sequence[Record] = (), tag: str = "") -> None:
+    def __init__(self, records: Sequence[Record] = (), tag: str = "", stopped: str = "") -> None:
         if isinstance(records, str | bytes | Mapping) or not isinstance(records, Iterable):
             raise SettingError(
                 "records as a list of dicts", type_name(records), "History([{'epoch': 1, 'loss': 200.0}])"
@@ -57,6 +58,7 @@ class History(Sequence[Record]):
                 raise SettingError("records as a list of dicts", f"{type_name(record)} in it", "one dict an epoch")
             self.records.append(dict(record))
         self.tag = check_instance("tag as a text", tag, str)
+        self.stopped = check_instance("stopped as a text", stopped, str)
 
     @overload
     def __getitem__(self, index: int) -> Record: ...
@@ -82,7 +84,8 @@ class History(Sequence[Record]):
         if not self.records:
             return "History(no epochs)"
         last = ", ".join(f"{name}={self[-1][name]:.2f}" for name in ("loss", "validation_loss") if name in self[-1])
-        return f"History({len(self)} epochs{', last ' + last if last else ''})"
+        reason = f", {self.stopped}" if self.stopped else ""
+        return f"History({len(self)} epochs{', last ' + last if last else ''}{reason})"
 
     def append(self, record: Record) -> None:
         """Add an epoch."""
@@ -142,12 +145,13 @@ class History(Sequence[Record]):
             raise FileFormatError(f"{path} to be a history of numbers", str(error)[:200], _FIX) from error
 
     def to_json(self, path: str | os.PathLike[str]) -> Path:
-        """Write records and tag as JSON, atomically.
+        """Write records, tag and the reason for the end as JSON, atomically.
 
         Raises:
             OutputError: If the file cannot be written.
         """
-        return write_json(path, {"tag": self.tag, "records": self.records}, indent=1)
+        stopped = {"stopped": self.stopped} if self.stopped else {}
+        return write_json(path, {"tag": self.tag, **stopped, "records": self.records}, indent=1)
 
     @classmethod
     def from_json(cls, path: str | os.PathLike[str]) -> History:
@@ -158,10 +162,15 @@ class History(Sequence[Record]):
         """
         what, fix = "a history in JSON", "pass what to_json wrote"
         content = read_json(path, what, fix)
-        tag, records = content.get("tag"), content.get("records")
-        if not isinstance(tag, str) or not isinstance(records, list) or not all(map(_is_record, records)):
+        tag, records, stopped = content.get("tag"), content.get("records"), content.get("stopped", "")
+        if (
+            not isinstance(tag, str)
+            or not isinstance(stopped, str)
+            or not isinstance(records, list)
+            or not all(map(_is_record, records))
+        ):
             raise FileFormatError(f"{path} to be {what}", "JSON of something else", fix)
-        return cls(records, tag)
+        return cls(records, tag, stopped)
 
     def to_pandas(self) -> Any:
         """The records as a ``pandas.DataFrame``, a row an epoch.

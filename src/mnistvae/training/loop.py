@@ -75,6 +75,7 @@ def train(run: Run, state: State) -> History:
             losses.look(state)
             record: Record = {"epoch": state.epoch, **state.means()}
             state.seconds = time.perf_counter() - started  # after the device has been waited for
+            record["learning_rate"] = run.rates.now()
             record |= {"seconds": state.seconds, "images_per_second": state.images / state.seconds}
             _heed_signal(run, state)
             with nullcontext() if ema is None else ema.applied():
@@ -84,6 +85,9 @@ def train(run: Run, state: State) -> History:
                 state.history.append(record)
                 _tell(run, state, "on_epoch_end")
             _heed_signal(run, state)
+        done = len(state.history) >= state.epochs
+        over = f"all {state.epochs} epochs are done" if done else run.limits.budget.over(state.step)
+        state.history.stopped = state.stop or over
     return state.history
 
 

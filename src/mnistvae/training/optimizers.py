@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 import math
 import numbers
-from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from mnistvae.errors import ComponentError, SettingError, type_name
+from mnistvae._random import seeded
+from mnistvae.errors import ComponentError, FileFormatError, SettingError, type_name
 from mnistvae.schedules import CosineDecay, OneCycle
 
 __all__ = [
@@ -22,6 +24,7 @@ __all__ = [
     "Rates",
     "factor_at",
     "flush_denormals",
+    "load_optimizer",
     "make_optimizer",
     "resolve_schedule",
 ]
@@ -124,6 +127,79 @@ def _speed_up(optimizer: torch.optim.Optimizer, device: torch.device, *, captura
             group |= {"capturable": True, "lr": torch.as_tensor(group["lr"], device=device)}
 
 
+def load_optimizer(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any]) -> None:
+    """Take over the state that another such optimizer's ``state_dict`` gave, in the memory layout of the weights.
+
+    Torch compares nothing of it, and its fused updates walk moments and weights in the order of their memory: moments
+    of another size are written past their end, and those of another layout go to other weights.
+
+    Raises:
+        FileFormatError: If it is not what this optimizer keeps of such weights.
+    """
+    _check_state(optimizer, saved)
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    optimizer.load_state_dict({"state": saved["state"], "param_groups": saved["param_groups"]})
+    for weight in weights:
+        for name, value in optimizer.state.get(weight, {}).items():
+            if isinstance(value, Tensor) and value.shape == weight.shape:
+                optimizer.state[weight][name] = torch.empty_like(weight, dtype=value.dtype).copy_(value)
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"] = group["lr"].to(weights[0].device)
+
+
+def _check_state(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any]) -> None:
+    """Raise FileFormatError unless settings and state are of the kinds, shapes and dtypes that the optimizer has."""
+    for now, then in zip(optimizer.param_groups, saved["param_groups"], strict=True):
+        for name, value in now.items():
+            if name != "params" and not _alike(value, then[name]):
+                _refuse(f"{name} like {_in_words(value)}", _in_words(then[name]))
+    count = sum(len(group["params"]) for group in optimizer.param_groups)
+    if not set(saved["state"]) <= set(range(count)):
+        _refuse(f"moments of {count} weights", f"some of {list(saved['state'])}"[:80])
+    for number, usual in _first_state(optimizer).items():
+        then = saved["state"].get(number, {})
+        for name, value in usual.items() if then else ():
+            if not _alike(value, then.get(name, ...)):
+                _refuse(f"{name} of weight {number} like {_in_words(value)}", _in_words(then.get(name, "none")))
+
+
+def _first_state(optimizer: torch.optim.Optimizer) -> dict[int, dict[str, Any]]:
+    """The state of each weight after one step of a copy of the optimizer on copies of its weights."""
+    try:
+        twin = copy.deepcopy(optimizer)
+    except Exception:  # noqa: BLE001 (an optimizer of the user's, which keeps what cannot be copied)
+        return {}
+    weights = [weight for group in twin.param_groups for weight in group["params"]]
+    for weight in weights:
+        weight.grad = torch.zeros_like(weight)
+    with seeded(0, weights[0].device):
+        twin.step()
+    state: dict[int, dict[str, Any]] = twin.state_dict()["state"]
+    return state
+
+
+def _alike(now: Any, then: Any) -> bool:
+    """True if a setting of an optimizer can be in the place of another."""
+    if isinstance(now, Tensor) or isinstance(then, Tensor):
+        return (
+            isinstance(now, Tensor) and isinstance(then, Tensor) and (now.shape, now.dtype) == (then.shape, then.dtype)
+        )
+    if isinstance(now, tuple | list):
+        return isinstance(then, tuple | list) and len(now) == len(then) and all(map(_alike, now, then))
+    if isinstance(now, bool) or not isinstance(now, int | float):
+        return type(now) is type(then)
+    return isinstance(then, int | float) and not isinstance(then, bool)
+
+
+def _in_words(value: Any) -> str:
+    return f"{value.dtype} of shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)[:80]
+
+
+def _refuse(expected: str, got: str) -> NoReturn:
+    raise FileFormatError(f"a checkpoint of this run, with {expected}", got, "the file is damaged: take another one")
+
+
 class Rates:
     """The learning rates of an optimizer's groups, as a schedule sets them.
 
@@ -149,6 +225,10 @@ class Rates:
                 group["lr"].fill_(rate * factor)
             else:
                 group["lr"] = rate * factor
+
+    def now(self) -> float:
+        """The rate of the first group, as it is now."""
+        return float(self._optimizer.param_groups[0]["lr"])
 
     def samples(self) -> list[float]:
         """Some factors over the run, by which schedules are told apart."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 __all__ = ["Interrupted", "Signals", "Terminated", "interruption", "termination_as_interrupt"]
 
@@ -24,7 +25,11 @@ class Interrupted(KeyboardInterrupt):
     def __init__(self, what: str, fix: str, signal_number: int = signal.SIGINT) -> None:
         super().__init__(f"{what}; {fix}")
         self.what = what
+        self.fix = fix
         self.signal_number = signal_number
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.what, self.fix, self.signal_number)  # an exception is made again from its message
 
 
 class Terminated(KeyboardInterrupt):

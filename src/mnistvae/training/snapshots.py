@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,10 +12,11 @@ from torch import Tensor
 
 from mnistvae._component import Component, to_spec
 from mnistvae.data import BatchSource
-from mnistvae.errors import ComponentError, DataError, FileFormatError, SettingError
+from mnistvae.errors import ComponentError, DataError, FileFormatError, MnistvaeError, SettingError
 from mnistvae.models import VAE
 from mnistvae.training.callbacks.base import Callback
 from mnistvae.training.limits import Budget
+from mnistvae.training.optimizers import load_optimizer
 from mnistvae.training.state import Snapshot, State
 from mnistvae.training.steps.eager import Step
 
@@ -87,29 +89,32 @@ class Snapshots:
             SettingError: If it is of a run with other settings or other callbacks.
             DataError: If it is of a run on other data.
         """
-        tensors, info = snapshot
-        self._check(info)
-        step, device = self.step, self.step.model.device
         try:
-            step.model.load_state_dict(under("model", tensors))
-            step.optimizer.load_state_dict(unpack(info["optimizer"], tensors))
-        except (RuntimeError, KeyError, ValueError) as error:
-            reason = " ".join(str(error).split())[:200]
+            self._check(snapshot.info)
+            self._restore(state, *snapshot)
+        except MnistvaeError:
+            raise
+        except (RuntimeError, LookupError, ValueError, TypeError, AttributeError, OverflowError) as error:
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
             raise FileFormatError("a checkpoint of this model", reason, "make the model as it was made then") from error
-        for group in step.optimizer.param_groups:
-            if isinstance(group["lr"], Tensor):
-                group["lr"] = group["lr"].to(device)
+
+    def _restore(self, state: State, tensors: dict[str, Tensor], info: Mapping[str, Any]) -> None:
+        step, device = self.step, self.step.model.device
+        step.model.load_state_dict(under("model", tensors))
+        load_optimizer(step.optimizer, unpack(info["optimizer"], tensors))
         if step.ema is not None:
             step.ema.load(under("ema", tensors))
         step.terms = state.terms = tuple(info.get("terms", state.terms))  # so the next step is not taken for the first
-        state.sums = tensors["sums"].to(device)
-        state.step, state.batch, state.images = info["step"], info["batch"], info["images"]
-        state.seconds = info["seconds"]
-        state.history.records[:] = info["history"]
+        state.sums = tensors["sums"].reshape(len(state.terms)).to(device, state.sums.dtype)
+        state.step, state.batch, state.images = (operator.index(info[name]) for name in ("step", "batch", "images"))
+        state.seconds, self.budget.spent = float(info["seconds"]), float(info["elapsed"])
+        state.history.records[:] = [{name: _number(value) for name, value in one.items()} for one in info["history"]]
         state.epoch = len(state.history) + bool(info["batch"])
         state.noise = under("generator", tensors)
-        self.budget.spent = info["elapsed"]
-        state.stop = info["stop"] or self.budget.over(state.step)
+        now = generator_states(device)
+        if any((one.shape, one.dtype) != (now[name].shape, now[name].dtype) for name, one in state.noise.items()):
+            raise ValueError("states of other generators")
+        state.stop = str(info["stop"]) or self.budget.over(state.step)
         for callback, (_, saved) in zip(self.callbacks, info["callbacks"], strict=True):
             callback.load_state_dict(unpack(saved, tensors))
 
@@ -192,6 +197,12 @@ def under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {
         name.removeprefix(f"{prefix}."): tensor for name, tensor in tensors.items() if name.startswith(f"{prefix}.")
     }
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, int | float):
+        return value
+    raise TypeError(f"{value!r} is no number")
 
 
 def generator_states(device: torch.device) -> dict[str, Tensor]:

@@ -16,13 +16,14 @@ import torch
 
 from mnistvae._checks import check_choice, check_count, check_number, check_seed, listed
 from mnistvae._random import Stream, derive_seed, seeded
+from mnistvae._wrappers import unwrapped
 from mnistvae.data import Batch, BatchSource, Binarization, Data, as_dataset, batch_source, is_stream
 from mnistvae.devices import resolve_device
 from mnistvae.errors import ComponentError, SettingError, type_name
 from mnistvae.models import VAE
 from mnistvae.training.callbacks import Callback, EarlyStopping, Progress
 from mnistvae.training.checkpoints import read_checkpoint
-from mnistvae.training.checks import check_data, has_batch_norm
+from mnistvae.training.checks import check_data, has_batch_norm, warn_if_not_saveable
 from mnistvae.training.ema import EMA
 from mnistvae.training.history import TERMS, History
 from mnistvae.training.limits import Budget, Limits
@@ -194,6 +195,7 @@ class Trainer:
             Interrupted: When Ctrl-C or SIGTERM came, after the step under way and a checkpoint.
         """
         with joined(device := resolve_device(self.device)) as world:
+            model = unwrapped(model)
             if not isinstance(model, VAE):
                 raise ComponentError(
                     "a mnistvae model to train", type_name(model), "pass an instance of VAE or of a subclass"
@@ -201,6 +203,7 @@ class Trainer:
             source, held_out = _sources(self, model, data, validation, device, world, keys)
             model.to(device)
             check_data(model, source, held_out)
+            warn_if_not_saveable(model)
             run, state, snapshots = _prepare(self, model, source, held_out, device, world)
             if resume is not None:
                 snapshots.restore(state, read_checkpoint(resume))

@@ -18,6 +18,8 @@ __all__ = ["Doctor"]
 
 #: Variance of its posterior mean over the images, above which a latent dimension is active.
 _ACTIVE = 0.01
+#: Steps before which a code that is not used may just be a young one.
+_FEW_STEPS = 500
 
 
 #: Seconds of an epoch from which on its speed says something.
@@ -79,6 +81,7 @@ class Doctor(Callback):
         brightest = float(x.max())
         if brightest <= 1.5 / 255:
             self._say(
+                state,
                 "scale",
                 f"the brightest pixel is {brightest:.2g}: the images look divided by 255 twice; pass them in [0, 1], "
                 "or as uint8",
@@ -94,12 +97,14 @@ class Doctor(Callback):
         pixels = math.prod(state.model.image_shape)
         if epoch == 1 and 0 < record["reconstruction"] < 0.02 * pixels:
             self._say(
+                state,
                 "mean",
                 f"the reconstruction term is {record['reconstruction']:.2g} nats for {pixels} pixels after one epoch, "
                 "which looks like a mean over them: sum over pixels and latents, or the KL term weighs too much",
             )
         if epoch == 1 and 0 < record["loss"] < 0.1 * record["reconstruction"]:
             self._say(
+                state,
                 "mean",
                 f"the loss is {record['loss']:.2g} beside a reconstruction of {record['reconstruction']:.4g} nats: "
                 "if it is divided by the pixels, the KL term weighs too much; sum over pixels and latents",
@@ -108,6 +113,7 @@ class Doctor(Callback):
             return
         if record["kl"] < 0.1:
             self._say(
+                state,
                 "kl",
                 f"the KL term is {record['kl']:.2g} nats after {epoch} epochs, so the code says nothing of the image: "
                 "lower beta, let it grow (mnistvae.schedules), or give it free_bits",
@@ -116,12 +122,14 @@ class Doctor(Callback):
         found = _active(state)
         if not found and record["kl"] > max(1.0, 0.5 * latent_dim):
             self._say(
+                state,
                 "diverged",
                 f"no latent dimension is active after {epoch} epochs, though the KL term is {record['kl']:.3g} nats: "
                 "the code does not depend on the image; lower learning_rate, or clip the gradient",
             )
         elif found < max(1.0, self.active * latent_dim):
             self._say(
+                state,
                 "collapse",
                 f"{found} of {latent_dim} latent dimensions are active after {epoch} epochs, a posterior collapse: "
                 "lower beta, let it grow (mnistvae.schedules), give it free_bits, or take fewer dimensions",
@@ -145,15 +153,23 @@ class Doctor(Callback):
         else:
             return
         self._say(
+            state,
             "slow",
             f"{what}; end them, or use fewer threads (mnistvae train --threads 1, or OMP_NUM_THREADS=1 and "
             "GOMP_SPINCOUNT=3000 before Python starts)",
         )
 
-    def _say(self, what: str, text: str) -> None:
+    def _say(self, state: State, what: str, text: str) -> None:
         if what not in self._said:
             self._said.add(what)
+            text += _early(state) if what in {"kl", "diverged", "collapse"} else ""
             warnings.warn(text, stacklevel=3)
+
+
+def _early(state: State) -> str:
+    """The end of a warning where so few steps were taken that codes may be on their way, or ""."""
+    few = state.step < _FEW_STEPS
+    return f"; but {state.step} steps are few: train for some hundred before you change anything" if few else ""
 
 
 @torch.no_grad()
