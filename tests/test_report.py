@@ -449,4 +449,4 @@ def test_a_browser_shows_every_picture(folder: Path, tmp_path: Path) -> None:
     )
     found = re.search(r"<title>([^<]*)</title>", done.stdout)
     assert found is not None
-    assert found[1] == "19 of 19 pictures, 0 fetched"
+    assert found[1] == "20 of 20 pictures, 0 fetched"
