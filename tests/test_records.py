@@ -104,7 +104,9 @@ def test_no_cell_is_a_formula(cell: Any, text: str) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no named pipes of this kind")
 @pytest.mark.parametrize(
-    "read", [History.from_csv, History.from_json, Evaluation.from_json, mv.load, read_checkpoint], ids=str
+    "read",
+    [History.from_csv, History.from_json, Evaluation.from_json, mv.load, read_checkpoint],
+    ids=lambda read: read.__qualname__,
 )
 def test_only_regular_files_are_read(tmp_path: Path, read: Any) -> None:
     os.mkfifo(tmp_path / "pipe")
@@ -190,7 +192,6 @@ def test_a_setting_in_a_record_is_a_small_part(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "change",
     [{"recipe": [1]}, {"settings": 3}, {"training": "x"}, {"seed": 2**70}, {"seed": -1}, {"dataset": None}],
-    ids=str,
 )
 def test_a_run_record_of_another_form(tmp_path: Path, change: dict[str, Any]) -> None:
     write_json(tmp_path / "run.json", {"recipe": "mlp-2d", "dataset": "mnist-mini", "seed": 0} | change)

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import io
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from mnistvae._checks import check_instance
+from mnistvae._files import write_atomically
+from mnistvae._records import csv_text
 from mnistvae.arrays import check_finite
-from mnistvae.errors import DataError
+from mnistvae.errors import DataError, SettingError
 
 __all__ = ["LatentCodes"]
 
@@ -66,3 +74,59 @@ class LatentCodes:
     def latent_dim(self) -> int:
         """Number of dimensions of a code."""
         return self.means.shape[1]
+
+    def to_pandas(self) -> Any:
+        """Return a pandas ``DataFrame`` with a row for each image: ``mean_0``, ..., ``deviation_0``, ..., ``label``.
+
+        Raises:
+            SettingError: If pandas is not installed.
+        """
+        try:
+            from pandas import DataFrame
+        except ImportError:
+            raise SettingError("pandas for a DataFrame", "none", "pip install pandas, or write with save") from None
+        return DataFrame(self._columns())
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the codes to a file, atomically: ``.csv``, ``.npz`` (means, deviations, labels) or ``.parquet``.
+
+        Raises:
+            SettingError: If the suffix is another, or pandas and pyarrow, which write Parquet, are not installed.
+            OutputError: If the file cannot be written.
+        """
+        suffix = Path(path).suffix.lower()
+        if suffix not in _WRITERS:
+            raise SettingError(f"a file that ends in {', '.join(_WRITERS)}", repr(Path(path).name))
+        return write_atomically(path, _WRITERS[suffix](self))
+
+    def _columns(self) -> dict[str, Any]:
+        """Columns of a table, by name."""
+        parts = {"mean": self.means, "deviation": self.deviations}
+        columns = {f"{name}_{n}": part[:, n].numpy() for name, part in parts.items() for n in range(self.latent_dim)}
+        return columns if self.labels is None else {**columns, "label": self.labels.numpy()}
+
+
+def _as_csv(codes: LatentCodes) -> bytes:
+    columns = codes._columns()
+    return csv_text([*columns], zip(*(column.tolist() for column in columns.values()), strict=True)).encode()
+
+
+def _as_npz(codes: LatentCodes) -> bytes:
+    arrays = {"means": codes.means, "deviations": codes.deviations}
+    arrays |= {} if codes.labels is None else {"labels": codes.labels}
+    stream = io.BytesIO()
+    np.savez(stream, **{name: array.numpy() for name, array in arrays.items()})
+    return stream.getvalue()
+
+
+def _as_parquet(codes: LatentCodes) -> bytes:
+    stream = io.BytesIO()
+    try:
+        codes.to_pandas().to_parquet(stream)
+    except ImportError:
+        raise SettingError("pyarrow to write Parquet", "none", "pip install pyarrow, or write .csv or .npz") from None
+    return stream.getvalue()
+
+
+#: Writers by the suffix of the file.
+_WRITERS: dict[str, Callable[[LatentCodes], bytes]] = {".csv": _as_csv, ".npz": _as_npz, ".parquet": _as_parquet}

@@ -11,6 +11,7 @@ torch.Size([4, 1, 28, 28])
 
 from mnistvae.commands.animate import animate
 from mnistvae.commands.compare import compare
+from mnistvae.commands.encode import encode
 from mnistvae.commands.evaluate import evaluate
 from mnistvae.commands.fit_prior import fit_prior
 from mnistvae.commands.folder import RunFolder
@@ -31,6 +32,7 @@ __all__ = [
     "animate",
     "cli",
     "compare",
+    "encode",
     "evaluate",
     "fit_prior",
     "generate",

@@ -6,7 +6,7 @@ import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from mnistvae._files import as_path
 from mnistvae.commands._face import command
@@ -21,7 +21,12 @@ __all__ = ["compare"]
 
 
 @command()
-def compare(evaluations: Sequence[str | Path], *, say: Say = print_nothing) -> dict[str, Evaluation]:
+def compare(
+    evaluations: Sequence[str | Path],
+    *,
+    format: Literal["text", "markdown", "latex", "csv"] = "text",  # noqa: A002 (the name of the option)
+    say: Say = print_nothing,
+) -> dict[str, Evaluation]:
     """Print several evaluations side by side.
 
     EVALUATIONS are files that `mnistvae evaluate` wrote, their folders, or runs that were evaluated. A star marks a
@@ -30,6 +35,7 @@ def compare(evaluations: Sequence[str | Path], *, say: Say = print_nothing) -> d
 
     Args:
         evaluations: Files ``metrics.json``, their folders, or folders of runs that were evaluated.
+        format: Form of the table.
         say: Called with the table and the lines under it.
 
     Returns:
@@ -43,7 +49,7 @@ def compare(evaluations: Sequence[str | Path], *, say: Say = print_nothing) -> d
 
     files = [_newest_in(path) for path in map(as_path, evaluations)]
     found = dict(zip(_names(files), map(metrics.Evaluation.from_json, files), strict=True))
-    say(metrics.compare(found))
+    say(metrics.compare(found, format))
     return found
 
 

@@ -11,6 +11,7 @@ from mnistvae.metrics.classification import (
     code_classification,
     roc_auc,
 )
+from mnistvae.metrics.comparison import compare
 from mnistvae.metrics.digits import DigitClassifier, classify, digit_classifier
 from mnistvae.metrics.disentanglement import mig, sap
 from mnistvae.metrics.evaluation import GROUPS, METRICS, Group, evaluate, evaluate_view
@@ -35,7 +36,7 @@ from mnistvae.metrics.likelihood import (
 from mnistvae.metrics.metric import Estimate, Metric
 from mnistvae.metrics.needs import NEEDS, Need, unmet
 from mnistvae.metrics.reconstruction import ClassMean, by_class, mae, mse, psnr
-from mnistvae.metrics.record import ARROWS, Evaluation, Score, compare
+from mnistvae.metrics.record import ARROWS, Evaluation, Score
 from mnistvae.metrics.similarity import ssim
 
 __all__ = [

@@ -13,22 +13,15 @@ from typing import Any, Literal, SupportsFloat, TypeAlias
 from mnistvae._checks import check_choice, check_instance, check_mapping
 from mnistvae._files import write_atomically
 from mnistvae._records import csv_text, read_json, write_json
-from mnistvae.errors import DataError, FileFormatError, SettingError, type_name
+from mnistvae.errors import DataError, FileFormatError, SettingError
 
-__all__ = ["ARROWS", "Direction", "Evaluation", "Score", "compare"]
+__all__ = ["ARROWS", "Direction", "Evaluation", "Score", "difference"]
 
 #: Side on which a score is better; "" where neither is.
 Direction: TypeAlias = Literal["lower", "higher", ""]
 #: Arrows that show the better side in a table.
 ARROWS: Mapping[Direction, str] = MappingProxyType({"lower": "↓", "higher": "↑", "": " "})
 _VERSION = 1
-#: Entries of the protocol that two evaluations must have in common, and their names in a message.
-_DATA = {
-    "dataset": "data set",
-    "split": "split",
-    "images": "number of images",
-    "fingerprint": "set of images (these are fingerprints)",
-}
 #: Entries of the protocol that the table of the classes repeats.
 _PROTOCOL = ("dataset", "split", "fingerprint", "binarization", "tag", "num_samples", "seed", "version", "model")
 
@@ -93,7 +86,7 @@ class Score:
             raise DataError(
                 "two scores of one tag", f"{self.tag!r} and {other.tag!r}", "they are nats of different densities"
             )
-        if reason := _differ([self, other]):
+        if reason := difference([self, other]):
             raise DataError(f"two scores of {self.name} made alike", reason, "evaluate both in the same way")
         if not self.better:
             raise DataError("a score that has a better side", self.name, "look at both")
@@ -234,65 +227,7 @@ class Evaluation:
         return write_atomically(path, csv_text([*names, *how], rows).encode())
 
 
-def compare(evaluations: Mapping[str, Evaluation]) -> str:
-    """A table of several evaluations, a column each.
-
-    A star marks the best value of a row where it is ahead of all others by more than two standard errors of the
-    difference; where no error is known there is none. Scores that were not made alike (nats of two tags, other
-    numbers of samples) are not in the table, and lines under it say why.
-
-    Args:
-        evaluations: At least two evaluations, by name.
-
-    Raises:
-        DataError: If they are of different images, or there is nothing to compare.
-    """
-    _check_same_images(evaluations)
-    rows, unlike = [["", *map(str, evaluations)]], []
-    for name in dict.fromkeys(name for one in evaluations.values() for name in one.names()):
-        missing = {label: one.left_out.get(name) for label, one in evaluations.items() if name not in one}
-        if missing:  # said where there is a reason, and not where it was not asked for
-            said = [f"left out of {label}, {reason}" for label, reason in missing.items() if reason]
-            unlike += [f"{name} is not compared: {'; '.join(said)}"] if said else []
-            continue
-        scores = [one.score(name) for one in evaluations.values()]
-        if reason := _differ(scores):
-            unlike.append(f"{name} is not compared: {reason}")
-            continue
-        best = _best(scores)
-        marks = [score.text() + (" *" if number == best else "  ") for number, score in enumerate(scores)]
-        rows.append([f"{ARROWS[scores[0].better]} {name} {scores[0].unit}".rstrip(), *marks])
-    if len(rows) == 1:
-        reason = "; ".join(unlike) or "none"
-        raise DataError("evaluations with a score in common", reason, "evaluate the models in the same way")
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = [
-        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))])
-        for row in rows
-    ]
-    return "\n".join([*lines, *unlike])
-
-
-def _check_same_images(evaluations: Mapping[str, Evaluation]) -> None:
-    """Raise DataError for what is no evaluation, or is one of other images."""
-    if not isinstance(evaluations, Mapping):
-        raise DataError("evaluations by name", type_name(evaluations), "pass {name: evaluation}")
-    if len(evaluations) < 2:
-        raise DataError("at least two evaluations", str(len(evaluations)))
-    for name, one in evaluations.items():
-        if not isinstance(one, Evaluation):
-            raise DataError("evaluations by name", f"{type_name(one)} under {name!r}", "pass {name: evaluation}")
-    if len({one.protocol.get("fingerprint") for one in evaluations.values()} | {None}) == 2:
-        return  # the same images, whatever they are called
-    for key, what in _DATA.items():
-        found = {str(one.protocol.get(key)) for one in evaluations.values() if key in one.protocol}
-        if len(found) > 1:
-            raise DataError(
-                f"evaluations of one {what}", " and ".join(sorted(found)), "evaluate the models on the same images"
-            )
-
-
-def _differ(scores: Sequence[Score]) -> str:
+def difference(scores: Sequence[Score]) -> str:
     """The tags or the first condition in which scores of one metric differ, in words, or ""."""
     if len({score.tag for score in scores}) > 1:
         return "tags " + " and ".join(sorted({repr(score.tag) for score in scores}))
@@ -301,21 +236,6 @@ def _differ(scores: Sequence[Score]) -> str:
         if len(found) > 1:
             return f"{condition} " + " and ".join(sorted(found))
     return ""
-
-
-def _best(scores: Sequence[Score]) -> int | None:
-    """The number of the best score; None where there is none, or where it might be another's."""
-    if not scores[0].better or any(math.isnan(score.value) for score in scores):
-        return None
-    choose = min if scores[0].better == "lower" else max
-    best = choose(range(len(scores)), key=lambda number: scores[number].value)
-    for number, score in enumerate(scores):
-        errors = (score.standard_error, scores[best].standard_error)
-        if number != best and (
-            None in errors or abs(score.value - scores[best].value) <= 2 * math.hypot(*errors)  # type: ignore[arg-type]
-        ):
-            return None
-    return best
 
 
 def _plain(value: Any) -> Any:

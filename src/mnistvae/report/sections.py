@@ -60,7 +60,7 @@ def scores(report: Report) -> None:
 #: Scores that say most about a model, and their names on the page; the first four that were measured are shown.
 _FIRST = {
     "nll": "negative log-likelihood",
-    "elbo": "evidence lower bound",
+    "negative_elbo": "negative evidence lower bound",
     "ssim": "structural similarity",
     "active_units": "active latent dimensions",
     "fd_digits": "distance of samples from digits",
