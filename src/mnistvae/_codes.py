@@ -85,7 +85,7 @@ class LatentCodes:
             from pandas import DataFrame
         except ImportError:
             raise SettingError("pandas for a DataFrame", "none", "pip install pandas, or write with save") from None
-        return DataFrame(self._columns())
+        return DataFrame(self.columns())
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the codes to a file, atomically: ``.csv``, ``.npz`` (means, deviations, labels) or ``.parquet``.
@@ -99,15 +99,15 @@ class LatentCodes:
             raise SettingError(f"a file that ends in {', '.join(_WRITERS)}", repr(Path(path).name))
         return write_atomically(path, _WRITERS[suffix](self))
 
-    def _columns(self) -> dict[str, Any]:
-        """Columns of a table, by name."""
+    def columns(self) -> dict[str, Any]:
+        """Return the columns of a table of the codes, by name."""
         parts = {"mean": self.means, "deviation": self.deviations}
         columns = {f"{name}_{n}": part[:, n].numpy() for name, part in parts.items() for n in range(self.latent_dim)}
         return columns if self.labels is None else {**columns, "label": self.labels.numpy()}
 
 
 def _as_csv(codes: LatentCodes) -> bytes:
-    columns = codes._columns()
+    columns = codes.columns()
     return csv_text([*columns], zip(*(column.tolist() for column in columns.values()), strict=True)).encode()
 
 
@@ -115,7 +115,7 @@ def _as_npz(codes: LatentCodes) -> bytes:
     arrays = {"means": codes.means, "deviations": codes.deviations}
     arrays |= {} if codes.labels is None else {"labels": codes.labels}
     stream = io.BytesIO()
-    np.savez(stream, **{name: array.numpy() for name, array in arrays.items()})
+    np.savez(stream, **{name: array.numpy() for name, array in arrays.items()})  # type: ignore[arg-type]
     return stream.getvalue()
 
 

@@ -1,0 +1,76 @@
+"""Codes as tables and files, and the command that writes them."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import mnistvae as mv
+from mnistvae import commands
+from mnistvae.analysis import LatentCodes
+from mnistvae.errors import OutputError, SettingError
+
+CODES = LatentCodes(
+    torch.tensor([[0.5, -1.0], [2.0, 0.25]]), torch.tensor([[1.0, 0.1], [0.2, 3.0]]), torch.tensor([7, 1])
+)
+COLUMNS = ["mean_0", "mean_1", "deviation_0", "deviation_1", "label"]
+
+
+def test_csv_holds_every_digit(tmp_path: Path) -> None:
+    rows = list(csv.reader(CODES.save(tmp_path / "codes.csv").read_text().splitlines()))
+    assert rows[0] == COLUMNS
+    values = np.array(rows[1:], dtype=np.float64)
+    expected = torch.cat([CODES.means, CODES.deviations, CODES.labels[:, None]], 1)  # type: ignore[index]
+    np.testing.assert_array_equal(values.astype(np.float32), expected.numpy())
+
+
+def test_npz(tmp_path: Path) -> None:
+    with np.load(CODES.save(tmp_path / "codes.npz"), allow_pickle=False) as found:
+        assert sorted(found) == ["deviations", "labels", "means"]
+        np.testing.assert_array_equal(found["means"], CODES.means.numpy())
+        np.testing.assert_array_equal(found["labels"], [7, 1])
+
+
+def test_a_frame() -> None:
+    pytest.importorskip("pandas", reason="pandas is not installed")
+    frame = CODES.to_pandas()
+    assert list(frame.columns) == COLUMNS
+    assert frame["mean_1"].tolist() == [-1.0, 0.25]
+    assert frame["label"].tolist() == [7, 1]
+
+
+def test_without_labels_there_is_no_column(tmp_path: Path) -> None:
+    bare = LatentCodes(CODES.means, CODES.deviations)
+    assert bare.save(tmp_path / "codes.csv").read_text().splitlines()[0] == ",".join(COLUMNS[:-1])
+
+
+def test_without_pandas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(SettingError, match="pip install pandas"):
+        CODES.to_pandas()
+    with pytest.raises(SettingError, match="pip install pandas"):
+        CODES.save(tmp_path / "codes.parquet")
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_suffix(tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match=r"a file that ends in \.csv, \.npz, \.parquet, got 'codes\.txt'"):
+        CODES.save(tmp_path / "codes.txt")
+
+
+def test_the_command(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = mv.VAE(latent_dim=2, encoder=mv.networks.MLPEncoder(2, hidden=(8,)))
+    said: list[str] = []
+    found = commands.encode(model, dataset="mnist-mini", limit=12, out=tmp_path / "a", say=said.append)
+    expected = mv.analysis.encode_dataset(model, mv.load_dataset("mnist-mini", "test")[:12])
+    torch.testing.assert_close(found.means, expected.means)
+    assert said == [f"wrote 12 codes of 2 dimensions: {tmp_path / 'a' / 'codes.csv'}"]
+    assert len((tmp_path / "a" / "codes.csv").read_text().splitlines()) == 13
+    with pytest.raises(OutputError, match=r"codes\.csv"):
+        commands.encode(model, dataset="mnist-mini", limit=12, out=tmp_path / "a")
