@@ -535,6 +535,14 @@ def test_any_reader_of_safetensors_opens_a_checkpoint(tmp_path: Path) -> None:
     assert len(metadata["sha256"]) == 64
 
 
+def whole(tensors: dict[str, torch.Tensor], **info: Any) -> Snapshot:
+    """A snapshot with every entry that a checkpoint has."""
+    entries: dict[str, Any] = {key: [] for key in ("data", "trained", "history", "callbacks")}
+    entries |= dict.fromkeys(("step", "batch", "images", "seconds", "elapsed"), 0)
+    entries |= {"settings": {}, "model": {}, "optimizer": {"items": []}, "stop": "", "optimizer_class": "Adam"}
+    return Snapshot({"sums": torch.zeros(3, dtype=torch.float64), **tensors}, {**entries, **info})
+
+
 @pytest.mark.parametrize(
     "tensor",
     [
@@ -549,16 +557,17 @@ def test_any_reader_of_safetensors_opens_a_checkpoint(tmp_path: Path) -> None:
     ids=["empty", "scalar", "bool", "bfloat16", "transposed", "strided", "grad"],
 )
 def test_every_kind_of_tensor_comes_back_as_it_was(tensor: torch.Tensor, tmp_path: Path) -> None:
-    path = write_checkpoint(tmp_path, Snapshot({"one": tensor, "two": tensor}, {"step": 7}))
+    written = whole({"one": tensor, "two": tensor}, step=7)
+    path = write_checkpoint(tmp_path, written)
     assert path.name == checkpoints(7)[0]
     tensors, info = read_checkpoint(tmp_path)
-    assert info == {"step": 7}
+    assert info == written.info
     assert all(tensors[name].dtype == tensor.dtype and torch.equal(tensors[name], tensor) for name in ("one", "two"))
 
 
 @pytest.mark.parametrize("bit", [0, 3, 7])
 def test_every_byte_counts(bit: int, tmp_path: Path) -> None:
-    path = write_checkpoint(tmp_path, Snapshot({"one": torch.arange(4.0)}, {"step": 1, "stop": "é"}))
+    path = write_checkpoint(tmp_path, whole({"one": torch.arange(4.0)}, step=1, stop="é"))
     content = path.read_bytes()
     before = read_checkpoint(path)
     for position in range(len(content)):
