@@ -127,7 +127,7 @@ def read_csv(path: str | os.PathLike[str], what: str, fix: str) -> list[dict[str
             return []
         raise FileFormatError(f"{path} to be {what}", f"no CSV: {error}"[:300], fix) from error
     rows = []
-    checked = names[-1:] == [CHECK]
+    checked, plain = names[-1:] == [CHECK], [*map(_text, names)]
     for number, cells in enumerate(lines, start=2):
         if len(cells) != len(names):
             got = f"{len(cells)} cells in line {number} under {len(names)} names"
@@ -138,19 +138,24 @@ def read_csv(path: str | os.PathLike[str], what: str, fix: str) -> list[dict[str
                 "other content",
                 f"it was changed or is damaged: restore a copy, or if it was you, remove the column {CHECK}",
             )
-        rows.append(dict(zip(names[: -1 if checked else None], cells, strict=False)))
+        rows.append(dict(zip(plain[: -1 if checked else None], map(_text, cells), strict=False)))
     return rows
 
 
 def _cell(value: Any) -> str:
     """A value as text that no spreadsheet takes for a formula."""
-    if not isinstance(value, str) or not value.startswith(_FORMULA):
+    if not isinstance(value, str) or not value.lstrip("'").startswith(_FORMULA):
         return "" if value is None else str(value)
     try:
         float(value)
     except ValueError:
         return f"'{value}"
     return value
+
+
+def _text(cell: str) -> str:
+    """The text that :func:`_cell` was given."""
+    return cell[1:] if cell.startswith("'") and cell.lstrip("'").startswith(_FORMULA) else cell
 
 
 def _line(cells: Sequence[str]) -> str:
