@@ -635,7 +635,7 @@ def test_version_and_help() -> None:
             if parameter.param_type_name == "option":
                 assert parameter.help, (name, parameter.name)
     drawn, measured = {"generate", "reconstruct", "animate"}, {"evaluate", "compare", "report", "sweep"}
-    assert set(cli.commands) == {"train", "fit-prior", "info", "recipes"} | drawn | measured
+    assert set(cli.commands) == {"train", "fit-prior", "encode", "info", "recipes"} | drawn | measured
 
 
 def test_help_is_quick_because_it_imports_little() -> None:

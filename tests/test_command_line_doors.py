@@ -408,7 +408,7 @@ def test_an_error_of_the_system_in_a_callback_of_ones_own_keeps_its_traceback(tm
 def test_commands_that_are_printed_can_be_pasted(tmp_path: Path) -> None:
     done = mnistvae_in(tmp_path, "train", "--recipe", "mlp-2d", "--steps", 2, "--epochs", 1, "--out", "a run")
     assert done.returncode == 0, done.stderr
-    assert "mnistvae info 'a run/model.safetensors'" in done.stdout
+    assert "mnistvae evaluate 'a run'" in done.stdout
     evaluated = mnistvae_in(
         tmp_path, "evaluate", "a run/model.safetensors", "--only", "reconstruction", "--limit", 20, "--progress"
     )

@@ -65,7 +65,7 @@ def test_without_extra_terms_nothing_is_added() -> None:
     history = trainer().fit(certain(), data(20), data(16))
     assert history.columns() == [*History([{**record} for record in history]).columns()]
     assert not any(name.startswith("extra") for name in history[0])
-    assert len(history[0]) == 9
+    assert len(history[0]) == 10
 
 
 def test_callbacks_see_names_and_sums() -> None:

@@ -22,8 +22,8 @@ PACKAGE = Path(mv.__file__).parent
 class Deep(VAE):
     """Counts, at each loss, the frames of this package's files that lie between fit and the loss."""
 
-    def __init__(self, *arguments: Any, **settings: Any) -> None:
-        super().__init__(*arguments, **settings)
+    def __init__(self, latent_dim: int, image_shape: tuple[int, int, int]) -> None:
+        super().__init__(latent_dim, image_shape)
         self.frames: list[int] = []
 
     def loss(self, x: Any, y: Any = None) -> Terms:

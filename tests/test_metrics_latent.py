@@ -135,7 +135,7 @@ def test_a_dimension_far_from_zero_loses_no_digits() -> None:
         (torch.zeros(5), r"shape \(N, latent_dim\), a row for each image, got shape \(5,\).*x\[:, None\]"),
         (torch.zeros(5, 2, 2), r"a row for each image, got shape \(5, 2, 2\)"),
         (torch.zeros(5, 0), r"got shape \(5, 0\)"),
-        ([[0.0], [1.0]], "a torch tensor or a numpy array, got a list"),
+        ({0: [0.0]}, "a torch tensor or a numpy array, got a dict"),
         (torch.zeros(5, 2, dtype=torch.bool), "real numbers, got dtype torch.bool"),
         (torch.zeros(5, 2, dtype=torch.complex64), "real numbers, got dtype torch.complex64"),
         (np.array([["a"], ["b"]]), "posterior means as numbers"),

@@ -211,6 +211,8 @@ def read_record(path: str | os.PathLike[str]) -> Provenance:
     file = as_path(path)
     file = file / "run.json" if os.path.isdir(file) else file  # noqa: PTH112 (raises for a name too long)
     fix = "pass the folder of a run of mnistvae train"
+    if not os.path.lexists(file):
+        raise FileFormatError(f"{file}, which a run writes", "no such file", fix)
     record = Provenance.from_metadata(read_json(file, "the record of a run", fix))
     odd = [one.name for one in fields(Provenance) if one.name in record.notes]
     odd += [] if record.seed is None or 0 <= record.seed <= MAX_SEED else ["seed"]

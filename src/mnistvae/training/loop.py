@@ -73,9 +73,8 @@ def train(run: Run, state: State) -> History:
                         state.noise = generator_states(device)
                         break
             losses.look(state)
-            record: Record = {"epoch": state.epoch, **state.means()}
+            record: Record = {"epoch": state.epoch, **state.means(), "learning_rate": run.rates.now()}
             state.seconds = time.perf_counter() - started  # after the device has been waited for
-            record["learning_rate"] = run.rates.now()
             record |= {"seconds": state.seconds, "images_per_second": state.images / state.seconds}
             _heed_signal(run, state)
             with nullcontext() if ema is None else ema.applied():
@@ -85,9 +84,8 @@ def train(run: Run, state: State) -> History:
                 state.history.append(record)
                 _tell(run, state, "on_epoch_end")
             _heed_signal(run, state)
-        done = len(state.history) >= state.epochs
-        over = f"all {state.epochs} epochs are done" if done else run.limits.budget.over(state.step)
-        state.history.stopped = state.stop or over
+        done = f"all {state.epochs} epochs are done" if len(state.history) >= state.epochs else ""
+        state.history.stopped = state.stop or done or run.limits.budget.over(state.step)
     return state.history
 
 
@@ -133,8 +131,7 @@ def _validate(run: Run, state: State) -> Record:
 
 def _heed_signal(run: Run, state: State) -> None:
     """If a signal came to any process, have a checkpoint written and raise Interrupted, which says how to go on."""
-    number = run.limits.signal()
-    if number is not None:
+    if (number := run.limits.signal()) is not None:
         _tell(run, state, "on_interrupt")
         run.limits.world.wait()  # for the checkpoint: when the first process ends, torchrun ends the others
         raise interruption(number, state.step, state.saved_to)
