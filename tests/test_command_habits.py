@@ -111,7 +111,7 @@ def test_a_run_is_made_again_from_its_record(run: Path, tmp_path: Path) -> None:
     succeed("train", "--config", run, "--out", tmp_path / "other", "--seed", 5, "--batch-size", 7, *common)
     record = RunFolder(tmp_path / "other").read_record()
     assert (record.seed, record.training["batch_size"], record.settings["hidden"]) == (5, 7, (4,))
-    assert "the record of a run" in invoke("train", "--config", tmp_path / "none").stderr
+    assert "which a run writes, got no such file" in invoke("train", "--config", tmp_path / "none").stderr
     assert "leave --config out" in invoke("train", "--resume", run, "--config", run).stderr
 
 
