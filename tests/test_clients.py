@@ -222,7 +222,14 @@ def test_a_schedule_that_nobody_advances_warns_once() -> None:
 def test_inference_tensors_are_trained_on() -> None:
     with torch.inference_mode():
         x = images(3) + 0
-    model().loss(x).loss.mean().backward()
+    vae, usual = model(), model()
+    assert not x.requires_grad
+    for one, images_ in ((vae, x), (usual, x.clone())):
+        torch.manual_seed(0)
+        one.loss(images_).loss.mean().backward()
+    for weight, same in zip(vae.parameters(), usual.parameters(), strict=True):
+        assert weight.grad is not None
+        assert torch.equal(weight.grad, same.grad)  # type: ignore[arg-type]
 
 
 @settings(deadline=None, max_examples=25)

@@ -147,8 +147,11 @@ def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyP
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr("mnistvae._lock._lock", none)
+    entered = False
     with locked(tmp_path / "a.lock"), locked(tmp_path / "a.lock"):
-        pass
+        entered = True  # where the file system has locks, the second is refused
+    assert entered
+    assert list(tmp_path.iterdir()) == []
 
 
 # --- what others do to the folder meanwhile -------------------------------------------------------------------------

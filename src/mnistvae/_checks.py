@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import operator
 import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, SupportsFloat, TypeVar
 
 from mnistvae.errors import MnistvaeError, SettingError, type_name
 
 __all__ = [
     "MAX_SEED",
+    "allocating",
     "check_choice",
     "check_count",
     "check_indices",
@@ -34,6 +36,17 @@ _Word = TypeVar("_Word", bound=str)
 MAX_SEED = 2**63 - 1
 #: Sizes fit the 32-bit integers of BLAS and oneDNN.
 _MAX_COUNT = 2**31 - 1
+
+
+@contextmanager
+def allocating(expected: str, got: str, fix: str, error: type[MnistvaeError] = SettingError) -> Iterator[None]:
+    """A block that allocates memory, in which there being too little is an error like any other of a setting."""
+    try:
+        yield
+    except RuntimeError as reason:  # torch has no class of its own for it on a CPU
+        if not any(word in str(reason) for word in ("alloc", "memory", "overflow")):
+            raise
+        raise error(expected, got, fix) from reason
 
 
 def check_choice(name: str, value: Any, choices: Sequence[_Word], also: str | None = None) -> _Word:

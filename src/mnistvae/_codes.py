@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mnistvae._checks import check_instance
 from mnistvae._files import write_atomically
-from mnistvae._records import csv_text
+from mnistvae._records import csv_text, data_frame
 from mnistvae.arrays import check_finite
 from mnistvae.errors import DataError, SettingError
 
@@ -81,11 +81,7 @@ class LatentCodes:
         Raises:
             SettingError: If pandas is not installed.
         """
-        try:
-            from pandas import DataFrame
-        except ImportError:
-            raise SettingError("pandas for a DataFrame", "none", "pip install pandas, or write with save") from None
-        return DataFrame(self.columns())
+        return data_frame(self.columns())
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the codes to a file, atomically: ``.csv``, ``.npz`` (means, deviations, labels) or ``.parquet``.

@@ -51,15 +51,12 @@ def check_contract(name: str, part: object) -> None:
     if not isinstance(part, base):
         if isinstance(part, type):
             raise ComponentError(f"{name} as an instance", type_name(part), f"call it: {part.__name__}(...)")
-        fix = "pass the part itself, and compile the model: Trainer(compile=True), or torch.compile(model)"
-        fix = (
-            fix
-            if hasattr(part, "_orig_mod")
-            else {
-                "encoder": "wrap a plain module: GaussianEncoder(module, latent_dim)",
-                "decoder": "wrap a plain module: TrunkDecoder(module, latent_dim, image_shape)",
-            }.get(name, f"pass an instance of a subclass of {base.__name__}")
-        )
+        fix = {
+            "encoder": "wrap a plain module: GaussianEncoder(module, latent_dim)",
+            "decoder": "wrap a plain module: TrunkDecoder(module, latent_dim, image_shape)",
+        }.get(name, f"pass an instance of a subclass of {base.__name__}")
+        if hasattr(part, "_orig_mod"):
+            fix = "pass the part itself, and compile the model: Trainer(compile=True), or torch.compile(model)"
         raise ComponentError(f"{name} as a mnistvae {base.__name__}", type_name(part), fix)
 
 

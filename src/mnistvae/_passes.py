@@ -14,7 +14,7 @@ from mnistvae._checks import check_instance
 from mnistvae._modes import evaluating
 from mnistvae._products import fast_products
 from mnistvae._random import seeded
-from mnistvae._wrappers import unwrapped
+from mnistvae._wrappers import uncompiled
 from mnistvae.data import Batches, ImageDataset
 from mnistvae.distributions import DiagonalNormal
 from mnistvae.errors import ComponentError, DataError, type_name
@@ -43,7 +43,7 @@ OfBatch: TypeAlias = Callable[..., Tensor]
 
 def check_model(model: VAE) -> VAE:
     """``model`` itself, or what ``torch.compile`` made it of; or a ComponentError."""
-    return check_instance("a mnistvae model", unwrapped(model), VAE, "pass an instance of VAE", ComponentError)
+    return check_instance("a mnistvae model", uncompiled(model), VAE, "pass an instance of VAE", ComponentError)
 
 
 def check_dataset(data: ImageDataset) -> ImageDataset:

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from mnistvae._files import read_regular, write_atomically
-from mnistvae.errors import ComponentError, FileFormatError
+from mnistvae.errors import ComponentError, FileFormatError, SettingError
 
-__all__ = ["CHECK", "csv_text", "parse_json", "read_csv", "read_json", "write_json"]
+__all__ = ["CHECK", "csv_text", "data_frame", "parse_json", "read_csv", "read_json", "write_json"]
 
 #: The column of a CSV file in which each line has its checksum.
 CHECK = "crc32"
@@ -140,6 +140,19 @@ def read_csv(path: str | os.PathLike[str], what: str, fix: str) -> list[dict[str
             )
         rows.append(dict(zip(plain[: -1 if checked else None], map(_text, cells), strict=False)))
     return rows
+
+
+def data_frame(content: Any, columns: Sequence[str] | None = None) -> Any:
+    """A ``pandas.DataFrame`` of records, or of columns by name.
+
+    Raises:
+        SettingError: If pandas is not installed.
+    """
+    try:
+        from pandas import DataFrame
+    except ImportError as error:
+        raise SettingError("the library pandas for a DataFrame", str(error), "pip install pandas") from error
+    return DataFrame(content, columns=columns)
 
 
 def _cell(value: Any) -> str:

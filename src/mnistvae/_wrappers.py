@@ -10,7 +10,7 @@ from torch.utils import _pytree as pytree
 
 from mnistvae.distributions import DiagonalNormal, PixelBernoulli, PixelContinuousBernoulli, PixelLogistic
 
-__all__ = ["TrainingModule", "follows_values", "unwrapped"]
+__all__ = ["TrainingModule", "follows_values", "uncompiled"]
 
 T = TypeVar("T")
 
@@ -46,7 +46,7 @@ class TrainingModule(nn.Module):
         return loss
 
 
-def unwrapped(model: T) -> T:
+def uncompiled(model: T) -> T:
     """The module that ``torch.compile`` made a wrapper of; any other one itself."""
     inner: T = getattr(model, "_orig_mod", model) if isinstance(model, nn.Module) else model
     return inner

@@ -16,7 +16,7 @@ from mnistvae._component import class_finder, clone, from_spec, to_spec
 from mnistvae._random import seeded
 from mnistvae._records import parse_json
 from mnistvae._tensorfile import Kind, read_tensors, write_tensors
-from mnistvae._wrappers import unwrapped
+from mnistvae._wrappers import uncompiled
 from mnistvae.devices import resolve_device
 from mnistvae.errors import ComponentError, FileFormatError, type_name
 from mnistvae.models import VAE
@@ -64,7 +64,7 @@ def save(model: VAE, path: str | os.PathLike[str], metadata: Mapping[str, Any] |
         >>> torch.equal(same.decode(torch.zeros(1, 2)).mean, vae.decode(torch.zeros(1, 2)).mean)
         True
     """
-    model = unwrapped(model)
+    model = uncompiled(model)
     if not isinstance(model, VAE):
         fix = "pass a VAE, not one of its parts; their weights: safetensors.torch.save_file(part.state_dict(), path)"
         raise ComponentError("a mnistvae model to save", type_name(model), fix)

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 from torch.utils import _pytree as pytree
 
-from mnistvae._checks import check_count, check_number
+from mnistvae._checks import allocating, check_count, check_number
 from mnistvae._component import Component
 from mnistvae._modes import evaluating
 from mnistvae._parts import PARTS, check_contract, check_parts
@@ -25,7 +25,7 @@ from mnistvae._random import drawing_from
 from mnistvae._wrappers import TrainingModule, follows_values
 from mnistvae.arrays import ArrayLike, as_tensor, check_array, shape_text
 from mnistvae.distributions import tempered
-from mnistvae.errors import ComponentError, DataError, SettingError, type_name
+from mnistvae.errors import ComponentError, DataError, type_name
 from mnistvae.images import ImageShape, as_images, check_image_shape, check_range
 from mnistvae.labels import Labels, as_labels, count_labels
 from mnistvae.likelihoods import Bernoulli, Likelihood
@@ -348,9 +348,7 @@ class VAE(Component):
             if temperature != 1.0:
                 prior = tempered(prior, temperature)
             z = draw(prior.sample) if prior.batch_shape == (n,) else draw(prior.sample, torch.Size([n]))
-            for rows in _slices(n, size):
-                made[rows] = _images_of(self.decode(z[rows], None if labels is None else labels[rows]))
-        return made
+            return self._fill(made, z, labels, size)
 
     @torch.no_grad()
     def interpolate(
@@ -384,10 +382,9 @@ class VAE(Component):
             weight = torch.linspace(0, 1, steps, device=start.device, dtype=start.dtype)[:, None]
             z = torch.lerp(start[:, None], end[:, None], weight).flatten(0, 1)
             labels = self._labels(y, len(starts))
-            labels = None if labels is None else labels.repeat_interleave(steps)
-            images = self._room(len(z))
-            for rows in _slices(len(z), size):
-                images[rows] = _images_of(self.decode(z[rows], None if labels is None else labels[rows]))
+            images = self._fill(
+                self._room(len(z)), z, None if labels is None else labels.repeat_interleave(steps), size
+            )
         return images if single else images.reshape(-1, steps, *self.image_shape)
 
     @property
@@ -436,13 +433,15 @@ class VAE(Component):
 
     def _room(self, n: int) -> Tensor:
         """Memory for n images, taken before any is made."""
-        try:
+        gib = n * math.prod(self.image_shape) * self.dtype.itemsize / 2**30
+        with allocating(f"{n} images to fit into memory", f"{gib:.3g} GiB", "make fewer at a time"):
             return torch.empty(n, *self.image_shape, dtype=self.dtype, device=self.device)
-        except RuntimeError as error:
-            if "alloc" not in str(error) and "memory" not in str(error):
-                raise
-            gib = n * math.prod(self.image_shape) * self.dtype.itemsize / 2**30
-            raise SettingError(f"{n} images to fit into memory", f"{gib:.3g} GiB", "make fewer at a time") from error
+
+    def _fill(self, made: Tensor, z: Tensor, labels: Tensor | None, size: int) -> Tensor:
+        """``made``, filled with the means of p(x | z) as images, of which so many are computed at once."""
+        for rows in _slices(len(z), size):
+            made[rows] = _images_of(self.decode(z[rows], None if labels is None else labels[rows]))
+        return made
 
     def _images(self, x: ArrayLike) -> Tensor:
         anchor = self._anchor

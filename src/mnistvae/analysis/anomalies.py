@@ -88,10 +88,9 @@ def anomaly_scores(
     kind = check_choice("kind", kind, get_args(AnomalyKind))
     steps = check_count("steps as an integer of at least 1", steps)
     view = View(model, data, train=train, num_samples=num_samples, batch_size=batch_size, seed=seed)
-    if kind == "regret":
-        return _regret(view, steps)
-    scores: dict[str, Callable[[View], Tensor]] = {
+    scores: dict[AnomalyKind, Callable[[View], Tensor]] = {
         "density": _density,
+        "regret": lambda view: _regret(view, steps),
         "complexity": lambda view: _nll(view) - _complexity(view),
         "nll": _nll,
         "error": lambda view: view.reconstructed(mse)[0],

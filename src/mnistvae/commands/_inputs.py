@@ -27,7 +27,6 @@ __all__ = [
     "Say",
     "dataset_name",
     "find_own_classes",
-    "first_images",
     "held_out_share",
     "hold_out",
     "load_part",
@@ -64,8 +63,12 @@ class Opened:
         data_root: str | Path | None = None,
         image_size: Sequence[int] | None = None,
         image_channels: int | None = None,
+        *,
+        limit: int | None = None,
     ) -> ImageDataset:
         """A data set: the one that is given, or the one of that name, or the one that the model was trained on.
+
+        ``limit`` leaves its first images alone.
 
         Raises:
             SettingError: If none is given and the model was trained on data that cannot be found by name.
@@ -81,11 +84,12 @@ class Opened:
         try:
             size = image_size or self.about.image_size or None
             channels = self.about.image_channels if image_channels is None else image_channels
-            return load_part(dataset or known, split, data_root, size, channels)
+            data = load_part(dataset or known, split, data_root, size, channels)
         except DatasetNotFoundError:
             if dataset is not None or known in dataset_names():
                 raise
             raise SettingError(own, f"{known!r}", "choose one, such as mnist-mini") from None
+        return data if limit is None else data[: check_count("limit as a number of images of at least 1", limit)]
 
 
 def load_part(
@@ -244,11 +248,6 @@ def find_own_classes(spec: Any) -> list[str]:
     name = spec.get("class")
     own = [name] if isinstance(name, str) and ":" in name else []
     return list(dict.fromkeys([*own, *find_own_classes(list(spec.values()))]))
-
-
-def first_images(data: ImageDataset, limit: int | None) -> ImageDataset:
-    """The first images, or all."""
-    return data if limit is None else data[: check_count("limit as a number of images of at least 1", limit)]
 
 
 def resolve_recipe(recipe: str | Recipe) -> Recipe:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from mnistvae.commands._face import command
-from mnistvae.commands._inputs import Say, first_images, open_model, print_nothing
+from mnistvae.commands._inputs import Say, open_model, print_nothing
 from mnistvae.commands.folder import RunFolder
 from mnistvae.commands.provenance import Provenance
 
@@ -67,7 +67,7 @@ def encode(
     from mnistvae.view import View
 
     opened = open_model(model, about, device, classes)
-    data = first_images(opened.data(dataset, split, data_root, image_size, image_channels), limit)
+    data = opened.data(dataset, split, data_root, image_size, image_channels, limit=limit)
     name = f"codes.{format}"
     with RunFolder.claim(out, (name,), lock=name, parent=opened.parent, name="encoded") as folder:
         codes = View(opened.model, data, binarization=opened.about.binarization or "none").codes

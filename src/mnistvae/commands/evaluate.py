@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from mnistvae.commands._face import command
-from mnistvae.commands._inputs import Say, first_images, open_model, print_nothing
+from mnistvae.commands._inputs import Say, open_model, print_nothing
 from mnistvae.commands.folder import RunFolder
 from mnistvae.commands.provenance import Provenance
 
@@ -84,7 +84,7 @@ def evaluate(
     from mnistvae.metrics import evaluate as measure
 
     opened = open_model(model, about, device, classes)
-    data = first_images(opened.data(dataset, "test", data_root, image_size, image_channels), limit)
+    data = opened.data(dataset, "test", data_root, image_size, image_channels, limit=limit)
     if train is None and isinstance(dataset, str | None) and (not only or "latent" in only):
         train = opened.data(dataset, "train", data_root, image_size, image_channels)
     with RunFolder.claim(out, RunFolder.EVALUATED, parent=opened.parent, name="evaluated") as folder:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnistvae.commands._face import command
-from mnistvae.commands._inputs import Say, first_images, open_model, print_nothing, settings_text
+from mnistvae.commands._inputs import Say, open_model, print_nothing, settings_text
 from mnistvae.commands.folder import RunFolder
 from mnistvae.commands.provenance import Provenance
 
@@ -87,7 +87,7 @@ def report(
     from mnistvae.report import SECTIONS, write_report
 
     opened = open_model(model, about, device, classes)
-    data = first_images(opened.data(dataset, "test", data_root, image_size, image_channels), limit)
+    data = opened.data(dataset, "test", data_root, image_size, image_channels, limit=limit)
     if train is None and isinstance(dataset, str | None):
         train = opened.data(dataset, "train", data_root, image_size, image_channels)
     history = history if isinstance(model, VAE) else RunFolder(opened.parent).read_history(opened.about.tag)

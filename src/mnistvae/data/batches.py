@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from mnistvae.arrays import ArrayLike, as_tensor, is_array
 from mnistvae.data.dataset import ImageDataset
-from mnistvae.data.items import KEYS, check_keys, facts_of, length_of, read_items, unwrapped
+from mnistvae.data.items import KEYS, as_one_dataset, check_keys, facts_of, length_of, read_items
 from mnistvae.data.resident import Batches, BatchSource
 from mnistvae.data.streams import LoaderBatches, is_pair, is_stream
 from mnistvae.errors import DataError, type_name
@@ -41,7 +41,7 @@ def as_dataset(
         SettingError: If ``keys`` are not one or two texts.
     """
     keys = check_keys(keys)
-    whole = unwrapped(data)
+    whole = as_one_dataset(data)
     if whole is not None:
         return whole
     if is_pair(data):

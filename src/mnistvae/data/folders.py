@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import torch
 from torch import Tensor
 
-from mnistvae._checks import check_choice
+from mnistvae._checks import allocating, check_choice
 from mnistvae.data.dataset import ImageDataset
 from mnistvae.data.pictures import ImageSize, channels_of, check_layout, pixels_of
 from mnistvae.data.views import split_rows
@@ -173,11 +173,9 @@ def _read(files: list[Path], rows: list[int], size: tuple[int, int] | None, chan
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         shape = _common_layout(files, size, channels)
-        try:
+        got, fix = f"{len(rows)} of shape {shape}", "give a smaller image_size (--image-size)"
+        with allocating("pictures that fit into memory", got, fix, DataError):
             images = torch.empty(len(rows), *shape, dtype=torch.uint8)
-        except RuntimeError:
-            got = f"{len(rows)} of shape {shape}"
-            raise DataError("pictures that fit into memory", got, "give a smaller image_size (--image-size)") from None
         for place, row in zip(images, rows, strict=True):
             with _opened(files[row]) as picture:
                 place.copy_(torch.from_numpy(pixels_of(_upright(picture), size, shape[0]).copy()))

@@ -21,13 +21,13 @@ from mnistvae.errors import DataError, SettingError, type_name
 __all__ = [
     "KEYS",
     "Facts",
+    "as_one_dataset",
     "check_keys",
     "clear_errors",
     "facts_of",
     "image_and_label",
     "length_of",
     "read_items",
-    "unwrapped",
 ]
 
 #: Keys of the image and of the label in items that are dictionaries.
@@ -65,14 +65,14 @@ def facts_of(data: Any) -> Facts:
     return Facts(type(data).__name__, "all", getattr(data, "binarization", "none"), None)
 
 
-def unwrapped(data: Any) -> ImageDataset | None:
+def as_one_dataset(data: Any) -> ImageDataset | None:
     """The ImageDataset that a Subset or ConcatDataset of ImageDatasets stands for; None for anything else."""
     if isinstance(data, ImageDataset):
         return data
     if isinstance(data, Subset):
-        whole = unwrapped(data.dataset)
+        whole = as_one_dataset(data.dataset)
         return None if whole is None else whole[torch.as_tensor(list(data.indices), dtype=torch.long)]
-    parts = [unwrapped(part) for part in data.datasets] if isinstance(data, ConcatDataset) else []
+    parts = [as_one_dataset(part) for part in data.datasets] if isinstance(data, ConcatDataset) else []
     found = [part for part in parts if part is not None]
     if not found or len(found) < len(parts) or len({part.image_shape for part in found}) > 1:
         return None

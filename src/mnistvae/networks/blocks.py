@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from mnistvae._checks import check_count, check_widths
+from mnistvae._checks import allocating, check_count, check_widths
 from mnistvae._component import Component
 from mnistvae.errors import ComponentError, SettingError
 from mnistvae.images import ImageShape
@@ -89,13 +89,9 @@ class MLP(Component):
 
 
 def _linear(before: int, after: int) -> nn.Linear:
-    try:
+    gib = f"{4 * before * after / 2**30:.3g} GiB"
+    with allocating(f"a layer from {before} to {after} that fits into memory", gib, "make it smaller"):
         return nn.Linear(before, after)
-    except RuntimeError as error:
-        if "alloc" not in str(error):
-            raise
-        gib = f"{4 * before * after / 2**30:.3g} GiB"
-        raise SettingError(f"a layer from {before} to {after} that fits into memory", gib, "make it smaller") from error
 
 
 def activation_or_relu(activation: nn.Module | None) -> nn.Module:

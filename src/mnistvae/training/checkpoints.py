@@ -16,7 +16,7 @@ from mnistvae._records import parse_json
 from mnistvae._tensorfile import Kind, read_tensors, write_tensors
 from mnistvae.errors import FileFormatError
 from mnistvae.io import to_json
-from mnistvae.training.history import TERMS
+from mnistvae.training.history import TERMS, is_record
 from mnistvae.training.state import Snapshot
 
 __all__ = ["checkpoints_in", "read_checkpoint", "write_checkpoint"]
@@ -107,16 +107,12 @@ def _odd_entries(info: Any, tensors: Mapping[str, Tensor]) -> Iterator[str]:
         yield "terms"
     if "sums" not in tensors or tensors["sums"].shape != (len(terms),):
         yield "sums"
-    if not all(isinstance(record, dict) and all(map(_is_number, record.values())) for record in info["history"]):
+    if not all(map(is_record, info["history"])):
         yield "history"
     if not all(isinstance(one, list) and len(one) == 2 and _is_packed(one[1], tensors) for one in info["callbacks"]):
         yield "callbacks"
     if not _is_packed(info["optimizer"], tensors):
         yield "optimizer"
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _is_packed(value: Any, tensors: Mapping[str, Tensor]) -> bool:

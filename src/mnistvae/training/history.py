@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, overload
 
 from mnistvae._checks import check_instance
 from mnistvae._files import write_atomically
-from mnistvae._records import csv_text, read_csv, read_json, write_json
+from mnistvae._records import csv_text, data_frame, read_csv, read_json, write_json
 from mnistvae.errors import FileFormatError, SettingError, type_name
 
 __all__ = ["COLUMNS", "TERMS", "VALIDATION", "History", "Record"]
@@ -167,7 +167,7 @@ class History(Sequence[Record]):
             not isinstance(tag, str)
             or not isinstance(stopped, str)
             or not isinstance(records, list)
-            or not all(map(_is_record, records))
+            or not all(map(is_record, records))
         ):
             raise FileFormatError(f"{path} to be {what}", "JSON of something else", fix)
         return cls(records, tag, stopped)
@@ -178,14 +178,10 @@ class History(Sequence[Record]):
         Raises:
             SettingError: If pandas is not installed.
         """
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise SettingError("the library pandas for a DataFrame", str(error), "pip install pandas") from error
-        return pd.DataFrame(self.records, columns=self.columns())
+        return data_frame(self.records, self.columns())
 
 
-def _is_record(content: Any) -> bool:
+def is_record(content: Any) -> bool:
     """Tell whether what JSON held is a record: numbers by name."""
     return isinstance(content, dict) and all(
         isinstance(value, int | float) and not isinstance(value, bool) for value in content.values()

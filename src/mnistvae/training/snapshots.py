@@ -15,6 +15,7 @@ from mnistvae.data import BatchSource
 from mnistvae.errors import ComponentError, DataError, FileFormatError, MnistvaeError, SettingError
 from mnistvae.models import VAE
 from mnistvae.training.callbacks.base import Callback
+from mnistvae.training.history import is_record
 from mnistvae.training.limits import Budget
 from mnistvae.training.optimizers import load_optimizer
 from mnistvae.training.state import Snapshot, State
@@ -108,7 +109,9 @@ class Snapshots:
         state.sums = tensors["sums"].reshape(len(state.terms)).to(device, state.sums.dtype)
         state.step, state.batch, state.images = (operator.index(info[name]) for name in ("step", "batch", "images"))
         state.seconds, self.budget.spent = float(info["seconds"]), float(info["elapsed"])
-        state.history.records[:] = [{name: _number(value) for name, value in one.items()} for one in info["history"]]
+        if not all(map(is_record, info["history"])):
+            raise TypeError("a history of something else than numbers")
+        state.history.records[:] = [dict(one) for one in info["history"]]
         state.epoch = len(state.history) + bool(info["batch"])
         state.noise = under("generator", tensors)
         now = generator_states(device)
@@ -197,12 +200,6 @@ def under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {
         name.removeprefix(f"{prefix}."): tensor for name, tensor in tensors.items() if name.startswith(f"{prefix}.")
     }
-
-
-def _number(value: Any) -> float:
-    if isinstance(value, int | float):
-        return value
-    raise TypeError(f"{value!r} is no number")
 
 
 def generator_states(device: torch.device) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ import torch
 
 from mnistvae._checks import check_choice, check_count, check_number, check_seed, listed
 from mnistvae._random import Stream, derive_seed, seeded
-from mnistvae._wrappers import unwrapped
+from mnistvae._wrappers import uncompiled
 from mnistvae.data import Batch, BatchSource, Binarization, Data, as_dataset, batch_source, is_stream
 from mnistvae.devices import resolve_device
 from mnistvae.errors import ComponentError, SettingError, type_name
@@ -195,7 +195,7 @@ class Trainer:
             Interrupted: When Ctrl-C or SIGTERM came, after the step under way and a checkpoint.
         """
         with joined(device := resolve_device(self.device)) as world:
-            model = unwrapped(model)
+            model = uncompiled(model)
             if not isinstance(model, VAE):
                 raise ComponentError(
                     "a mnistvae model to train", type_name(model), "pass an instance of VAE or of a subclass"
