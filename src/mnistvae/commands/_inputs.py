@@ -68,7 +68,7 @@ class Opened:
     ) -> ImageDataset:
         """A data set: the one that is given, or the one of that name, or the one that the model was trained on.
 
-        ``limit`` leaves its first images alone.
+        With a ``limit``, these are only its first images.
 
         Raises:
             SettingError: If none is given and the model was trained on data that cannot be found by name.
