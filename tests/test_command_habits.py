@@ -301,6 +301,6 @@ def test_the_folder_of_an_archive_is_no_class(tmp_path: Path) -> None:
         if name != "__MACOSX":
             for number in range(3):
                 Image.fromarray(np.full((4, 4), number, np.uint8)).save(tmp_path / name / f"{number}.png")
-    assert mv.data.read_folder(tmp_path).class_names == ("a", "b")
+    assert mv.ImageDataset.from_folder(tmp_path).class_names == ("a", "b")
     shutil.rmtree(tmp_path / "b")
-    assert mv.data.read_folder(tmp_path).class_names is None
+    assert mv.ImageDataset.from_folder(tmp_path).class_names is None

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mnistvae import ImageDataset, Trainer, load_dataset
-from mnistvae.data import Batches, pixels_of, read_folder, resized, split_rows
+from mnistvae.data import Batches, pixels_of, resized, split_rows
 from mnistvae.errors import DataError, DatasetNotFoundError, FileFormatError, MnistvaeError, SettingError
 from mnistvae.recipes import get
 
@@ -48,7 +48,7 @@ def test_png_files_come_back_to_the_bit(
     pictures = [noise(seed + i, height, width, *colour) for i in range(12)]
     for i, pixels in enumerate(pictures):
         draw(root / f"{i}.png", pixels)  # 10.png comes after 9.png
-    data = read_folder(root)
+    data = ImageDataset.from_folder(root)
     stacked = torch.from_numpy(np.stack(pictures))
     assert torch.equal(data.images, stacked.permute(0, 3, 1, 2) if colour else stacked[:, None])
     assert data.labels is None
@@ -59,7 +59,7 @@ def test_png_files_come_back_to_the_bit(
 def test_jpeg_files_are_read_as_pillow_does(tmp_path: Path) -> None:
     for i, suffix in enumerate((".jpg", ".JPEG", ".JPG")):
         draw(tmp_path / f"{i}{suffix}", noise(i, 16, 12, 3), format="JPEG")
-    data = read_folder(tmp_path)
+    data = ImageDataset.from_folder(tmp_path)
     with Image.open(tmp_path / "1.JPEG") as picture:
         assert torch.equal(data.images[1], torch.from_numpy(np.array(picture)).permute(2, 0, 1))
     assert data.image_shape == (3, 16, 12)
@@ -72,7 +72,7 @@ def test_a_photo_is_turned_as_its_metadata_say(tmp_path: Path) -> None:
     pixels[:, :8] = 255  # the left side, which is up once it is turned
     draw(tmp_path / "a.jpg", pixels, exif=exif, quality=95)
     draw(tmp_path / "b.jpg", np.zeros((32, 16), np.uint8))
-    images = read_folder(tmp_path).images
+    images = ImageDataset.from_folder(tmp_path).images
     assert images.shape == (2, 1, 32, 16)
     assert images[0, 0, :6].float().mean() > 250
     assert images[0, 0, 10:].float().mean() < 5
@@ -83,28 +83,30 @@ def test_transparent_pixels_are_laid_over_black(tmp_path: Path) -> None:
     rgba[..., 3] = 255
     rgba[0, :, 3] = 0
     draw(tmp_path / "a.png", rgba)
-    (image,) = read_folder(tmp_path).images
+    (image,) = ImageDataset.from_folder(tmp_path).images
     assert image[:, 0].eq(0).all()
     assert torch.equal(image[:, 1:], torch.from_numpy(rgba[1:, :, :3]).permute(2, 0, 1))
     grey = np.stack([np.full((2, 2), 200, np.uint8), np.array([[255, 0], [128, 255]], np.uint8)], -1)
     draw(tmp_path / "grey" / "a.png", grey)
-    assert read_folder(tmp_path / "grey").images.flatten().tolist() == [200, 0, 100, 200]
+    assert ImageDataset.from_folder(tmp_path / "grey").images.flatten().tolist() == [200, 0, 100, 200]
 
 
 def test_palettes_count_as_colour_and_black_and_white_as_grey(tmp_path: Path) -> None:
     Image.fromarray(noise(0, 4, 4, 3)).quantize(16).save(tmp_path / "a.png")
-    assert read_folder(tmp_path).image_shape == (3, 4, 4)
-    assert read_folder(tmp_path, channels=1).image_shape == (1, 4, 4)
+    assert ImageDataset.from_folder(tmp_path).image_shape == (3, 4, 4)
+    assert ImageDataset.from_folder(tmp_path, channels=1).image_shape == (1, 4, 4)
     (tmp_path / "b").mkdir()
     Image.fromarray(noise(0, 4, 4) > 128).save(tmp_path / "b" / "a.png")
-    assert torch.equal(read_folder(tmp_path / "b").images[0, 0], torch.from_numpy(noise(0, 4, 4) > 128).byte() * 255)
+    assert torch.equal(
+        ImageDataset.from_folder(tmp_path / "b").images[0, 0], torch.from_numpy(noise(0, 4, 4) > 128).byte() * 255
+    )
 
 
 @pytest.mark.parametrize(("size", "shape"), [(4, (4, 4)), ((4, 6), (4, 6)), ([8, 3], (8, 3))])
 def test_pictures_of_any_size_are_brought_to_one(tmp_path: Path, size: Any, shape: tuple[int, int]) -> None:
     draw(tmp_path / "a.png", np.full((8, 12), 7, np.uint8))
     draw(tmp_path / "b.png", np.full((30, 20, 3), 90, np.uint8))
-    data = read_folder(tmp_path, image_size=size, channels=1)
+    data = ImageDataset.from_folder(tmp_path, image_size=size, channels=1)
     assert data.image_shape == (1, *shape)
     assert data.images[0].unique().tolist() == [7]
     assert data.images[1].unique().tolist() == [90]
@@ -113,17 +115,17 @@ def test_pictures_of_any_size_are_brought_to_one(tmp_path: Path, size: Any, shap
 def test_a_smaller_picture_averages_over_all_pixels(tmp_path: Path) -> None:
     board = np.indices((64, 64)).sum(0) % 2 * 255  # no pixel of the small picture may be black or white
     draw(tmp_path / "a.png", board.astype(np.uint8))
-    small = read_folder(tmp_path, image_size=8).images[0, 0, 1:-1, 1:-1]
+    small = ImageDataset.from_folder(tmp_path, image_size=8).images[0, 0, 1:-1, 1:-1]
     assert (small.int() - 127).abs().max() <= 2
 
 
 def test_resizing_a_data_set_is_resizing_its_pictures(tmp_path: Path) -> None:
     classes(tmp_path, {"a": 3, "b": 2}, (9, 7, 3))
     for options in ({"image_size": (4, 5)}, {"channels": 1}, {"image_size": 12, "channels": 1}):
-        data = resized(read_folder(tmp_path), **options)  # type: ignore[arg-type]
-        assert torch.equal(data.images, read_folder(tmp_path, **options).images)  # type: ignore[arg-type]
+        data = resized(ImageDataset.from_folder(tmp_path), **options)  # type: ignore[arg-type]
+        assert torch.equal(data.images, ImageDataset.from_folder(tmp_path, **options).images)  # type: ignore[arg-type]
         assert (data.class_names, data.name) == (("a", "b"), tmp_path.name)
-    data = read_folder(tmp_path)
+    data = ImageDataset.from_folder(tmp_path)
     assert resized(data) is resized(data, (9, 7), 3) is data
     grey = ImageDataset(noise(0, 4, 6, 6))
     assert torch.equal(resized(grey, channels=3).images, grey.images.expand(-1, 3, -1, -1))
@@ -142,7 +144,7 @@ def test_grey_of_colour_is_the_luma_of_rec_601() -> None:
 
 def test_classes_are_numbered_in_the_order_of_their_names(tmp_path: Path) -> None:
     classes(tmp_path, {"owl": 2, "cat": 3, "dog": 1})
-    data = read_folder(tmp_path)
+    data = ImageDataset.from_folder(tmp_path)
     assert data.class_names == ("cat", "dog", "owl")
     assert data.num_classes == 3
     assert data.labels is not None
@@ -155,12 +157,12 @@ def test_classes_are_numbered_in_the_order_of_their_names(tmp_path: Path) -> Non
 
 def test_names_that_are_numbers_are_sorted_as_numbers(tmp_path: Path) -> None:
     classes(tmp_path, {"10": 1, "9": 1, "1": 1})
-    assert read_folder(tmp_path).class_names == ("1", "9", "10")
+    assert ImageDataset.from_folder(tmp_path).class_names == ("1", "9", "10")
 
 
 def test_one_class_is_no_class(tmp_path: Path) -> None:
     classes(tmp_path, {"img_align_celeba": 4})
-    assert read_folder(tmp_path).labels is None
+    assert ImageDataset.from_folder(tmp_path).labels is None
 
 
 def test_other_files_and_hidden_ones_are_passed_over(tmp_path: Path) -> None:
@@ -172,7 +174,7 @@ def test_other_files_and_hidden_ones_are_passed_over(tmp_path: Path) -> None:
     (tmp_path / "a" / "folder.png").mkdir()
     draw(tmp_path / "a" / "deeper" / "x.png", noise(0, 6, 5))
     os.mkfifo(tmp_path / "a" / "pipe.png")
-    data = read_folder(tmp_path)
+    data = ImageDataset.from_folder(tmp_path)
     assert (len(data), data.class_names) == (4, ("a", "b"))
 
 
@@ -183,7 +185,7 @@ def test_other_kinds_of_pictures_are_read(tmp_path: Path, suffix: str, options: 
     classes(tmp_path, {"a": 2, "b": 2})
     pixels = noise(7, 6, 5)
     Image.fromarray(pixels).convert("L" if suffix != ".webp" else "RGB").save(tmp_path / "a" / f"9{suffix}", **options)
-    data = read_folder(tmp_path, channels=1)
+    data = ImageDataset.from_folder(tmp_path, channels=1)
     assert torch.equal(data.images[2, 0], torch.from_numpy(pixels))
 
 
@@ -192,7 +194,7 @@ def test_other_kinds_are_turned_as_their_metadata_say(tmp_path: Path, suffix: st
     exif = Image.Exif()
     exif[0x0112] = 6
     draw(tmp_path / f"a{suffix}", noise(0, 16, 32, 3), exif=exif)
-    assert read_folder(tmp_path).image_shape == (3, 32, 16)
+    assert ImageDataset.from_folder(tmp_path).image_shape == (3, 32, 16)
 
 
 def test_pictures_that_are_left_out_are_told_of(tmp_path: Path) -> None:
@@ -200,7 +202,7 @@ def test_pictures_that_are_left_out_are_told_of(tmp_path: Path) -> None:
     for name in ("1.heic", "2.HEIC", "3.pgm", "notes.txt", "._4.heic"):
         (tmp_path / "a" / name).write_bytes(b"")
     with pytest.warns(UserWarning, match=r"left out 3 of the files, 2 \.heic, 1 \.pgm: convert them") as told:
-        assert len(read_folder(tmp_path)) == 4
+        assert len(ImageDataset.from_folder(tmp_path)) == 4
     assert len(told) == 1
 
 
@@ -210,7 +212,7 @@ def test_folders_without_pictures_are_told_of(tmp_path: Path) -> None:
         (tmp_path / split / "b").mkdir()
     (tmp_path / "test" / "c").mkdir()  # a class all the same
     with pytest.warns(UserWarning, match="no pictures for 'b': left out, and the others are numbered without"):
-        assert read_folder(tmp_path, "test").class_names == ("a", "c", "d")
+        assert ImageDataset.from_folder(tmp_path, "test").class_names == ("a", "c", "d")
 
 
 # --- splits ---------------------------------------------------------------------------------------------------------
@@ -221,7 +223,7 @@ def test_folders_without_pictures_are_told_of(tmp_path: Path) -> None:
 def test_folders_of_splits_are_numbered_together(tmp_path: Path, train: str, test: str) -> None:
     classes(tmp_path / train, {"a": 2, "c": 1})
     classes(tmp_path / test, {"b": 1, "c": 2})
-    first, second, both = (read_folder(tmp_path, split) for split in ("train", "test", "all"))
+    first, second, both = (ImageDataset.from_folder(tmp_path, split) for split in ("train", "test", "all"))
     assert first.class_names == second.class_names == both.class_names == ("a", "b", "c")
     assert first.labels is not None
     assert second.labels is not None
@@ -233,14 +235,14 @@ def test_folders_of_splits_are_numbered_together(tmp_path: Path, train: str, tes
 
 def test_a_folder_without_splits_gives_a_tenth_of_each_class_to_the_test(tmp_path: Path) -> None:
     classes(tmp_path, {"a": 40, "b": 20, "c": 2, "d": 1})
-    train, test = read_folder(tmp_path, "train"), read_folder(tmp_path, "test")
+    train, test = ImageDataset.from_folder(tmp_path, "train"), ImageDataset.from_folder(tmp_path, "test")
     assert test.labels is not None
     assert test.labels.bincount(minlength=4).tolist() == [4, 2, 1, 0]
     assert test.num_classes == train.num_classes == 4
     seen = [{image.numpy().tobytes() for image in part.images} for part in (train, test)]
     assert not seen[0] & seen[1]
-    assert seen[0] | seen[1] == {image.numpy().tobytes() for image in read_folder(tmp_path).images}
-    assert torch.equal(read_folder(tmp_path, "test").images, test.images)
+    assert seen[0] | seen[1] == {image.numpy().tobytes() for image in ImageDataset.from_folder(tmp_path).images}
+    assert torch.equal(ImageDataset.from_folder(tmp_path, "test").images, test.images)
 
 
 @given(st.lists(st.integers(0, 4), min_size=2, max_size=200))
@@ -283,7 +285,7 @@ def test_load_dataset_takes_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_fingerprints_tell_folders_apart(tmp_path: Path) -> None:
     classes(tmp_path / "a", {"x": 3, "y": 3})
     classes(tmp_path / "b", {"y": 3, "x": 3})
-    marks = [Batches(read_folder(tmp_path / name)).fingerprint for name in ("a", "a", "b")]
+    marks = [Batches(ImageDataset.from_folder(tmp_path / name)).fingerprint for name in ("a", "a", "b")]
     assert marks[0] == marks[1] != marks[2]
 
 
@@ -350,7 +352,7 @@ def beside(root: Path) -> None:
         (
             lambda root: [draw(root / f"{len(c)}.png", noise(0, 5, 5, *c)) for c in ((), (3,))],
             DataError,
-            r"all in grey or all in colour, got .*0\.png in grey and .*1\.png in colour: give load_dataset chan",
+            r"all in grey or all in colour, got .*0\.png in grey and .*1\.png in colour: give chan",
         ),
         (beside, DataError, r"in folders of classes, or all in one, got .*x\.png beside folders: move it"),
         (lambda root: None, DatasetNotFoundError, r"pictures \(PNG, .*\) in .*, got no files: give the folder"),
@@ -407,7 +409,7 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
         with pytest.raises(DatasetNotFoundError):
             load_dataset(path)
     with pytest.raises(SettingError, match="split as one of 'train', 'test', 'all', got 'validation'"):
-        read_folder(tmp_path, "validation")
+        ImageDataset.from_folder(tmp_path, "validation")
     (tmp_path / "a.zip").write_bytes(b"PK")
     with pytest.raises(
         DatasetNotFoundError, match=r"a folder, an archive \.npz or an IDX file, got .*a\.zip: unpack it"
@@ -418,4 +420,4 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
 def test_a_set_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     draw(tmp_path / "a.png", noise(0, 5, 5))
     with pytest.raises(DataError, match=r"pictures that fit into memory, got 1 of shape \(1, 2000000000, 2000000000\)"):
-        read_folder(tmp_path, image_size=2_000_000_000)
+        ImageDataset.from_folder(tmp_path, image_size=2_000_000_000)

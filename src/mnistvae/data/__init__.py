@@ -3,12 +3,12 @@
 from mnistvae.data.batches import Data, as_dataset, batch_source
 from mnistvae.data.dataset import Binarization, ImageDataset
 from mnistvae.data.files import read_idx, read_npz
-from mnistvae.data.folders import read_folder
-from mnistvae.data.pictures import ImageSize, pixels_of, resized
+from mnistvae.data.pictures import ImageSize, pixels_of
 from mnistvae.data.resident import Batch, Batches, BatchSource
 from mnistvae.data.sources import dataset_names, default_root, load_dataset
+from mnistvae.data.splits import split_rows
 from mnistvae.data.streams import LoaderBatches, is_stream
-from mnistvae.data.views import as_trained, going_round, labelled, labels_of_all, one_of_each, split_rows
+from mnistvae.data.views import as_trained, going_round, labelled, labels_of_all, one_of_each, resized
 
 __all__ = [
     "Batch",
@@ -31,7 +31,6 @@ __all__ = [
     "load_dataset",
     "one_of_each",
     "pixels_of",
-    "read_folder",
     "read_idx",
     "read_npz",
     "resized",

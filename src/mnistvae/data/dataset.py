@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
 from typing import Any, Literal, TypeAlias, overload
 
 import numpy as np
@@ -13,6 +15,8 @@ from torch.utils.data import Dataset
 
 from mnistvae._random import Stream, derive_seed
 from mnistvae.arrays import ArrayLike
+from mnistvae.data.folders import read_folder
+from mnistvae.data.pictures import ImageSize
 from mnistvae.errors import DataError, SettingError
 from mnistvae.images import ImageShape, check_brightness, check_channels_first, to_uint8
 from mnistvae.labels import Labels, number_classes
@@ -147,6 +151,44 @@ class ImageDataset(Dataset[Any]):
             f"name={self.name!r}, split={self.split!r}{binarization})"
         )
 
+    @classmethod
+    def from_folder(
+        cls,
+        folder: str | PathLike[str],
+        split: str = "all",
+        *,
+        image_size: ImageSize | None = None,
+        channels: int | None = None,
+    ) -> ImageDataset:
+        """A folder of pictures (PNG, JPEG, BMP, GIF, TIFF or WebP) as a data set.
+
+        The pictures lie in one folder for each class, or all in the folder itself; then, and where there is only one
+        class, they have no labels. Classes are numbered in the order of their names, numbers as numbers ("9" before
+        "10"), and so are the pictures of each. Where the folder has folders "train" and "test" (or "training";
+        "testing", "val", "valid", "validation"), these are the splits, and their classes are numbered together; else
+        :func:`~mnistvae.data.split_rows` draws them. Hidden files, files that are no pictures and deeper folders are
+        passed over; a warning tells of pictures of other kinds, which are left out, and of folders without pictures,
+        which are no classes. A photo is turned as its metadata say, and of several pictures in one file the first is
+        taken. Palettes count as colour. Pictures are read one by one, so that the data set is all that memory holds.
+
+        Args:
+            folder: Path of the folder; its last part is the data set's name.
+            split: "train", "test" or "all".
+            image_size: Height and width that pictures are brought to (:func:`~mnistvae.data.pixels_of`), or one
+                integer for both; None if all have the same.
+            channels: 1 for grey, 3 for colour; None for what all the pictures have.
+
+        Raises:
+            DatasetNotFoundError: If there is no such folder, no picture in it, or no such split.
+            DataError: If pictures differ in size or channels and none were given, have 16 bits, or are too large; or
+                if there are pictures beside folders of pictures.
+            FileFormatError: If a picture cannot be read.
+            SettingError: If ``image_size`` or ``channels`` makes no sense.
+        """
+        path = Path(folder)
+        images, labels, names = read_folder(path, split, image_size=image_size, channels=channels)
+        return cls(images, labels, class_names=names, max_value=255, name=path.resolve().name, split=split)
+
     def to(self, device: torch.device | str) -> ImageDataset:
         """The same data on another device (itself if it is there already)."""
         if self.images.device == torch.device(device):
@@ -171,13 +213,7 @@ class ImageDataset(Dataset[Any]):
         if kind == "dynamic":
             images = self.images
         elif kind == "static":
-            # Drawn on the CPU, so that a seed gives the same pixels on every device.
-            generator = torch.Generator().manual_seed(derive_seed(seed, Stream.BINARIZATION))
-            images = torch.empty_like(self.images)
-            few = max(1, 2**22 // images[0].numel())  # images at once: four bytes a pixel
-            for grey, drawn in zip(torch.split(self.images, few), torch.split(images, few), strict=True):
-                noise = torch.rand(grey.shape, generator=generator, device="cpu").to(self.device)
-                drawn.copy_((noise * 255 < grey).to(torch.uint8) * 255)
+            images = _drawn(self.images, seed)
         elif kind == "threshold":
             images = (self.images >= 128).to(torch.uint8) * 255
         else:
@@ -195,3 +231,14 @@ class ImageDataset(Dataset[Any]):
         if "images" not in changes:
             same["max_value"] = 255
         return ImageDataset(**{**same, **changes})
+
+
+def _drawn(images: Tensor, seed: int) -> Tensor:
+    """Black and white pixels, white with a probability of the grey level; a seed gives the same on every device."""
+    generator = torch.Generator().manual_seed(derive_seed(seed, Stream.BINARIZATION))
+    result = torch.empty_like(images)
+    few = max(1, 2**22 // images[0].numel())  # images at once: four bytes a pixel
+    for grey, drawn in zip(torch.split(images, few), torch.split(result, few), strict=True):
+        noise = torch.rand(grey.shape, generator=generator, device="cpu").to(images.device)
+        drawn.copy_((noise * 255 < grey).to(torch.uint8) * 255)
+    return result

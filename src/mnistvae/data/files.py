@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from mnistvae._checks import check_choice
 from mnistvae.data.dataset import ImageDataset
-from mnistvae.data.pictures import ImageSize, resized
-from mnistvae.data.views import split_rows
+from mnistvae.data.pictures import ImageSize
+from mnistvae.data.splits import split_rows
+from mnistvae.data.views import resized
 from mnistvae.errors import DataError, DatasetNotFoundError, FileFormatError, MnistvaeError
 from mnistvae.labels import number_classes
 

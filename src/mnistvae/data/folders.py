@@ -6,27 +6,23 @@ import warnings
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
-from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
 from mnistvae._checks import allocating, check_choice
-from mnistvae.data.dataset import ImageDataset
 from mnistvae.data.pictures import ImageSize, channels_of, check_layout, pixels_of
-from mnistvae.data.views import split_rows
+from mnistvae.data.splits import SPLIT_FOLDERS, split_rows
 from mnistvae.errors import DataError, DatasetNotFoundError, FileFormatError, MnistvaeError
 from mnistvae.labels import in_order
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["SPLIT_FOLDERS", "read_folder"]
+__all__ = ["FolderOfPictures", "read_folder"]
 
-#: Names of the folders that a split is looked for in, the first that is there.
-SPLIT_FOLDERS = {"train": ("train", "training"), "test": ("test", "testing", "val", "valid", "validation")}
 #: Suffixes of the pictures that are read, and Pillow's names of their formats.
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")
@@ -42,39 +38,25 @@ _QUARTER_TURNS = {5, 6, 7, 8}
 _Classes: TypeAlias = dict[str, list[Path]]
 
 
-def read_folder(
-    folder: str | PathLike[str],
-    split: str = "all",
-    *,
-    image_size: ImageSize | None = None,
-    channels: int | None = None,
-) -> ImageDataset:
-    """A folder of pictures (PNG, JPEG, BMP, GIF, TIFF or WebP) as a data set.
+class FolderOfPictures(NamedTuple):
+    """Images, labels and class names of a folder of pictures.
 
-    The pictures lie in one folder for each class, or all in the folder itself; then, and where there is only one class,
-    they have no labels. Classes are numbered in the order of their names, numbers as numbers ("9" before "10"), and so
-    are the pictures of each. Where the folder has folders "train" and "test" (or "training"; "testing", "val", "valid",
-    "validation"), these are the splits, and their classes are numbered together; else :func:`split_rows` draws them.
-    Hidden files, files that are no pictures and deeper folders are passed over; a warning tells of pictures of other
-    kinds, which are left out, and of folders without pictures, which are no classes. A photo is turned as its metadata
-    say, and of several pictures in one file the first is taken. Palettes count as colour. Pictures are read one by one,
-    so that the data set is all that memory has to hold.
-
-    Args:
-        folder: Path of the folder; its last part is the data set's name.
-        split: "train", "test" or "all".
-        image_size: Height and width that pictures are brought to (:func:`~mnistvae.data.pixels_of`), or one integer
-            for both; None if all have the same.
-        channels: 1 for grey, 3 for colour; None for what all the pictures have.
-
-    Raises:
-        DatasetNotFoundError: If there is no such folder, no picture in it, or no such split.
-        DataError: If pictures differ in size or channels and none were given, have 16 bits, or are too large; or if
-            there are pictures beside folders of pictures.
-        FileFormatError: If a picture cannot be read.
-        SettingError: If ``image_size`` or ``channels`` makes no sense.
+    Attributes:
+        images: Pixels (N, C, H, W) uint8.
+        labels: Class numbers (N,); None where the folder has no classes, or only one.
+        class_names: Names of the classes in the order of their numbers; None without labels.
     """
-    folder, split = Path(folder), check_choice("split", split, ("train", "test", "all"))
+
+    images: Tensor
+    labels: Tensor | None
+    class_names: list[str] | None
+
+
+def read_folder(
+    folder: Path, split: str = "all", *, image_size: ImageSize | None = None, channels: int | None = None
+) -> FolderOfPictures:
+    """The pictures of a folder; :meth:`ImageDataset.from_folder` says which, and in which order."""
+    check_choice("split", split, ("train", "test", "all"))
     size, channels = check_layout(image_size, channels)
     splits = _splits(folder)
     if split not in splits and split != "all" and "all" not in splits:
@@ -98,19 +80,14 @@ def read_folder(
             "give the folder that holds them, or convert them",
         )
     for line in _left_out(splits.values(), names):
-        warnings.warn(f"{folder}: {line}", stacklevel=2)
+        warnings.warn(f"{folder}: {line}", stacklevel=3)
     labels = torch.tensor([label for _, label, _ in every])
     if "all" in splits or split == "all":
         rows = split_rows(labels, split)
     else:
         rows = torch.tensor([row for row, (_, _, part) in enumerate(every) if part == split], dtype=torch.long)
-    return ImageDataset(
-        _read([file for file, _, _ in every], rows.tolist(), size, channels),
-        labels[rows] if len(names) > 1 else None,
-        class_names=names if len(names) > 1 else None,
-        name=folder.resolve().name,
-        split=split,
-    )
+    images = _read([file for file, _, _ in every], rows.tolist(), size, channels)
+    return FolderOfPictures(images, labels[rows], names) if len(names) > 1 else FolderOfPictures(images, None, None)
 
 
 def _splits(folder: Path) -> dict[str, Path]:
@@ -198,9 +175,7 @@ def _common_layout(files: list[Path], size: tuple[int, int] | None, channels: in
         raise DataError("pictures of one size", got, f"give image_size={min(a + b)} (--image-size {min(a + b)})")
     if channels is None and len(kinds) > 1:
         got = f"{kinds[1]} in grey and {kinds[3]} in colour"
-        raise DataError(
-            "pictures all in grey or all in colour", got, "give load_dataset channels=1 or 3 (--image-channels 1 or 3)"
-        )
+        raise DataError("pictures all in grey or all in colour", got, "give channels=1 or 3 (--image-channels 1 or 3)")
     return (channels or next(iter(kinds)), *(size or next(iter(sizes))))
 
 

@@ -5,17 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from mnistvae._checks import check_count
-from mnistvae.data.dataset import ImageDataset
-from mnistvae.errors import DataError, SettingError
+from mnistvae.errors import SettingError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["ImageSize", "check_layout", "pixels_of", "resized"]
+__all__ = ["ImageSize", "channels_of", "check_layout", "pixels_of"]
 
 #: Height and width in pixels; one integer for a square.
 ImageSize: TypeAlias = int | tuple[int, int]
@@ -65,35 +63,3 @@ def pixels_of(picture: Image, size: tuple[int, int] | None, channels: int) -> ND
         picture = picture.resize(size[::-1], Image.Resampling.BILINEAR)
     pixels: NDArray[np.uint8] = np.asarray(picture)
     return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
-
-
-def resized(data: ImageDataset, image_size: ImageSize | None = None, channels: int | None = None) -> ImageDataset:
-    """The same images in another size or with another number of channels, converted as :func:`pixels_of` does.
-
-    Args:
-        data: Images with 1 or 3 channels.
-        image_size: Height and width, or one integer for both; None to keep them.
-        channels: 1 for grey, 3 for colour; None to keep them.
-
-    Raises:
-        SettingError: If the size or the number of channels makes no sense.
-        DataError: If the images have another number of channels than 1 or 3.
-
-    Example:
-        >>> resized(mv.load_dataset("mnist-mini", "test")[:5], 32, channels=3).image_shape
-        (3, 32, 32)
-    """
-    from PIL import Image
-
-    size, wanted = check_layout(image_size, channels)
-    own, *own_size = data.image_shape
-    shape = (wanted or own, *(size or own_size))
-    if shape == data.image_shape:
-        return data
-    if own not in {1, 3}:
-        raise DataError("images of 1 or 3 channels, to resize them", f"{own} channels")
-    images = torch.empty(len(data), *shape, dtype=torch.uint8)
-    for place, image in zip(images, data.images.cpu().numpy(), strict=True):
-        picture = Image.fromarray(image[0] if own == 1 else np.ascontiguousarray(image.transpose(1, 2, 0)))
-        place.copy_(torch.from_numpy(pixels_of(picture, size, shape[0]).copy()))
-    return data.replace(images=images.to(data.device), max_value=255)

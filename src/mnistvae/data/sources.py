@@ -18,8 +18,8 @@ from mnistvae import plugins
 from mnistvae.data.batches import as_dataset
 from mnistvae.data.dataset import ImageDataset
 from mnistvae.data.files import is_idx, read_idx, read_npz
-from mnistvae.data.folders import read_folder
-from mnistvae.data.pictures import ImageSize, check_layout, resized
+from mnistvae.data.pictures import ImageSize, check_layout
+from mnistvae.data.views import resized
 from mnistvae.errors import DatasetNotFoundError, FileFormatError, SettingError
 
 __all__ = ["dataset_names", "default_root", "load_dataset"]
@@ -73,10 +73,10 @@ def load_dataset(
     and if need be downloaded, by torchvision. EMNIST's images are turned upright and its letters are
     numbered from 0.
 
-    A path is that of a folder of pictures (:func:`read_folder`), of an archive ``.npz`` (:func:`read_npz`) or of IDX
-    files (:func:`read_idx`). ``my.module:NAME``, or a name that an installed package has in its entry points
-    ``mnistvae.datasets``, is a function that is called with "train" or "test" and returns an :class:`ImageDataset`, or
-    whatever :func:`as_dataset` takes.
+    A path is that of a folder of pictures (:meth:`ImageDataset.from_folder`), of an archive ``.npz``
+    (:func:`read_npz`) or of IDX files (:func:`read_idx`). ``my.module:NAME``, or a name that an installed package has
+    in its entry points ``mnistvae.datasets``, is a function that is called with "train" or "test" and returns an
+    :class:`ImageDataset`, or whatever :func:`as_dataset` takes.
 
     Args:
         name: One of :func:`dataset_names`, a path, or the name of a function. A name of ours is never a path: write
@@ -137,8 +137,8 @@ def _read(path: Path, split: str, image_size: ImageSize | None, channels: int | 
     """A data set from a folder or a file."""
     try:
         path = path.expanduser()
-        read = read_npz if path.suffix in {".npz", ".npy"} else read_idx if is_idx(path) else read_folder
-        other = read is read_folder and path.is_file()
+        read = read_npz if path.suffix in {".npz", ".npy"} else read_idx if is_idx(path) else ImageDataset.from_folder
+        other = read == ImageDataset.from_folder and path.is_file()
     except (OSError, RuntimeError) as error:  # RuntimeError: ~ of a user that there is not
         raise DatasetNotFoundError(f"a path that can be read, {path}", str(error), "check it") from None
     if other:

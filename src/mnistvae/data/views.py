@@ -1,15 +1,16 @@
-"""Parts of a data set, and images as a model saw them."""
+"""Parts of a data set, its images in another size, and images as a model saw them."""
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from mnistvae._random import Stream, derive_seed
 from mnistvae.data.dataset import Binarization, ImageDataset
-from mnistvae.errors import DatasetNotFoundError
+from mnistvae.data.pictures import ImageSize, check_layout, pixels_of
+from mnistvae.errors import DataError
 
-__all__ = ["as_trained", "going_round", "labelled", "labels_of_all", "one_of_each", "split_rows"]
+__all__ = ["as_trained", "going_round", "labelled", "labels_of_all", "one_of_each", "resized"]
 
 
 def as_trained(data: ImageDataset, binarization: Binarization, *, seed: int = 0) -> ImageDataset:
@@ -54,33 +55,33 @@ def labelled(data: ImageDataset) -> ImageDataset:
     return data if data.labels is None or labels_of_all(data) is not None else data[data.labels >= 0]
 
 
-def split_rows(labels: Tensor, split: str) -> Tensor:
-    """The numbers of the images of a split, in order, where a data set comes in one piece.
-
-    A tenth of each class (rounded, but at least one image where the class has two) is "test", the rest "train". Which
-    images these are is drawn once under a fixed seed, so it depends on nothing but the labels.
+def resized(data: ImageDataset, image_size: ImageSize | None = None, channels: int | None = None) -> ImageDataset:
+    """The same images in another size or with another number of channels, converted as :func:`pixels_of` does.
 
     Args:
-        labels: Labels (N,); zeros where there are none.
-        split: "train" or "test"; anything else is all.
+        data: Images with 1 or 3 channels.
+        image_size: Height and width, or one integer for both; None to keep them.
+        channels: 1 for grey, 3 for colour; None to keep them.
 
     Raises:
-        DatasetNotFoundError: If the test would have no image.
+        SettingError: If the size or the number of channels makes no sense.
+        DataError: If the images have another number of channels than 1 or 3.
 
     Example:
-        >>> labels = torch.arange(100) % 5
-        >>> rows = split_rows(labels, "test")
-        >>> labels[rows].bincount()
-        tensor([2, 2, 2, 2, 2])
+        >>> resized(mv.load_dataset("mnist-mini", "test")[:5], 32, channels=3).image_shape
+        (3, 32, 32)
     """
-    if split not in {"train", "test"}:
-        return torch.arange(len(labels))
-    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(derive_seed(0, Stream.SPLIT)))
-    test = torch.zeros(len(labels), dtype=torch.bool)
-    drawn = labels[order]
-    for label in set(labels.tolist()):
-        members = order[drawn == label]
-        test[members[: max(round(len(members) / 10), int(len(members) > 1))]] = True
-    if split == "test" and not test.any():
-        raise DatasetNotFoundError("a class with two images, to keep one for the test", f"{len(labels)} in all")
-    return (test if split == "test" else ~test).nonzero().flatten()
+    from PIL import Image
+
+    size, wanted = check_layout(image_size, channels)
+    own, *own_size = data.image_shape
+    shape = (wanted or own, *(size or own_size))
+    if shape == data.image_shape:
+        return data
+    if own not in {1, 3}:
+        raise DataError("images of 1 or 3 channels, to resize them", f"{own} channels")
+    images = torch.empty(len(data), *shape, dtype=torch.uint8)
+    for place, image in zip(images, data.images.cpu().numpy(), strict=True):
+        picture = Image.fromarray(image[0] if own == 1 else np.ascontiguousarray(image.transpose(1, 2, 0)))
+        place.copy_(torch.from_numpy(pixels_of(picture, size, shape[0]).copy()))
+    return data.replace(images=images.to(data.device), max_value=255)
