@@ -25,6 +25,8 @@ __all__ = ["Binarization", "ImageDataset"]
 
 #: Way in which grey pixels become black and white: not at all, by one draw, by a new draw at each use, or at 1/2.
 Binarization: TypeAlias = Literal["none", "static", "dynamic", "threshold"]
+#: Arguments of ImageDataset that are attributes of it as well.
+_ARGUMENTS = ("images", "labels", "class_names", "name", "split", "binarization")
 _BINARIZATIONS = ("none", "static", "dynamic", "threshold")
 
 
@@ -165,11 +167,9 @@ class ImageDataset(Dataset[Any]):
         The pictures lie in one folder for each class, or all in the folder itself; then, and where there is only one
         class, they have no labels. Classes are numbered in the order of their names, numbers as numbers ("9" before
         "10"), and so are the pictures of each. Where the folder has folders "train" and "test" (or "training";
-        "testing", "val", "valid", "validation"), these are the splits, and their classes are numbered together; else
-        :func:`~mnistvae.data.split_rows` draws them. Hidden files, files that are no pictures and deeper folders are
-        passed over; a warning tells of pictures of other kinds, which are left out, and of folders without pictures,
-        which are no classes. A photo is turned as its metadata say, and of several pictures in one file the first is
-        taken. Palettes count as colour. Pictures are read one by one, so that the data set is all that memory holds.
+        "testing", "val", "valid", "validation"), these are the splits; else :func:`~mnistvae.data.split_rows` draws
+        them. Hidden files, files that are no pictures and deeper folders are passed over; a warning tells of pictures
+        of other kinds and of folders without pictures, which are left out. A photo is turned as its metadata say.
 
         Args:
             folder: Path of the folder; its last part is the data set's name.
@@ -226,11 +226,10 @@ class ImageDataset(Dataset[Any]):
         Args:
             **changes: Arguments by name, for instance ``name="digits"``.
         """
-        kept = ("images", "labels", "class_names", "name", "split", "binarization")
-        same: dict[str, Any] = {name: getattr(self, name) for name in kept}
+        kept: dict[str, Any] = {name: value for name, value in vars(self).items() if name in _ARGUMENTS}
         if "images" not in changes:
-            same["max_value"] = 255
-        return ImageDataset(**{**same, **changes})
+            kept["max_value"] = 255
+        return ImageDataset(**{**kept, **changes})
 
 
 def _drawn(images: Tensor, seed: int) -> Tensor:
