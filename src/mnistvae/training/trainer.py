@@ -17,6 +17,7 @@ import torch
 from mnistvae._checks import check_choice, check_count, check_number, check_seed, listed
 from mnistvae._random import Stream, derive_seed, seeded
 from mnistvae._wrappers import uncompiled
+from mnistvae.arrays import double_on
 from mnistvae.data import Batch, BatchSource, Binarization, Data, as_dataset, batch_source, is_stream
 from mnistvae.devices import resolve_device
 from mnistvae.errors import ComponentError, SettingError, type_name
@@ -70,7 +71,7 @@ class Trainer:
         optimizer: Function called as ``optimizer(parameters, lr=learning_rate)``: a class of ``torch.optim``, or a
             ``functools.partial`` of one, or one of your own; the optimizer is fused where torch can.
         schedule: Schedule of the learning rate: "cosine", "one-cycle", one of :mod:`mnistvae.schedules`, or another
-            function of (step, steps in all) to a factor.
+            function of (step, steps in all) to a factor. ``CosineDecay(warmup=w)`` begins at 1 / (w + 1), not at 0.
         clip_norm: Largest norm of the gradient.
         ema: Decay of an average of the weights, which is what is validated and left in the model.
         accumulate: Batches in a step; their gradients are averaged over all images.
@@ -275,7 +276,7 @@ def _prepare(
         batches,
         History(tag=model.tag(source.binarization)),
         validates=held_out is not None,
-        sums=torch.zeros(len(TERMS), device=device),
+        sums=torch.zeros(len(TERMS), dtype=double_on(device), device=device),
         first_batch=functools.cache(functools.partial(_examples, source, settings.seed, device)),
         capture=snapshots.capture,
     )
