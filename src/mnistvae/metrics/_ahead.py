@@ -1,4 +1,4 @@
-"""Whether one value of a metric is better than another beyond doubt: on the same images, on others, or over runs."""
+"""Tests that tell one value of a metric from another: on the same images, on others, or over runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ERRORS = 2.0
 
 
 class Measured(NamedTuple):
-    """What was measured of one metric under one name."""
+    """The scores of one metric under one name."""
 
     #: The score of each run.
     scores: Sequence[Score]
@@ -53,7 +53,7 @@ def best_of(measured: Sequence[Measured], better: Direction) -> int | None:
 
 
 def _ahead(best: Measured, other: Measured, sign: int) -> bool:
-    """Whether a difference is beyond chance; what is not known is not."""
+    """True if a difference is beyond chance; what is not known is not."""
     if len(best.scores) > 1 or len(other.scores) > 1:
         return _of_runs(best, other, sign)
     difference = sign * (best.value - other.value)
@@ -87,7 +87,7 @@ def _paired(difference: float, best: np.ndarray[Any, Any], other: np.ndarray[Any
 
 
 def _of_runs(best: Measured, other: Measured, sign: int) -> bool:
-    """Whether Welch's t-test over runs, two-sided, is below 5 %."""
+    """True if Welch's t-test over runs, two-sided, is below 5 %."""
     from scipy.special import stdtrit
 
     if min(len(best.scores), len(other.scores)) < LEAST_RUNS or None in (best.spread, other.spread):

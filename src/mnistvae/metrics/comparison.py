@@ -112,7 +112,7 @@ def _measured(name: str, runs: Sequence[Evaluation]) -> Measured:
 
 
 def _notes(counts: Sequence[int]) -> list[str]:
-    """What ± means, and why there is no star, where there are several runs under a name."""
+    """Lines that say what ± means and why there is no star, where there are several runs under a name."""
     if max(counts) == 1:
         return []
     notes = ["± of several runs is the standard deviation over them, a star Welch's t-test at 5 %"]
