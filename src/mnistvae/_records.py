@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import hashlib
 import io
@@ -12,10 +13,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mnistvae._files import read_regular, write_atomically
-from mnistvae.errors import ComponentError, FileFormatError, SettingError
+import numpy as np
 
-__all__ = ["CHECK", "csv_text", "data_frame", "parse_json", "read_csv", "read_json", "write_json"]
+from mnistvae._files import read_regular, write_atomically
+from mnistvae.errors import ComponentError, FileFormatError, SettingError, type_name
+
+__all__ = [
+    "CHECK",
+    "csv_text",
+    "data_frame",
+    "pack_floats",
+    "parse_json",
+    "read_csv",
+    "read_json",
+    "unpack_floats",
+    "write_json",
+]
 
 #: The column of a CSV file in which each line has its checksum.
 CHECK = "crc32"
@@ -95,6 +108,22 @@ def _digest(content: Mapping[str, Any]) -> str:
     """SHA-256 of the content, whatever its order and spaces."""
     plain = json.loads(json.dumps(content))  # keys as JSON has them
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+
+def pack_floats(values: np.ndarray[Any, Any]) -> str:
+    """Many numbers as a short text for JSON: base64 of float32, little-endian."""
+    return base64.b64encode(values.astype("<f4").tobytes()).decode()
+
+
+def unpack_floats(text: Any) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """The numbers that :func:`pack_floats` packed.
+
+    Raises:
+        ValueError: If it is something else.
+    """
+    if not isinstance(text, str):
+        raise ValueError(f"{type_name(text)} for numbers as base64")  # noqa: TRY004 (as bad base64 is)
+    return np.frombuffer(base64.b64decode(text, validate=True), "<f4").astype(np.float32)
 
 
 def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]], *, check: bool = False) -> str:

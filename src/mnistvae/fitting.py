@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, Literal
 
 import numpy as np
@@ -10,9 +11,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from mnistvae._checks import check_choice, check_count, check_seed
+from mnistvae._learners import heeded
 from mnistvae._modes import evaluating
 from mnistvae._random import Stream, derive_seed, seeded
-from mnistvae._scikit import heeded
 from mnistvae.arrays import ArrayLike, check_finite
 from mnistvae.data import ImageDataset, batch_source
 from mnistvae.errors import ComponentError, DataError, SettingError, type_name
@@ -88,13 +89,15 @@ def fit_prior(
     from sklearn.mixture import GaussianMixture as Fit  # takes a second: only those who want it pay
 
     fit = Fit(components, covariance_type=covariance, random_state=seed % 2**32, max_iter=500)
-    unfinished = f"the mixture of {components} did not settle: fewer components, or more images, may do better"
     try:
-        with heeded(unfinished):
+        with heeded() as unfinished:
             fit.fit(codes.double().numpy())
     except ValueError as error:
         got = f"codes up to {float(codes.abs().max()):.3g}: {' '.join(str(error).split())[:120]}"
         raise DataError(f"codes for {components} components", got, "fit fewer, or train the model further") from error
+    if unfinished:
+        text = f"the mixture of {components} did not settle: fewer components, or more images, may do better"
+        warnings.warn(text, stacklevel=2)
     covariances = fit.covariances_ if full else np.stack([np.diag(row) for row in fit.covariances_])
     with seeded(seed):
         prior = GaussianMixture(model.latent_dim, components, covariance)

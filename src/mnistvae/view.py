@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, get_args
@@ -22,7 +22,7 @@ from mnistvae.data import Binarization, ImageDataset, as_dataset, as_trained, la
 from mnistvae.images import to_uint8
 from mnistvae.models import VAE
 
-__all__ = ["View"]
+__all__ = ["View", "begin"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -34,8 +34,8 @@ _DIVERGED = "look at the weights: the model may have diverged"
 class View:
     """A model's view of a data set: codes, reconstructions and samples, each computed once, when first asked for.
 
-    What was asked for is kept, and nothing else: posteriors as they are, pictures as uint8. Figures of pictures
-    are computed in float, a batch at a time, as the pictures pass by (:meth:`reconstructed`, :meth:`sampled`).
+    What was asked for is kept, and nothing else: posteriors as they are, pictures as uint8. Figures of pictures are
+    computed in float, a batch at a time, as the pictures pass by (:meth:`reconstructed`, :meth:`sampled`).
 
     Args:
         model: The model, on the device to compute on.
@@ -85,25 +85,25 @@ class View:
         self.num_samples = check_count("num_samples as an integer of at least 1", num_samples)
         #: The images as they came.
         self.data = as_dataset(data, model.image_shape)
-        wanted = len(self.data) if num_generated is None else num_generated
-        self.num_generated = check_count("num_generated as an integer of at least 1", wanted)
+        number = len(self.data) if num_generated is None else num_generated
+        self.num_generated = check_count("num_generated as an integer of at least 1", number)
         #: How the images that the model sees became black and white.
         self.binarization = binarization if self.data.binarization == "none" else self.data.binarization
         self.progress = progress
         self._of_reconstructions = Pass(len(self.data))
         self._of_samples = Pass(self.num_generated)
         self._memory: dict[Hashable, Any] = {}
+        self.begun: dict[Hashable, Callable[[], Any]] = {}  # waits for what is computed elsewhere, see begin()
 
     def __len__(self) -> int:
         return len(self.data)
 
     def once(self, function: Callable[Concatenate[View, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """``function(view, ...)``, computed when it is first asked for, and kept."""
-        key = (function, args, tuple(sorted(kwargs.items())))
-        if key not in self._memory:
-            self._memory[key] = function(self, *args, **kwargs)
-        found: T = self._memory[key]
-        return found
+        if (key := _question(function, args, kwargs)) not in self._memory:
+            wait = self.begun.pop(key, None)
+            self._memory[key] = function(self, *args, **kwargs) if wait is None else wait()
+        return self._memory[key]  # type: ignore[no-any-return]
 
     @contextmanager
     def bar(self, what: str, total: int) -> Iterator[Done]:
@@ -231,6 +231,31 @@ class View:
     def samples(self) -> Tensor:
         """Samples from the prior, their labels going round the classes, (num_generated, C, H, W), uint8 on the CPU."""
         return self.sampled(_pixels)[0]
+
+
+def begin(
+    view: View,
+    wait: Callable[[], T] | None,
+    function: Callable[Concatenate[View, P], T],
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> None:
+    """Announce that ``view.once(function, ...)`` has begun elsewhere: it takes its value from ``wait()``.
+
+    Args:
+        view: A model and a data set.
+        wait: Function that waits for the value; None where nothing has begun.
+        function: Function of the view.
+        args: Its other arguments.
+        kwargs: Its arguments by name.
+    """
+    if wait is not None:
+        view.begun[_question(function, args, kwargs)] = wait
+
+
+def _question(function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Hashable:
+    """A function and its arguments, as the key of its value."""
+    return function, args, tuple(sorted(kwargs.items()))
 
 
 def _as_seen(view: View, data: ImageDataset) -> ImageDataset:

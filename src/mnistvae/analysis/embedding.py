@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mnistvae._checks import check_choice, check_count, check_seed
-from mnistvae.analysis._process import RunningTSNE
+from mnistvae._learners import tsne
+from mnistvae._process import Running, cores
 from mnistvae.analysis._sizes import usual_size
 from mnistvae.arrays import ArrayLike
 from mnistvae.errors import DataError, MnistvaeError, SettingError
@@ -99,34 +98,33 @@ def embed(
     return replace(found, points=np.ldexp(found.points, unit)) if kind == "pca" and unit else found
 
 
-def embed_later(codes: ArrayLike, *, seed: int = 0, **settings: Any) -> Callable[[], Embedding]:
-    """Begin a map by t-SNE in a process of its own, and return a function that waits for it.
-
-    The map is that of ``embed(codes, "tsne", seed=seed, **settings)``. Where a process is not worth its start, for
-    few codes or on a single core, or cannot be started, the map is computed when the function is called.
+def embed_later(codes: ArrayLike, *, seed: int = 0, **settings: Any) -> Callable[[], Embedding] | None:
+    """Begin a map by t-SNE in a process of its own; None where that is not worth it, or not possible.
 
     Args:
-        codes: Codes (N, latent_dim), of more than two dimensions.
+        codes: Codes (N, latent_dim).
         seed: Seed of the method.
         settings: Settings of scikit-learn's ``TSNE``, under their own names.
+
+    Returns:
+        A function that waits for the map, which is that of ``embed(codes, "tsne", seed=seed, **settings)``.
 
     Raises:
         DataError: If codes have another shape, are too few or not finite.
         SettingError: If the perplexity is too large for the number of codes.
     """
     rows, _ = usual_size(as_codes(codes, least=3).cpu().double().numpy())
-    here = partial(embed, codes, "tsne", seed=seed, **settings)
-    if len(rows) < _WORTH_A_PROCESS or (os.cpu_count() or 1) < 2 or rows.shape[1] <= 2 or not rows.any():
-        return here
-    settings = _tsne_settings(rows, settings)
+    if len(rows) < _WORTH_A_PROCESS or cores() < 2 or rows.shape[1] <= 2 or not rows.any():
+        return None
+    used = _tsne_settings(rows, settings)
     try:
-        running = RunningTSNE(rows, _tsne_arguments(2, seed % 2**32, settings))
+        running = Running("tsne", {"rows": rows}, _tsne_arguments(2, seed % 2**32, used))
     except OSError:
-        return here
+        return None
 
     def wait() -> Embedding:
-        points = running.points()
-        return here() if points is None else _tsne_map(points, settings)
+        found = running.result()
+        return embed(codes, "tsne", seed=seed, **settings) if found is None else _tsne_map(found["points"], used)
 
     return wait
 
@@ -150,10 +148,8 @@ def _pca(rows: NDArray[np.float64], dimensions: int, seed: int, settings: dict[s
 
 
 def _tsne(rows: NDArray[np.float64], dimensions: int, seed: int, settings: dict[str, Any]) -> Embedding:
-    from sklearn.manifold import TSNE
-
     settings = _tsne_settings(rows, settings)
-    return _tsne_map(TSNE(**_tsne_arguments(dimensions, seed, settings)).fit_transform(rows), settings)
+    return _tsne_map(tsne(rows, **_tsne_arguments(dimensions, seed, settings))["points"], settings)
 
 
 def _tsne_settings(rows: NDArray[np.float64], settings: dict[str, Any]) -> dict[str, Any]:

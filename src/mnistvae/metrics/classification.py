@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
@@ -12,12 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnistvae._checks import check_choice, check_seed
+from mnistvae._learners import classifier_of, learn
+from mnistvae._process import Running, cores
 from mnistvae.arrays import ArrayLike
 from mnistvae.errors import DataError, SettingError
 from mnistvae.labels import Labels, as_labels, match_classes
 from mnistvae.metrics.latent import as_codes
 from mnistvae.metrics.metric import Estimate, Metric
-from mnistvae.view import View
+from mnistvae.view import View, begin
 
 __all__ = [
     "METRICS",
@@ -25,13 +27,17 @@ __all__ = [
     "Classification",
     "Kind",
     "RocAuc",
+    "begin_code_classification",
     "classify_codes",
+    "classify_later",
     "code_classification",
     "roc_auc",
 ]
 
 #: The classifiers of :func:`classify_codes`.
 Kind: TypeAlias = Literal["knn", "logistic", "random-forest", "mlp"]
+#: Number of codes from which on a process of its own starts sooner than a classifier has learned.
+_WORTH_A_PROCESS = 1000
 
 
 class Classification(NamedTuple):
@@ -106,30 +112,17 @@ def classify_codes(
         (True, (10, 10))
     """
     classifier = _classifier(check_choice("kind", kind, get_args(Kind)), check_seed(seed), settings)
-    train, test = _numbers(train_codes, "training codes"), _numbers(test_codes, "test codes")
-    if train.shape[1] != test.shape[1]:
-        raise DataError(
-            f"test codes of {train.shape[1]} dimensions, as the training codes have",
-            f"{test.shape[1]}",
-            "encode both with one model",
-        )
-    known, true = (as_labels(y, len(x)).cpu().numpy() for x, y in ((train, train_labels), (test, test_labels)))
-    if len(np.unique(known)) < 2:
-        raise DataError("training labels of at least two classes", "one", "pass images of several classes")
+    task = _task(train_codes, train_labels, test_codes, test_labels)
     neighbours = classifier.get_params().get("n_neighbors")
-    if isinstance(neighbours, int | np.integer) and neighbours > len(train):
+    if isinstance(neighbours, int | np.integer) and neighbours > len(task.train):
         raise SettingError(
-            f"n_neighbors of at most {len(train)}, as many as there are training codes",
+            f"n_neighbors of at most {len(task.train)}, as many as there are training codes",
             f"{neighbours}",
             "pass more codes, or a smaller n_neighbors",
         )
-    fitted = _fitted(classifier, train, known)
-    classes = np.union1d(known, true)
-    probabilities = np.zeros((len(test), len(classes)))
     with _its_settings(classifier):
-        predicted = fitted.predict(test)
-        probabilities[:, np.searchsorted(classes, fitted.classes_)] = fitted.predict_proba(test)
-    return _judged(true, predicted, probabilities, classes)
+        learned = learn(classifier, task.train, task.known, task.test)
+    return _judged(task, classifier, learned)
 
 
 def roc_auc(labels: Labels, probabilities: ArrayLike, classes: ArrayLike | Sequence[int] | None = None) -> RocAuc:
@@ -174,53 +167,80 @@ def roc_auc(labels: Labels, probabilities: ArrayLike, classes: ArrayLike | Seque
     return RocAuc(by_class, float(roc_auc_score(decisions.ravel(), scores.ravel())))
 
 
-def _classifier(kind: str, seed: int, settings: dict[str, Any]) -> Any:
-    """An estimator of scikit-learn's, yet to be fitted."""
-    from sklearn.ensemble import RandomForestClassifier
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.neighbors import KNeighborsClassifier
-    from sklearn.neural_network import MLPClassifier
+def classify_later(
+    train_codes: ArrayLike,
+    train_labels: Labels,
+    test_codes: ArrayLike,
+    test_labels: Labels,
+    kind: Kind = "knn",
+    *,
+    seed: int = 0,
+) -> Callable[[], Classification] | None:
+    """Begin :func:`classify_codes` in a process of its own; None where that is not worth it, or not possible.
 
-    state = seed % 2**32  # what numpy's generator takes
-    estimator = {
-        "knn": lambda: KNeighborsClassifier(n_neighbors=5, n_jobs=1),
-        "logistic": lambda: LogisticRegression(max_iter=1000, random_state=state),
-        "random-forest": lambda: RandomForestClassifier(n_estimators=100, n_jobs=1, random_state=state),
-        "mlp": lambda: MLPClassifier(max_iter=1000, random_state=state),
-    }[kind]()
+    Args:
+        train_codes: Codes to learn from, (N, latent_dim).
+        train_labels: Their labels, (N,), of at least two classes.
+        test_codes: Codes of other images, (M, latent_dim).
+        test_labels: Their labels, (M,).
+        kind: Kind of classifier.
+        seed: Seed of the forest and of the network.
+
+    Returns:
+        A function that waits for the result, which is that of ``classify_codes``.
+
+    Raises:
+        DataError: If ``classify_codes`` raises one.
+    """
+    if len(train_codes) < _WORTH_A_PROCESS or cores() < 2:
+        return None
+    task = _task(train_codes, train_labels, test_codes, test_labels)
+    arrays = {name: getattr(task, name) for name in ("train", "known", "test")}
+    try:
+        running = Running("classify", arrays, {"kind": kind, "seed": check_seed(seed)})
+    except OSError:
+        return None
+
+    def wait() -> Classification:
+        found = running.result()
+        classifier = classifier_of(kind, seed)
+        return _judged(task, classifier, learn(classifier, **arrays) if found is None else found)
+
+    return wait
+
+
+class _Task(NamedTuple):
+    """Codes and labels of a classifier, as arrays that go together."""
+
+    train: NDArray[np.float64]
+    known: NDArray[np.int64]
+    test: NDArray[np.float64]
+    true: NDArray[np.int64]
+
+
+def _task(train_codes: ArrayLike, train_labels: Labels, test_codes: ArrayLike, test_labels: Labels) -> _Task:
+    train, test = _numbers(train_codes, "training codes"), _numbers(test_codes, "test codes")
+    if train.shape[1] != test.shape[1]:
+        raise DataError(
+            f"test codes of {train.shape[1]} dimensions, as the training codes have",
+            f"{test.shape[1]}",
+            "encode both with one model",
+        )
+    known, true = (as_labels(y, len(x)).cpu().numpy() for x, y in ((train, train_labels), (test, test_labels)))
+    if len(np.unique(known)) < 2:
+        raise DataError("training labels of at least two classes", "one", "pass images of several classes")
+    return _Task(train, known, test, true)
+
+
+def _classifier(kind: str, seed: int, settings: dict[str, Any]) -> Any:
+    """An estimator of scikit-learn's, yet to be fitted, with some of its settings."""
+    estimator = classifier_of(kind, seed)
     names = sorted(estimator.get_params().keys() - {"random_state"})
     for name in settings:
         if name not in names:
             fix = "pass it as seed" if name == "random_state" else f"it has {', '.join(names)}"
             raise SettingError(f"a setting of scikit-learn's {type(estimator).__name__}", repr(name), fix)
     return estimator.set_params(**settings)
-
-
-def _fitted(classifier: Any, codes: NDArray[np.float64], labels: NDArray[np.int64]) -> Any:
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-    from threadpoolctl import threadpool_limits
-
-    iterates = (
-        "max_iter" in classifier.get_params()
-    )  # towards an optimum, which it finds sooner from standardised codes
-    model = make_pipeline(StandardScaler(), classifier) if iterates else classifier
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        # One thread: products this small gain nothing by a second, and wait for it where another process has the core.
-        with _its_settings(classifier), threadpool_limits(1, user_api="blas"):
-            model.fit(codes, labels)
-    for warning in caught:
-        if issubclass(warning.category, ConvergenceWarning):
-            warnings.warn(
-                f"{type(classifier).__name__} was not done after {classifier.max_iter} iterations, and may do better: "
-                "pass a larger max_iter",
-                stacklevel=3,
-            )
-        else:
-            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
-    return model
 
 
 @contextmanager
@@ -234,14 +254,20 @@ def _its_settings(classifier: Any) -> Iterator[None]:
         ) from error
 
 
-def _judged(
-    true: NDArray[np.int64],
-    predicted: NDArray[np.int64],
-    probabilities: NDArray[np.float64],
-    classes: NDArray[np.int64],
-) -> Classification:
+def _judged(task: _Task, classifier: Any, learned: Mapping[str, NDArray[Any]]) -> Classification:
+    """The result of a classifier, from what it predicts."""
     from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
 
+    if learned["unfinished"]:
+        warnings.warn(
+            f"{type(classifier).__name__} was not done after {classifier.max_iter} iterations, and may do better: "
+            "pass a larger max_iter",
+            stacklevel=3,
+        )
+    true, predicted = task.true, learned["predicted"]
+    classes = np.union1d(task.known, true)
+    probabilities = np.zeros((len(true), len(classes)))
+    probabilities[:, np.searchsorted(classes, learned["classes"])] = learned["probabilities"]
     precision, recall, f1, _ = precision_recall_fscore_support(true, predicted, average="macro", zero_division=0)
     return Classification(
         float(accuracy_score(true, predicted)),
@@ -257,6 +283,19 @@ def _judged(
 
 def _numbers(rows: ArrayLike, name: str, columns: str = "latent_dim") -> NDArray[np.float64]:
     return as_codes(rows, name, columns=columns).cpu().double().numpy()
+
+
+def begin_code_classification(view: View, kind: Kind) -> None:
+    """Begin :func:`code_classification` in a process of its own, for whoever asks the view for it.
+
+    Args:
+        view: A model and a data set.
+        kind: Kind of classifier.
+    """
+    codes, labels = view.known_codes, view.labels
+    if codes is not None and codes.labels is not None and labels is not None:
+        wait = classify_later(codes.means, codes.labels, view.codes.means, labels, kind, seed=view.seed)
+        begin(view, wait, code_classification, kind)
 
 
 def code_classification(view: View, kind: Kind) -> Classification:

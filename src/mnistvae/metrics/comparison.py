@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, TypeAlias, get_args
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal, TypeAlias, get_args
 
-from mnistvae._checks import check_choice
+import numpy as np
+
+from mnistvae._checks import check_choice, check_mapping, listed
 from mnistvae._records import csv_text
 from mnistvae.errors import DataError, type_name
-from mnistvae.metrics.record import ARROWS, Evaluation, Score, difference
+from mnistvae.metrics._ahead import LEAST_RUNS, Measured, best_of
+from mnistvae.metrics.record import ARROWS, Evaluation, difference
 
 __all__ = ["TableStyle", "compare"]
 
@@ -24,42 +27,100 @@ _DATA = {
 }
 
 
-def compare(evaluations: Mapping[str, Evaluation], style: TableStyle = "text") -> str:
-    """A table of several evaluations, a column each.
+def compare(evaluations: Mapping[str, Evaluation | Sequence[Evaluation]], style: TableStyle = "text") -> str:
+    """A table of several evaluations, a column each; those of several runs under one name are pooled.
 
-    A star marks the best value of a row where it is ahead of all others by more than two standard errors of the
-    difference; where no error is known there is none. Scores that were not made alike (nats of two tags, other
-    numbers of samples) are not in the table, and lines under it say why.
+    A star marks the best value of a row where it is ahead of all others, which of two evaluations means:
+
+    - More than two standard errors of the difference. Where both are of the same images and have values for each
+      (:attr:`Evaluation.by_image`), the differences are taken image by image, over those where both are finite: what
+      makes an image hard makes it hard for both, and does not count. Elsewhere the errors add up as those of two sets
+      of images do, and where one is not known there is no star. This says what other test images would change, and
+      nothing of what another training would.
+    - With several runs under a name (the same recipe, trained under several seeds): Welch's t-test over the runs,
+      two-sided, at 5 %. It takes at least three runs of both, and some spread. The column shows the mean and the
+      standard deviation over its runs, and their number in its head.
+
+    Scores that were not made alike (nats of two tags, other numbers of samples) are not in the table, and lines under
+    it say why.
 
     Args:
-        evaluations: At least two evaluations, by name.
+        evaluations: At least two names, each with an evaluation, or with a list of evaluations of several runs.
         style: ``"text"`` for a terminal, ``"markdown"``, ``"latex"`` (a ``tabular`` with the rules of booktabs) or
             ``"csv"``; the lines under the table are comments in LaTeX, and not there in CSV.
 
     Raises:
-        DataError: If they are of different images, or there is nothing to compare.
+        DataError: If they are of different images, one comes twice under a name, or there is nothing to compare.
         SettingError: If the style is unknown.
     """
     style = check_choice("style", style, get_args(TableStyle))
-    _check_same_images(evaluations)
-    rows, unlike = [["", *map(str, evaluations)]], []
-    for name in dict.fromkeys(name for one in evaluations.values() for name in one.names()):
-        missing = {label: one.left_out.get(name) for label, one in evaluations.items() if name not in one}
+    columns = _columns(evaluations)
+    every = {label: run for name, runs in columns.items() for label, run in _labelled(name, runs)}
+    _check_same_images(every.values())
+    rows, unlike = [["", *(f"{name} ({len(runs)} runs)" if runs[1:] else name for name, runs in columns.items())]], []
+    for name in dict.fromkeys(name for one in every.values() for name in one.names()):
+        missing = {label: one.left_out.get(name) for label, one in every.items() if name not in one}
         if missing:  # said where there is a reason, and not where it was not asked for
             said = [f"left out of {label}, {reason}" for label, reason in missing.items() if reason]
             unlike += [f"{name} is not compared: {'; '.join(said)}"] if said else []
             continue
-        scores = [one.score(name) for one in evaluations.values()]
-        if reason := difference(scores):
+        score = next(iter(every.values())).score(name)
+        if reason := difference([one.score(name) for one in every.values()]):
             unlike.append(f"{name} is not compared: {reason}")
             continue
-        best = _best(scores)
-        marks = [score.text() + (" *" if number == best else "  ") for number, score in enumerate(scores)]
-        rows.append([f"{ARROWS[scores[0].better]} {name} {scores[0].unit}".rstrip(), *marks])
+        measured = [_measured(name, runs) for runs in columns.values()]
+        best = best_of(measured, score.better)
+        texts = [replace(score, value=one.value, standard_error=one.spread).text() for one in measured]
+        marks = [text + (" *" if number == best else "  ") for number, text in enumerate(texts)]
+        rows.append([f"{ARROWS[score.better]} {name} {score.unit}".rstrip(), *marks])
     if len(rows) == 1:
         reason = "; ".join(unlike) or "none"
         raise DataError("evaluations with a score in common", reason, "evaluate the models in the same way")
-    return _STYLES[style](rows, unlike)
+    return _STYLES[style](rows, unlike + _notes([len(runs) for runs in columns.values()]))
+
+
+def _columns(evaluations: Any) -> dict[str, list[Evaluation]]:
+    """The runs under each name."""
+    check_mapping("evaluations by name", evaluations, "pass {name: evaluation}", DataError)
+    if len(evaluations) < 2:
+        raise DataError("at least two evaluations, by two names", str(len(evaluations)))
+    columns = {}
+    for name, given in evaluations.items():
+        runs = [given] if isinstance(given, Evaluation) else listed(given)
+        for one in [given] if runs is None else runs:
+            if not isinstance(one, Evaluation):
+                got = f"{type_name(one)} under {name!r}"
+                raise DataError("evaluations by name", got, "pass {name: evaluation}, or {name: [evaluation, ...]}")
+        if not runs:
+            raise DataError("evaluations by name", f"none under {name!r}", "leave the name out")
+        if any(one in runs[:number] for number, one in enumerate(runs)):
+            fix = "a copy tells nothing of another training: give each run once"
+            raise DataError(f"evaluations of several runs under {str(name)!r}", "the same one twice", fix)
+        columns[str(name)] = runs
+    return columns
+
+
+def _labelled(name: str, runs: Sequence[Evaluation]) -> list[tuple[str, Evaluation]]:
+    """Each run with a name for messages."""
+    return [(f"{name}, run {number}" if runs[1:] else name, run) for number, run in enumerate(runs, start=1)]
+
+
+def _measured(name: str, runs: Sequence[Evaluation]) -> Measured:
+    """One metric under one name."""
+    scores = [run.score(name) for run in runs]
+    return Measured(scores, runs[0].by_image.get(name, np.empty(0)), runs[0].protocol.get("fingerprint"))
+
+
+def _notes(counts: Sequence[int]) -> list[str]:
+    """Lines that say what ± means and why there is no star, where there are several runs under a name."""
+    if max(counts) == 1:
+        return []
+    notes = ["± of several runs is the standard deviation over them, a star Welch's t-test at 5 %"]
+    if min(counts) == 1:
+        notes.append("± of one run is the standard error over its images")
+    if min(counts) < LEAST_RUNS:
+        notes.append(f"names with fewer than {LEAST_RUNS} runs are not told from others, and so give no star")
+    return notes
 
 
 def _as_text(rows: list[list[str]], notes: list[str]) -> str:
@@ -113,35 +174,13 @@ _STYLES: dict[TableStyle, Callable[[list[list[str]], list[str]], str]] = {
 }
 
 
-def _check_same_images(evaluations: Mapping[str, Evaluation]) -> None:
-    """Raise DataError for what is no evaluation, or is one of other images."""
-    if not isinstance(evaluations, Mapping):
-        raise DataError("evaluations by name", type_name(evaluations), "pass {name: evaluation}")
-    if len(evaluations) < 2:
-        raise DataError("at least two evaluations", str(len(evaluations)))
-    for name, one in evaluations.items():
-        if not isinstance(one, Evaluation):
-            raise DataError("evaluations by name", f"{type_name(one)} under {name!r}", "pass {name: evaluation}")
-    if len({one.protocol.get("fingerprint") for one in evaluations.values()} | {None}) == 2:
+def _check_same_images(evaluations: Collection[Evaluation]) -> None:
+    """Raise DataError for evaluations of other images."""
+    if len({one.protocol.get("fingerprint") for one in evaluations} | {None}) == 2:
         return  # the same images, whatever they are called
     for key, what in _DATA.items():
-        found = {str(one.protocol.get(key)) for one in evaluations.values() if key in one.protocol}
+        found = {str(one.protocol.get(key)) for one in evaluations if key in one.protocol}
         if len(found) > 1:
             raise DataError(
                 f"evaluations of one {what}", " and ".join(sorted(found)), "evaluate the models on the same images"
             )
-
-
-def _best(scores: Sequence[Score]) -> int | None:
-    """The number of the best score; None where there is none, or where it might be another's."""
-    if not scores[0].better or any(math.isnan(score.value) for score in scores):
-        return None
-    choose = min if scores[0].better == "lower" else max
-    best = choose(range(len(scores)), key=lambda number: scores[number].value)
-    for number, score in enumerate(scores):
-        errors = (score.standard_error, scores[best].standard_error)
-        if number != best and (
-            None in errors or abs(score.value - scores[best].value) <= 2 * math.hypot(*errors)  # type: ignore[arg-type]
-        ):
-            return None
-    return best

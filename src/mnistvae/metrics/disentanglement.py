@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mnistvae._checks import check_count
-from mnistvae._scikit import heeded
+from mnistvae._learners import heeded
 from mnistvae.arrays import ArrayLike
 from mnistvae.errors import DataError
 from mnistvae.labels import Labels, as_labels

@@ -173,7 +173,8 @@ def evaluate_view(
             by_image[metric.name] = values
         protocol |= dict(chain.from_iterable(NEEDS[need].protocol(view).items() for need in metric.needs))
     left_out = {metric.label: reason for metric, reason in reasons.items() if reason}
-    return Evaluation(tuple(scores), _by_class(view, by_image), by_dimension, protocol, left_out)
+    kept = {name: values.double().numpy() for name, values in by_image.items()}
+    return Evaluation(tuple(scores), _by_class(view, by_image), by_dimension, protocol, left_out, kept)
 
 
 def _included(include: Sequence[Group], *, inception: bool) -> list[Metric]:

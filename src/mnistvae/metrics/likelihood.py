@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from mnistvae.arrays import check_finite, with_double
 from mnistvae.data import ImageDataset
 from mnistvae.images import ImageShape, check_image_shape
 from mnistvae.losses import kl_or_estimate
-from mnistvae.metrics.metric import Estimate, Metric
+from mnistvae.metrics.metric import Metric
 from mnistvae.metrics.record import Direction
 from mnistvae.models import VAE
 from mnistvae.view import View
@@ -248,11 +248,8 @@ def bits_per_dimension(nats: float, image_shape: ImageShape) -> float:
     return nats / (math.prod(check_image_shape(image_shape)) * math.log(2))
 
 
-def _bits(view: View) -> Estimate:
-    estimate = view.once(importance_estimate)
-    spread = estimate.standard_error if len(view) > 1 else 0.0
-    bits, error = (bits_per_dimension(nats, view.model.image_shape) for nats in (estimate.mean, spread))
-    return Estimate(bits, error or None)
+def _bits(view: View) -> Tensor:
+    return view.once(importance_estimate).nll * bits_per_dimension(1.0, view.model.image_shape)
 
 
 def _how_sampled(view: View) -> str:
@@ -279,11 +276,11 @@ def _nll_a_pixel(view: View) -> str:
     return f"{view.tag}; nll a pixel"
 
 
-_SAMPLED = ("importance samples",)
+_NLL: Mapping[str, Any] = {"needs": ("importance samples",), "per": "image", "tagged": True}
 METRICS = (
     _of_bound("negative_elbo", "lower", "reconstruction + kl, beta = 1", lambda found: found.loss),
     _of_bound("reconstruction", "", "-log p(x | z) at one code", lambda found: found.reconstruction),
     _of_bound("kl", "", "from q(z | x) to the prior", lambda found: found.kl, tag=False),
-    Metric("nll", "nats", "lower", _SAMPLED, compute=_nll, per="image", protocol=_how_sampled, tagged=True),
-    Metric("bits_per_dimension", "bits", "lower", _SAMPLED, compute=_bits, protocol=_nll_a_pixel, tagged=True),
+    Metric("nll", "nats", "lower", compute=_nll, protocol=_how_sampled, **_NLL),
+    Metric("bits_per_dimension", "bits", "lower", compute=_bits, protocol=_nll_a_pixel, **_NLL),
 )

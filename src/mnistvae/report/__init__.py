@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnistvae._files import output_folder
+from mnistvae._process import sharing_cores
 from mnistvae.analysis.embedding import umap_class
 from mnistvae.data import Binarization, ImageDataset
 from mnistvae.errors import SettingError
@@ -88,15 +89,16 @@ def write_report(
         for section in chapters:
             with suppress(Exception):  # which comes again where the section, or a score, asks for the same
                 section.prepare(view)
-        evaluation, reservations = _evaluate(view, include, metrics)
-        evaluation.to_json(target / "metrics.json")
-        if evaluation.by_class:
-            evaluation.to_csv(target / "by_class.csv")
-        report = Report(view, page, evaluation, history, about or {}, reservations, umap and not reason, reason)
-        for section in chapters:
-            with view.bar(section.title, 1) as done:
-                write_section(section, report)
-                done(1)
+        with sharing_cores(len(view.begun)):
+            evaluation, reservations = _evaluate(view, include, metrics)
+            evaluation.to_json(target / "metrics.json")
+            if evaluation.by_class:
+                evaluation.to_csv(target / "by_class.csv")
+            report = Report(view, page, evaluation, history, about or {}, reservations, umap and not reason, reason)
+            for section in chapters:
+                with view.bar(section.title, 1) as done:
+                    write_section(section, report)
+                    done(1)
         return page.write("report.html")
 
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from mnistvae import analysis, plotting
-from mnistvae.analysis.embedding import embed_later
+from mnistvae.analysis.embedding import EmbeddingKind, embed_later
 from mnistvae.analysis.errors import errors_of_view
 from mnistvae.errors import MnistvaeError
 from mnistvae.report.page import as_text
 from mnistvae.report.section import Report
-from mnistvae.view import View
+from mnistvae.view import View, begin
 
 if TYPE_CHECKING:
     from mnistvae.analysis import Embedding
@@ -24,8 +24,8 @@ __all__ = ["EXAMPLES", "best_map", "chosen", "latent_space", "prepare", "without
 
 #: Codes that are embedded and clustered at most: t-SNE takes a minute for four times as many.
 _EMBEDDED = 4000
-#: Coarseness of t-SNE's forces: as good a map as with the default of 0.5, in two thirds of the time.
-_ANGLE = 0.8
+#: Settings of the methods. The coarseness of t-SNE's forces: as good a map as with 0.5, in two thirds of the time.
+_SETTINGS: Mapping[str, Mapping[str, Any]] = {"tsne": {"angle": 0.8}}
 #: Images in a row of examples.
 EXAMPLES = 10
 #: Images without which there is neither a map nor clusters.
@@ -41,23 +41,17 @@ def chosen(view: View) -> Tensor:
     return torch.randperm(len(view), generator=generator)[:_EMBEDDED].sort().values
 
 
-def begin_map(view: View) -> Callable[[], Embedding]:
-    """Begin the map by t-SNE, and return a function that waits for it."""
-    return embed_later(view.codes.means[view.once(chosen)], seed=view.seed, angle=_ANGLE)
-
-
 def prepare(view: View) -> None:
     """Begin what the section takes longest for, if it is going to be drawn."""
     if view.model.latent_dim > 2 and len(view.once(chosen)) >= _FEWEST:
-        view.once(begin_map)
+        codes = view.codes.means[view.once(chosen)]
+        begin(view, embed_later(codes, seed=view.seed, **_SETTINGS["tsne"]), embedding, "tsne")
 
 
-def embedding(view: View, kind: str) -> Embedding | MnistvaeError:
+def embedding(view: View, kind: EmbeddingKind) -> Embedding | MnistvaeError:
     """Return a map of the chosen codes, or the error where it could not be made."""
     try:
-        if kind == "tsne":
-            return view.once(begin_map)()
-        return analysis.embed(view.codes.means[view.once(chosen)], kind, seed=view.seed)  # type: ignore[arg-type]
+        return analysis.embed(view.codes.means[view.once(chosen)], kind, seed=view.seed, **_SETTINGS.get(kind, {}))
     except MnistvaeError as error:
         if kind != "umap":
             raise
@@ -69,7 +63,9 @@ def maps(report: Report) -> dict[str, Embedding]:
     view = report.view
     if view.codes.latent_dim == 1 or len(view.once(chosen)) < _FEWEST:
         return {}
-    kinds = ["pca"] if view.codes.latent_dim == 2 else ["pca", "tsne", *(["umap"] if report.umap else [])]
+    more = view.codes.latent_dim > 2
+    wanted: dict[EmbeddingKind, bool] = {"pca": True, "tsne": more, "umap": more and report.umap}
+    kinds = [kind for kind, there in wanted.items() if there]
     found = {kind: view.once(embedding, kind) for kind in kinds}
     return {kind: one for kind, one in found.items() if not isinstance(one, MnistvaeError)}
 

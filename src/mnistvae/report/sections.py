@@ -15,7 +15,7 @@ from mnistvae.analysis.errors import errors_of_view
 from mnistvae.data import going_round
 from mnistvae.errors import ComponentError
 from mnistvae.metrics import ARROWS, NEEDS_OF_CLASSIFIERS, code_classification, roc_auc, unmet
-from mnistvae.metrics.classification import Kind
+from mnistvae.metrics.classification import Kind, begin_code_classification
 from mnistvae.report.latent_space import EXAMPLES, best_map, chosen, latent_space, prepare
 from mnistvae.report.section import Report, Section
 from mnistvae.view import View
@@ -27,6 +27,8 @@ __all__ = ["SECTIONS"]
 
 #: Classifiers of codes, in the order of the table; the last one is drawn.
 _KINDS: tuple[Kind, ...] = ("knn", "logistic", "mlp", "random-forest")
+#: Those that take several seconds.
+_LONG: tuple[Kind, ...] = ("mlp", "random-forest")
 
 
 def model(report: Report) -> None:
@@ -147,11 +149,11 @@ def generation(report: Report) -> None:
     page.picture("traversals.png", figure, caption)
 
 
-def fit_classifiers(view: View) -> None:
-    """Fit the classifiers, each on one core, while the map of the codes is computed on another."""
+def begin_classifiers(view: View) -> None:
+    """Begin the classifiers that take longest."""
     if unmet(view, NEEDS_OF_CLASSIFIERS) is None:
-        for kind in _KINDS:
-            view.once(code_classification, kind)
+        for kind in _LONG:
+            begin_code_classification(view, kind)
 
 
 def classifiers(report: Report) -> None:
@@ -227,7 +229,7 @@ SECTIONS: tuple[Section, ...] = (
     Section("Reconstruction", reconstruction),
     Section("Generation", generation),
     Section("Latent space", latent_space, prepare),
-    Section("Classifiers of the codes", classifiers, fit_classifiers),
+    Section("Classifiers of the codes", classifiers, begin_classifiers),
     Section("Best and worst reconstructions", failures),
     Section("Summary", summary),
 )

@@ -1,0 +1,105 @@
+"""A function of arrays that a Python process of its own computes, while this one does something else."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import weakref
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Running", "cores", "serve", "sharing_cores"]
+
+
+_PROGRAM = f"from {__name__} import serve; serve()"
+
+
+class Running:
+    """A process that computes one of the functions of :mod:`mnistvae._learners`; it ends with this object.
+
+    It has one thread: the threads of two processes on the same cores would wait for each other.
+
+    Args:
+        function: Name of the function, which takes arrays and settings by name and returns arrays by name.
+        arrays: The arrays.
+        settings: The settings: texts, numbers, booleans and None.
+
+    Raises:
+        OSError: If the process cannot be started.
+    """
+
+    def __init__(self, function: str, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> None:
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        with ExitStack() as opened:
+            given, self._found = (opened.enter_context(tempfile.TemporaryFile()) for _ in range(2))
+            np.savez(given, allow_pickle=False, **arrays)  # no pipe, which would be full before the process has started
+            given.seek(0)
+            self._process = subprocess.Popen(  # noqa: S603 (this Python, on a function of ours)
+                [sys.executable, "-c", _PROGRAM, function, json.dumps(dict(settings))],
+                stdin=given,
+                stdout=self._found,
+                stderr=subprocess.DEVNULL,
+                env=environment,
+            )
+            given.close()
+            opened.pop_all()  # open as long as the process runs
+        self._end = weakref.finalize(self, _end, self._process, self._found)
+
+    def result(self) -> dict[str, NDArray[Any]] | None:
+        """Wait for what the function returns; None where the process failed."""
+        try:
+            if self._process.wait() != 0:
+                return None
+            self._found.seek(0)
+            with np.load(self._found, allow_pickle=False) as found:
+                return dict(found)
+        except (OSError, ValueError, EOFError):
+            return None
+        finally:
+            self._end()
+
+
+def serve() -> None:
+    """Compute the function that the command line names, from the arrays of the standard input to the output's."""
+    name, settings = sys.argv[1:]
+    function = getattr(import_module("mnistvae._learners"), name)
+    with np.load(sys.stdin.buffer, allow_pickle=False) as arrays:
+        found = function(**arrays, **json.loads(settings))
+    np.savez(sys.stdout.buffer, allow_pickle=False, **found)
+
+
+def cores() -> int:
+    """The number of processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def sharing_cores(processes: int) -> Iterator[None]:
+    """A block in which torch leaves a core to each of some other processes, as far as there are cores.
+
+    Args:
+        processes: Number of processes, each of one thread.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(min(before, max(1, cores() - processes)))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _end(process: subprocess.Popen[bytes], found: Any) -> None:
+    """Stop a process, if it still runs, and close its file."""
+    process.kill()
+    process.wait()
+    found.close()
