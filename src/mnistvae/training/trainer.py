@@ -201,13 +201,15 @@ class Trainer:
                 raise ComponentError(
                     "a mnistvae model to train", type_name(model), "pass an instance of VAE or of a subclass"
                 )
-            source, held_out = _sources(self, model, data, validation, device, world, keys)
+            snapshot = None if resume is None else read_checkpoint(resume)
+            first = 1 if snapshot is None else len(snapshot.info["history"]) + 1
+            source, held_out = _sources(self, model, data, validation, device, world, keys, first)
             model.to(device)
             check_data(model, source, held_out)
             warn_if_not_saveable(model)
             run, state, snapshots = _prepare(self, model, source, held_out, device, world)
-            if resume is not None:
-                snapshots.restore(state, read_checkpoint(resume))
+            if snapshot is not None:
+                snapshots.restore(state, snapshot)
             return train(run, state)
 
 
@@ -219,13 +221,14 @@ def _sources(
     device: torch.device,
     world: World,
     keys: Sequence[str],
+    first: int,
 ) -> tuple[BatchSource, BatchSource | None]:
-    """Batches for training and for validation."""
+    """Batches for training, from the epoch ``first`` on, and for validation."""
     size, seed = settings.batch_size * world.size, settings.seed
     form: dict[str, Any] = {"image_shape": model.image_shape, "keys": keys, "labels": model.uses_labels}
     how: dict[str, Any] = {**form, "device": device, "num_classes": model.num_classes}
     # The loops begin with these seeds, so that a loader's first pass is the one that it would be there.
-    training = {"epoch": 1, "seed": derive_seed(seed, Stream.TRAINING, 1), "least": 1 + has_batch_norm(model)}
+    training = {"epoch": first, "seed": derive_seed(seed, Stream.TRAINING, first), "least": 1 + has_batch_norm(model)}
     measuring = {"epoch": 0, "seed": derive_seed(seed, Stream.VALIDATION)}
     with seeded(seed, device):  # reading a data set may draw from the global generators
         data, validation = (_binarized(one, settings.binarization, seed, form) for one in (data, validation))
