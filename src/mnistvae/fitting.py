@@ -99,7 +99,7 @@ def fit_prior(
         text = f"the mixture of {components} did not settle: fewer components, or more images, may do better"
         warnings.warn(text, stacklevel=2)
     covariances = fit.covariances_ if full else np.stack([np.diag(row) for row in fit.covariances_])
-    with seeded(seed):
+    with seeded(seed), torch.device("cpu"):
         prior = GaussianMixture(model.latent_dim, components, covariance)
     weights, means, scale_tril = (
         torch.from_numpy(a) for a in (fit.weights_, fit.means_, np.linalg.cholesky(covariances))
