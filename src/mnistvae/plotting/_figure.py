@@ -205,3 +205,5 @@ def show_montage(
     ax.set_xticks([1 + width / 2 + n * (width + 1) for n in range(len(heads))], heads, fontsize=size)
     ax.set_yticks([1 + height / 2 + n * (height + 1) for n in range(len(names))], names, fontsize=size)
     ax.tick_params(length=0)
+    if names:
+        ax.set_anchor("W")  # where the layout, which makes room for the names, looks for them

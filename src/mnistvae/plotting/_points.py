@@ -1,4 +1,4 @@
-"""Points of the plane: their colours, their labels and their legend."""
+"""Points of the plane: their colours and shapes, their labels and their legend."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ __all__ = [
     "as_points",
     "class_colour",
     "class_legend",
+    "class_line",
+    "class_marker",
     "class_text",
     "draw_label",
     "draw_points",
@@ -32,6 +34,10 @@ CLASS_COLOURS = (
     *("#0e49ac", "#ff7100", "#2c4107", "#c88eff", "#995703"),
     *("#00e0d0", "#9800ff", "#dfd51d", "#520054", "#31958c"),
 )
+#: Shapes and lines that go with these colours where a printer has none: a line's two differ in lightness.
+_MARKERS = ("o", "^", "s", "v", "D", "P", "X", "<", "p", ">")
+_DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)), (0, (9, 2)))
+_LINES = tuple(_DASHES[n] for n in (0, 1, 1, 2, 3, 0, 2, 3, 4, 4))
 #: Number of lines in a column of a legend.
 _LEGEND = 15
 
@@ -39,6 +45,16 @@ _LEGEND = 15
 def class_colour(number: int) -> str:
     """Return the colour of a class; the eleventh has that of the first."""
     return CLASS_COLOURS[number % len(CLASS_COLOURS)]
+
+
+def class_marker(number: int) -> str:
+    """Return the shape of a class's points; the eleventh has that of the first."""
+    return _MARKERS[number % len(_MARKERS)]
+
+
+def class_line(number: int) -> Any:
+    """Return the line style of a class; two classes may share one, in a dark and a light colour."""
+    return _LINES[number % len(_LINES)]
 
 
 def as_points(points: ArrayLike) -> NDArray[np.float64]:
@@ -62,7 +78,7 @@ def point_size(n: int) -> float:
 
 
 def draw_points(ax: Axes, points: NDArray[np.float64], size: float, colour: str, **style: Any) -> None:
-    """Draw points as discs without an edge."""
+    """Draw points as discs, or as another ``marker``, without an edge."""
     ax.scatter(points[:, 0], points[:, 1], s=size, color=colour, linewidths=0, rasterized=True, **style)
 
 

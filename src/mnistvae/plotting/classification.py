@@ -16,15 +16,18 @@ from mnistvae.arrays import ArrayLike, as_numbers
 from mnistvae.errors import DataError
 from mnistvae.labels import Labels, match_classes
 from mnistvae.plotting._figure import as_texts, has_title, new_axes, root_figure, set_title, simplify
-from mnistvae.plotting._points import class_colour, class_legend, class_text
+from mnistvae.plotting._points import class_colour, class_legend, class_line, class_marker, class_text
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure, FigureBase
 
 __all__ = ["class_bars", "confusion_matrix", "roc_curves"]
 
 #: Colours of groups that are in order.
 _STEPS = colormaps["Blues"]
+#: What is drawn on the bars of groups, which a printer may give the same grey.
+_HATCHES = ("", "///", "...", "xxx")
 #: Inches of a name that stands below its column; a longer one is turned.
 _SHORT = 0.4
 #: Area under the curve above which only its corner is drawn.
@@ -111,11 +114,10 @@ def roc_curves(
         if hits[:, number].all() or not hits[:, number].any():
             continue
         x, y, _ = roc_curve(hits[:, number], scores[:, number])
-        ax.plot(
-            x, y, color=class_colour(number), linewidth=1.4, label=f"{class_text(label, class_names)}: {auc(x, y):.3f}"
-        )
+        text = f"{class_text(label, class_names)}: {auc(x, y):.3f}"
+        ax.plot(x, y, color=class_colour(number), linestyle=class_line(number), linewidth=1.4, label=text)
     x, y, _ = roc_curve(hits.ravel(), scores.ravel())
-    ax.plot(x, y, color="black", linewidth=1.8, linestyle="--", label=f"micro: {auc(x, y):.3f}")
+    ax.plot(x, y, color="black", linewidth=2.6, label=f"micro: {auc(x, y):.3f}")
     ax.plot([0, 1], [0, 1], color="0.7", linewidth=1, linestyle=":")
     simplify(ax)
     ax.set(xlabel="false positive rate", ylabel="true positive rate", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
@@ -168,17 +170,17 @@ def class_bars(
     if not classes:
         raise DataError("figures of at least one class", "none", "pass images with labels")
     ax = new_axes(figure, max(5.0, 0.75 * len(classes)), 3.2)
-    width = 0.8 / len(groups)
     for number, (name, group) in enumerate(bars.items()):
-        places = np.arange(len(classes)) + (number - (len(groups) - 1) / 2) * width
-        heights = [group.get(label, np.nan) for label in classes]
         spread = [spreads.get(name, {}).get(label, 0.0) for label in classes] if name in spreads else None
-        colour = _STEPS(0.2 + 0.7 * number / max(1, len(groups) - 1)) if ordered else class_colour(number)
+        style: dict[str, Any] = {"yerr": spread, "label": name}
+        style["color"] = _STEPS(0.2 + 0.7 * number / max(1, len(groups) - 1)) if ordered else class_colour(number)
         if from_zero:
-            bar: dict[str, Any] = {"capsize": 2, "error_kw": {"elinewidth": 1, "ecolor": "0.25"}}
-            ax.bar(places, heights, width, yerr=spread, color=colour, label=name, **bar)
+            hatch = "" if ordered else _HATCHES[number % len(_HATCHES)]
+            style |= {"capsize": 2, "error_kw": {"elinewidth": 1, "ecolor": "0.25"}, "hatch": hatch}
+            style |= {"edgecolor": "white", "linewidth": 0}  # of the hatches
         else:
-            ax.errorbar(places, heights, yerr=spread, fmt="o", color=colour, markersize=5, capsize=3, label=name)
+            style |= {"fmt": class_marker(number), "markersize": 5, "capsize": 3}
+        _draw_group(ax, [group.get(label, np.nan) for label in classes], number, len(groups), style)
     simplify(ax)
     ax.grid(visible=False, axis="x")
     texts = [class_text(label, class_names) for label in classes]
@@ -191,6 +193,16 @@ def class_bars(
         title = next(iter(groups))
     set_title(ax, title, pad=28 if len(groups) > 1 else 6)
     return root_figure(ax)
+
+
+def _draw_group(ax: Axes, heights: Sequence[float], number: int, groups: int, style: Mapping[str, Any]) -> None:
+    """Draw the scores of one of several groups, one a class, as bars, or as points where there is a shape."""
+    width = 0.8 / groups
+    places = np.arange(len(heights)) + (number - (groups - 1) / 2) * width
+    if "fmt" in style:
+        ax.errorbar(places, heights, **style)
+    else:
+        ax.bar(places, heights, width, **style)
 
 
 def _width(name: str) -> float:

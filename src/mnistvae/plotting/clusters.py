@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.patheffects import withStroke
+from matplotlib.transforms import offset_copy
 from numpy.typing import NDArray
 
 from mnistvae._checks import check_indices, check_mapping
@@ -16,7 +17,15 @@ from mnistvae.images import as_pixels
 from mnistvae.labels import as_labels
 from mnistvae.plotting._figure import as_texts, new_axes, root_figure, simplify
 from mnistvae.plotting._names import PlacedNames
-from mnistvae.plotting._points import CLASS_COLOURS, as_points, class_legend, draw_label, draw_points, point_size
+from mnistvae.plotting._points import (
+    CLASS_COLOURS,
+    as_points,
+    class_legend,
+    class_marker,
+    draw_label,
+    draw_points,
+    point_size,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,6 +38,8 @@ _COLOURED = len(CLASS_COLOURS)
 _REST = "0.35"
 #: Width, or height, of a cluster's image in points.
 _PICTURE = 22
+#: Height in points of the letter above it.
+_LETTER = 10
 
 
 def cluster_map(
@@ -78,12 +89,12 @@ def cluster_map(
     for k in range(count):
         own = rows[members == k]
         label = f"{cluster_name(k)} ({len(own)})" if k < _COLOURED else None
-        draw_points(ax, own, size, _colour(k), alpha=0.6, label=label)
+        draw_points(ax, own, size, _colour(k), marker=class_marker(k) if k < _COLOURED else "o", alpha=0.6, label=label)
     for k in range(count):
         if pictures is None:
             draw_label(ax, places[k], cluster_name(k))
         else:
-            _draw_image(ax, pictures[k], places[k], _colour(k))
+            _draw_image(ax, pictures[k], places[k], k)
     for point, cluster in _nearest(nearest, len(rows), count).items():
         ax.plot(*np.stack([rows[point], places[cluster]], 1), color="0.3", linewidth=0.7, linestyle=":", zorder=1.5)
     _draw_names(ax, rows, named, places)
@@ -163,11 +174,11 @@ def _draw_names(
             arrowprops={"arrowstyle": "-", "linewidth": 0.6, "shrinkA": 0, "shrinkB": 4},
         )
         names.append(name)
-    PlacedNames(ax, names, centroids, _PICTURE + 6)
+    PlacedNames(ax, names, centroids, _PICTURE + 6 + _LETTER)
 
 
-def _draw_image(ax: Axes, pixels: NDArray[np.uint8], place: NDArray[np.float64], colour: str) -> None:
-    """Draw a small image at a point, in a frame of its cluster's colour."""
+def _draw_image(ax: Axes, pixels: NDArray[np.uint8], place: NDArray[np.float64], k: int) -> None:
+    """Draw a small image at a point, in a frame of its cluster's colour, and the cluster's letter above it."""
     from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
     image = np.moveaxis(pixels, 0, -1)
@@ -177,5 +188,8 @@ def _draw_image(ax: Axes, pixels: NDArray[np.uint8], place: NDArray[np.float64],
         cmap="gray",
         interpolation="nearest",
     )
-    frame = {"edgecolor": colour, "linewidth": 1.5}
-    ax.add_artist(AnnotationBbox(box, (float(place[0]), float(place[1])), pad=0.15, bboxprops=frame))
+    frame, at = {"edgecolor": _colour(k), "linewidth": 1.5}, (float(place[0]), float(place[1]))
+    ax.add_artist(AnnotationBbox(box, at, pad=0.15, bboxprops=frame))
+    above = offset_copy(ax.transData, root_figure(ax), y=_PICTURE / 2 + 4, units="points")
+    style: dict[str, Any] = {"ha": "center", "va": "bottom", "fontsize": _LETTER, "fontweight": "bold"}
+    ax.text(*at, cluster_name(k), transform=above, path_effects=[withStroke(linewidth=2, foreground="white")], **style)

@@ -73,7 +73,6 @@ def error_examples(
         show_montage(ax, both, len(numbers), heads, ["original", "reconstruction"], size=8)
         ax.set_title(name, fontsize=10, loc="left")
         ax.set_xlabel(f"{unit}, and number of the image" if numbered else unit, fontsize=8, loc="left")
-        ax.set_anchor("W")
     return root_figure(fig)
 
 
@@ -96,8 +95,8 @@ def histogram(values: ArrayLike, unit: str, *, title: str | None = None, figure:
     finite = numbers[np.isfinite(numbers)]
     ax = new_axes(figure, 4.6, 3.2)
     if len(finite):
-        ax.hist(finite, bins=min(50, max(5, len(finite) // 20)), color=COLOURS[0], alpha=0.85)
-        ax.axvline(finite.mean(), color=COLOURS[1], linewidth=1.8, label=f"mean {finite.mean():.4g}")
+        ax.hist(finite, bins=min(50, max(5, len(finite) // 20)), color=COLOURS[0], alpha=0.6)
+        ax.axvline(finite.mean(), color="black", linestyle="--", linewidth=1.8, label=f"mean {finite.mean():.4g}")
         ax.legend(frameon=False)
     left_out = len(numbers) - len(finite)
     if left_out:

@@ -31,6 +31,7 @@ from mnistvae.plotting._points import (
     as_points,
     class_colour,
     class_legend,
+    class_marker,
     class_text,
     draw_label,
     draw_points,
@@ -61,7 +62,7 @@ def latent_map(
     title: str | None = None,
     figure: FigureBase | None = None,
 ) -> Figure:
-    """Draw points of the plane, coloured by class, with the name of each class near the median of its points.
+    """Draw points of the plane, in a colour and shape a class, with the name of each class near its points' median.
 
     Both axes have the same scale. Names that would lie on each other are moved apart.
 
@@ -90,7 +91,8 @@ def latent_map(
         places = spread_out(medians, _APART * float(np.ptp(rows, axis=0).max()))
         for number, (label, place) in enumerate(zip(present, places, strict=True)):
             name = class_text(label, class_names)
-            draw_points(ax, rows[classes == label], size, class_colour(number), alpha=0.6, label=name)
+            style = {"marker": class_marker(number), "alpha": 0.6, "label": name}
+            draw_points(ax, rows[classes == label], size, class_colour(number), **style)
             draw_label(ax, place, name)
         class_legend(ax, "class", len(present))
     simplify(ax)

@@ -113,9 +113,7 @@ class Page:
             write_atomically(self.folder / self._new_file(name), csv_text(header, rows).encode())
             note = f"<p class=file>{_link(name)}</p>"
         head = "".join(f"<th>{html.escape(cell)}</th>" for cell in header)
-        body = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(as_text(one))}</td>" for one in row) + "</tr>" for row in rows
-        )
+        body = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in rows)
         self._add(f"<div class=table><table><tr>{head}</tr>{body}</table></div>{note}")
 
     def write(self, name: str) -> Path:
@@ -150,6 +148,12 @@ class Page:
         return name
 
 
+def _cell(value: Any) -> str:
+    """A cell of a table; a value and its error stay on one line, however narrow the page is."""
+    text = html.escape(as_text(value))
+    return f"<td class=whole>{text}</td>" if " ± " in text else f"<td>{text}</td>"
+
+
 def _link(name: str) -> str:
     """A link to a file beside the page."""
     return f'<a href="{quote(name)}"><code>{html.escape(name)}</code></a>'
@@ -182,7 +186,7 @@ figure { margin: 1.2rem 0; } .narrow { display: inline-block; width: 49%; vertic
 .numbers div { border: 1px solid var(--line); border-radius: 6px; padding: .6rem .8rem; color: var(--soft); }
 .numbers b { font-size: 1.5rem; color: var(--ink); } img { max-width: 100%; background: #fff; border-radius: 4px; }
 figcaption, .file { color: var(--soft); font-size: .9rem; } code, pre { font-size: .85rem; }
-pre { overflow-x: auto; } .table { overflow-x: auto; }
+pre, .table { overflow-x: auto; } .whole { white-space: nowrap; }
 table { border-collapse: collapse; font-size: .9rem; }
 td, th { border-bottom: 1px solid var(--line); padding: .25rem .7rem .25rem 0; text-align: left; vertical-align: top; }
 """

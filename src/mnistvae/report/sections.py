@@ -14,7 +14,7 @@ from mnistvae._component import spec_text, to_spec
 from mnistvae.analysis.errors import errors_of_view
 from mnistvae.data import going_round
 from mnistvae.errors import ComponentError
-from mnistvae.metrics import ARROWS, NEEDS_OF_CLASSIFIERS, code_classification, roc_auc, unmet
+from mnistvae.metrics import ARROWS, NEEDS_OF_CLASSIFIERS, Score, code_classification, roc_auc, unmet
 from mnistvae.metrics.classification import Kind, begin_code_classification
 from mnistvae.report.latent_space import EXAMPLES, best_map, chosen, latent_space, prepare
 from mnistvae.report.section import Report, Section
@@ -75,12 +75,18 @@ def glance(report: Report) -> None:
     """Four numbers, and a strip of reconstructions and samples."""
     view, page, scores = report.view, report.page, report.evaluation
     found = [scores.score(name) for name in _FIRST if name in scores][:4]
-    page.numbers([(f"{one.value:.4g}", one.unit, _FIRST[one.name]) for one in found])
+    page.numbers([(f"{one.value:.4g}", one.unit, _named(one)) for one in found])
     shown = view.once(_examples)
     rows = {"reconstruction": view.once(errors_of_view).images[shown], "sample": view.once(_drawn)[: len(shown)]}
     page.picture(
         "glance.png", plotting.reconstruction_grid(view.shown.images[shown], rows), "Images, reconstructions, samples."
     )
+
+
+def _named(score: Score) -> str:
+    """The name of a score at a glance."""
+    unlike = score.name == "nll" and "no log-likelihood" in score.protocol  # which the table says of grey pixels
+    return "cross-entropy over all codes, no log-likelihood" if unlike else _FIRST[score.name]
 
 
 def training(report: Report) -> None:
