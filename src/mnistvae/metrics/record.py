@@ -14,6 +14,7 @@ import numpy as np
 
 from mnistvae._checks import check_choice, check_instance, check_mapping
 from mnistvae._files import write_atomically
+from mnistvae._html import block, fold, paragraph, table
 from mnistvae._records import csv_text, pack_floats, read_json, unpack_floats, write_json
 from mnistvae.arrays import as_numbers
 from mnistvae.errors import DataError, FileFormatError, SettingError
@@ -25,6 +26,8 @@ Direction: TypeAlias = Literal["lower", "higher", ""]
 #: Arrows that show the better side in a table.
 ARROWS: Mapping[Direction, str] = MappingProxyType({"lower": "↓", "higher": "↑", "": " "})
 _VERSION = 1
+#: Rows of a table in a notebook.
+_ROWS = 60
 #: Entries of the protocol that the table of the classes repeats.
 _PROTOCOL = ("dataset", "split", "fingerprint", "binarization", "tag", "num_samples", "seed", "version", "model")
 
@@ -175,6 +178,24 @@ class Evaluation:
         ]
         lines += [f"  {name} left out: {reason}" for name, reason in self.left_out.items()]
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        """The table of the scores, for a notebook."""
+        whole = str.maketrans(" ", "\u00a0")  # such a space does not end a line
+        names = [f"{ARROWS[score.better]} {score.name}".translate(whole) for score in self]
+        rows = (
+            (name, score.text().translate(whole), score.unit, score.protocol)
+            for name, score in zip(names, self, strict=True)
+        )
+        of = ", ".join(str(self.protocol[name]) for name in ("dataset", "split") if name in self.protocol)
+        facts = [f"{name}: {value}" for name, value in self.protocol.items()]
+        out = [(name, reason) for name, reason in self.left_out.items()]
+        return block(
+            f"Evaluation of {of}" if of else "Evaluation",
+            table(("", "score", "", "how it was made"), rows, most=_ROWS),
+            *([fold(f"{len(out)} left out", table(("", "reason"), out, most=_ROWS))] if out else []),
+            *([fold("protocol", paragraph(", ".join(facts)))] if facts else []),
+        )
 
     def to_json(self, path: str | os.PathLike[str]) -> Path:
         """Write everything as JSON, atomically; :meth:`from_json` reads it.
