@@ -97,6 +97,7 @@ def sweep(
 def _write(found: Sweep, folder: RunFolder, record: Provenance) -> None:
     """Write tables, models and, where there are labels, figures by class."""
     from mnistvae._files import write_atomically
+    from mnistvae._records import csv_text
     from mnistvae.io import save
     from mnistvae.plotting import class_bars
 
@@ -106,13 +107,19 @@ def _write(found: Sweep, folder: RunFolder, record: Provenance) -> None:
         save(model, folder.path / f"latent_dim-{value}.safetensors", own.to_metadata())
     if not all(one.by_class for one in found.evaluations):
         return
-    lines = ["latent_dim,class,mse,psnr"]
-    for value, one in zip(found.values, found.evaluations, strict=True):
-        lines += [f"{value},{int(row['class'])},{row['mse']},{row['psnr']}" for row in one.by_class]
-    write_atomically(folder.path / "by_class.csv", ("\n".join(lines) + "\n").encode())
+    names = found.evaluations[0].class_names
+    rows = [
+        [value, int(row["class"]), *([one.class_name(row["class"])] if names else []), row["mse"], row["psnr"]]
+        for value, one in zip(found.values, found.evaluations, strict=True)
+        for row in one.by_class
+    ]
+    header = ["latent_dim", "class", *(["name"] if names else []), "mse", "psnr"]
+    write_atomically(folder.path / "by_class.csv", csv_text(header, rows).encode())
     for name, unit in (("mse", "MSE"), ("psnr", "PSNR, dB")):
         groups = {
             f"latent size {value}": {label: row[n] for label, row in found.by_class(name).items()}
             for n, value in enumerate(found.values)
         }
-        folder.write_figure(f"{name}_by_class.png", class_bars(groups, unit, from_zero=name == "mse", ordered=True))
+        folder.write_figure(
+            f"{name}_by_class.png", class_bars(groups, unit, class_names=names or None, from_zero=name == "mse")
+        )

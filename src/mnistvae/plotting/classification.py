@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib import colormaps
 from numpy.typing import NDArray
 
 from mnistvae._checks import check_mapping
@@ -23,8 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["class_bars", "confusion_matrix", "roc_curves"]
 
-#: Colours of groups that are in order.
-_STEPS = colormaps["Blues"]
+#: Marks of groups of points, which differ where their colours might not.
+_MARKS = "osD^vPX<>*"
 #: Inches of a name that stands below its column; a longer one is turned.
 _SHORT = 0.4
 #: Area under the curve above which only its corner is drawn.
@@ -135,7 +134,6 @@ def class_bars(
     class_names: Sequence[str] | None = None,
     errors: Mapping[str, Mapping[int, float]] | None = None,
     from_zero: bool = True,
-    ordered: bool = False,
     title: str | None = None,
     figure: FigureBase | None = None,
 ) -> Figure:
@@ -148,7 +146,6 @@ def class_bars(
         class_names: Names of the classes by their numbers (default: the numbers), as an ImageDataset has them.
         errors: Standard errors of the scores, in the same form.
         from_zero: Whether the scores are lengths from zero; decibels are not, and are drawn as points.
-        ordered: Whether the groups are steps of one quantity, whose colours then go from light to dark.
         title: Title above the figure.
         figure: Figure or subfigure to draw into (default: a new one).
 
@@ -173,12 +170,12 @@ def class_bars(
         places = np.arange(len(classes)) + (number - (len(groups) - 1) / 2) * width
         heights = [group.get(label, np.nan) for label in classes]
         spread = [spreads.get(name, {}).get(label, 0.0) for label in classes] if name in spreads else None
-        colour = _STEPS(0.2 + 0.7 * number / max(1, len(groups) - 1)) if ordered else class_colour(number)
+        colour, mark = class_colour(number), _MARKS[number % len(_MARKS)]
         if from_zero:
             bar: dict[str, Any] = {"capsize": 2, "error_kw": {"elinewidth": 1, "ecolor": "0.25"}}
             ax.bar(places, heights, width, yerr=spread, color=colour, label=name, **bar)
         else:
-            ax.errorbar(places, heights, yerr=spread, fmt="o", color=colour, markersize=5, capsize=3, label=name)
+            ax.errorbar(places, heights, yerr=spread, fmt=mark, color=colour, markersize=5, capsize=3, label=name)
     simplify(ax)
     ax.grid(visible=False, axis="x")
     texts = [class_text(label, class_names) for label in classes]
