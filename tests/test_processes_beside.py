@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from mnistvae.analysis.embedding import embed_later
 from mnistvae.errors import DataError
 from mnistvae.metrics import classification, classify_codes
 from mnistvae.metrics.classification import Classification, Kind, classify_later
+from mnistvae.report.latent_space import embedding as embedding_of
 from mnistvae.view import View, begin
 
 CODES = torch.randn(60, 5, generator=torch.Generator().manual_seed(0))
@@ -161,18 +161,13 @@ def test_other_processes_are_left_a_core_each(
     assert now == [before]
 
 
-@pytest.mark.filterwarnings("ignore:MLPClassifier was not done")
-def test_a_report_is_the_same_with_processes_beside_it(
-    started: Started, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_sections_begin_all_that_takes_long_and_wait_for_it(started: Started) -> None:
     train, test = mv.load_dataset("mnist-mini", "train")[:60], mv.load_dataset("mnist-mini", "test")[:40]
-    model = mv.VAE(latent_dim=3)
-    chapters = [one for one in mv.report.SECTIONS if one.title in {"Latent space", "Classifiers of the codes"}]
-    mv.report.write_report(model, test, tmp_path / "beside", train=train, sections=chapters, include=["latent"])
+    view, alone = (View(mv.recipes.get("mlp-20").model(seed=0), test, train=train) for _ in range(2))
+    for section in mv.report.SECTIONS:
+        section.prepare(view)
+    assert len(started) == len(view.begun) == 3
+    assert same(view.once(embedding_of, "tsne"), alone.once(embedding_of, "tsne"))
+    assert same(*(one.once(classification.code_classification, "random-forest") for one in (view, alone)))
+    assert len(view.begun) == 1
     assert len(started) == 3
-    assert all(one.returncode == 0 for one in started)
-    monkeypatch.undo()
-    mv.report.write_report(model, test, tmp_path / "alone", train=train, sections=chapters, include=["latent"])
-    assert len(started) == 3
-    for path in (tmp_path / "alone").iterdir():
-        assert path.read_bytes() == (tmp_path / "beside" / path.name).read_bytes()

@@ -86,7 +86,7 @@ def fit_prior(
     fit = Fit(components, covariance_type=covariance, random_state=seed % 2**32, max_iter=500)
     fit.fit(codes.double().numpy())
     covariances = fit.covariances_ if full else np.stack([np.diag(row) for row in fit.covariances_])
-    with seeded(seed):
+    with seeded(seed), torch.device("cpu"):
         prior = GaussianMixture(model.latent_dim, components, covariance)
     weights, means, scale_tril = (
         torch.from_numpy(a) for a in (fit.weights_, fit.means_, np.linalg.cholesky(covariances))

@@ -124,7 +124,8 @@ def build(
     find, place = class_finder(classes), resolve_device(device)
     try:
         # The weights that constructors draw are about to be replaced.
-        with seeded(0), Bounds(len(file.tensors), sum(tensor.numel() for tensor in file.tensors.values())):
+        numbers = sum(tensor.numel() for tensor in file.tensors.values())
+        with seeded(0), torch.device("cpu"), Bounds(len(file.tensors), numbers):
             model = from_spec(file.spec, find, "model")
         _check_model(model, source)
         _match_dtypes(model, file.tensors)

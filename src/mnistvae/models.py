@@ -227,7 +227,8 @@ class VAE(Component):
             raise DataError(f"codes as a tensor of shape (B, {self.latent_dim})", got, fix)
         if z.is_complex():
             raise DataError("codes as real numbers", f"dtype {z.dtype}", "pass z.real")
-        keeps = torch.is_autocast_enabled(self._anchor.device.type)
+        kind = self._anchor.device.type
+        keeps = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
         z = z.to(self._anchor.device, None if keeps else self._anchor.dtype)  # codes from numpy come in float64
         # Under autocast the decoder gives bfloat16, in which a sum over pixels would lose whole nats.
         parameters = self.decoder(z, self._labels(y, z.shape[0])).to(self._anchor.dtype)

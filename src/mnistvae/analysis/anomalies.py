@@ -116,7 +116,9 @@ def _density(view: View) -> Tensor:
 def _complexity(view: View) -> Tensor:
     """Length of each image as zlib compresses its grey levels, in nats."""
     rows = to_uint8(view.shown.images).flatten(1).cpu().numpy()
-    return torch.tensor([8 * math.log(2) * len(zlib.compress(row.tobytes(), 9)) for row in rows], dtype=torch.float64)
+    return torch.tensor(
+        [8 * math.log(2) * len(zlib.compress(row.tobytes(), 9)) for row in rows], dtype=torch.float64, device="cpu"
+    )
 
 
 def _regret(view: View, steps: int) -> Tensor:

@@ -59,7 +59,7 @@ class ReconstructionErrors:
         n = min(check_count("n as an integer of at least 1", n), len(self))
         order = torch.argsort(self.mse, stable=True)
         generator = torch.Generator().manual_seed(check_seed(seed))
-        drawn = torch.randperm(len(self), generator=generator)[:n].sort().values
+        drawn = torch.randperm(len(self), generator=generator, device="cpu")[:n].sort().values
         return Extremes(order[:n].tolist(), order.flip(0)[:n].tolist(), drawn.tolist())
 
     def by_class(self) -> dict[int, ClassMean]:

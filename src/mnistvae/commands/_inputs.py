@@ -151,7 +151,9 @@ def hold_out(data: ImageDataset, share: float, seed: int) -> tuple[ImageDataset,
     if not 0 < number < len(data):
         fix = "hold more or fewer out, or give more images"
         raise SettingError("images to train on, and some to validate", f"{number} of {len(data)} held out", fix)
-    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(derive_seed(seed, Stream.SPLIT)))
+    order = torch.randperm(
+        len(data), generator=torch.Generator().manual_seed(derive_seed(seed, Stream.SPLIT)), device="cpu"
+    )
     rows = order[:number].sort().values, order[number:].sort().values
     return data[rows[1]], data[rows[0]]
 

@@ -224,7 +224,7 @@ def _dataset(
     given = torch.cat(labels) if labels else None
     data = ImageDataset(images, given, class_names=names if labels else None, max_value=255, name=name, split=split)
     if "all" in arrays:
-        data = data[split_rows(torch.zeros(len(data)) if data.labels is None else data.labels, split)]
+        data = data[split_rows(torch.zeros(len(data), device="cpu") if data.labels is None else data.labels, split)]
     return resized(data, image_size, channels)
 
 

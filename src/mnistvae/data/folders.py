@@ -81,11 +81,13 @@ def read_folder(
         )
     for line in _left_out(splits.values(), names):
         warnings.warn(f"{folder}: {line}", stacklevel=3)
-    labels = torch.tensor([label for _, label, _ in every])
+    labels = torch.tensor([label for _, label, _ in every], device="cpu")
     if "all" in splits or split == "all":
         rows = split_rows(labels, split)
     else:
-        rows = torch.tensor([row for row, (_, _, part) in enumerate(every) if part == split], dtype=torch.long)
+        rows = torch.tensor(
+            [row for row, (_, _, part) in enumerate(every) if part == split], device="cpu", dtype=torch.long
+        )
     images = _read([file for file, _, _ in every], rows.tolist(), size, channels)
     return FolderOfPictures(images, labels[rows], names) if len(names) > 1 else FolderOfPictures(images, None, None)
 
@@ -152,7 +154,7 @@ def _read(files: list[Path], rows: list[int], size: tuple[int, int] | None, chan
         shape = _common_layout(files, size, channels)
         got, fix = f"{len(rows)} of shape {shape}", "give a smaller image_size (--image-size)"
         with allocating("pictures that fit into memory", got, fix, DataError):
-            images = torch.empty(len(rows), *shape, dtype=torch.uint8)
+            images = torch.empty(len(rows), *shape, dtype=torch.uint8, device="cpu")
         for place, row in zip(images, rows, strict=True):
             with _opened(files[row]) as picture:
                 place.copy_(torch.from_numpy(pixels_of(_upright(picture), size, shape[0]).copy()))

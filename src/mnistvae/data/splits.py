@@ -34,9 +34,10 @@ def split_rows(labels: Tensor, split: str) -> Tensor:
         tensor([2, 2, 2, 2, 2])
     """
     if split not in {"train", "test"}:
-        return torch.arange(len(labels))
-    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(derive_seed(0, Stream.SPLIT)))
-    test = torch.zeros(len(labels), dtype=torch.bool)
+        return torch.arange(len(labels), device="cpu")
+    generator = torch.Generator().manual_seed(derive_seed(0, Stream.SPLIT))
+    order = torch.randperm(len(labels), generator=generator, device="cpu")
+    test = torch.zeros(len(labels), dtype=torch.bool, device="cpu")
     drawn = labels[order]
     for label in set(labels.tolist()):
         members = order[drawn == label]

@@ -34,7 +34,7 @@ def one_of_each(data: ImageDataset, n: int = 10) -> ImageDataset:
 def going_round(data: ImageDataset, n: int) -> Tensor:
     """The numbers, (n,) int64, of the images that :func:`one_of_each` takes."""
     if data.labels is None:
-        return torch.arange(min(n, len(data)))
+        return torch.arange(min(n, len(data)), device="cpu")
     if labels_of_all(data) is None:  # those without a label are passed over
         rows = (data.labels >= 0).nonzero().flatten()
         return rows[going_round(data[rows], n)]
@@ -80,7 +80,7 @@ def resized(data: ImageDataset, image_size: ImageSize | None = None, channels: i
         return data
     if own not in {1, 3}:
         raise DataError("images of 1 or 3 channels, to resize them", f"{own} channels")
-    images = torch.empty(len(data), *shape, dtype=torch.uint8)
+    images = torch.empty(len(data), *shape, dtype=torch.uint8, device="cpu")
     for place, image in zip(images, data.images.cpu().numpy(), strict=True):
         picture = Image.fromarray(image[0] if own == 1 else np.ascontiguousarray(image.transpose(1, 2, 0)))
         place.copy_(torch.from_numpy(pixels_of(picture, size, shape[0]).copy()))

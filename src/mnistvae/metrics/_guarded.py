@@ -35,7 +35,7 @@ class Guarded:
                 return self._checked(*given)
         except FailedError as failed:
             self.failed = failed
-        return torch.full((len(given[0]),), math.nan, dtype=torch.float64)
+        return torch.full((len(given[0]),), math.nan, dtype=torch.float64, device="cpu")
 
     def whole(self, values: Any) -> Any:
         """``values`` of all images themselves, which must be without NaN.

@@ -80,7 +80,7 @@ def ssim(a: ArrayLike, b: ArrayLike, data_range: float = 1.0, *, tolerance: floa
 def _ssim_in(dtype: torch.dtype, a: ArrayLike, b: ArrayLike, data_range: float) -> tuple[Tensor, Tensor]:
     """The SSIM of each image, computed in a dtype, and what rounding in float32 changes of it, at most."""
     windows, done = None, 0
-    found = torch.empty(0)
+    found = torch.empty(0, device="cpu")
     for x, y in pairs(a, b, data_range, dtype, _TILE):
         planes = x.flatten(0, 1), y.flatten(0, 1)
         if windows is None:

@@ -36,9 +36,9 @@ _METHODS = {"codes": "its latent dimensions", "pca": "principal axes", "tsne": "
 def chosen(view: View) -> Tensor:
     """Return the numbers of the images that are embedded and clustered."""
     if len(view) <= _EMBEDDED:
-        return torch.arange(len(view))
+        return torch.arange(len(view), device="cpu")
     generator = torch.Generator().manual_seed(view.seed)
-    return torch.randperm(len(view), generator=generator)[:_EMBEDDED].sort().values
+    return torch.randperm(len(view), generator=generator, device="cpu")[:_EMBEDDED].sort().values
 
 
 def prepare(view: View) -> None:

@@ -99,7 +99,7 @@ def reconstruction(report: Report) -> None:
     view, page = report.view, report.page
     errors, shown = view.once(errors_of_view), view.once(_examples)
     codes, noise = view.codes[shown], torch.Generator().manual_seed(view.seed)
-    drawn = codes.means + codes.deviations * torch.randn(codes.means.shape, generator=noise)
+    drawn = codes.means + codes.deviations * torch.randn(codes.means.shape, generator=noise, device="cpu")
     y = None if view.model.num_classes is None or view.labels is None else view.labels[shown]
     rows = {
         "from a sampled code": analysis.decode_codes(view.model, drawn, y),

@@ -21,8 +21,9 @@ __all__ = ["LossCheck", "check_data", "check_record", "check_weights", "has_batc
 #: Steps between two looks at the losses on a device that would have to be waited for.
 _LOOK_EVERY = 100
 _UNBOUNDED = (
-    "lower learning_rate, clip the gradient (clip_norm=1), bound the log-variance of an encoder of your own (its kl "
-    "grows with the exponential), or look for log(0) in the model; checkpoints are as they were"
+    "lower learning_rate, for instance to a tenth (clip_norm=1 helps where only a few batches do this), bound the "
+    "log-variance of an encoder of your own (its kl grows with the exponential), or look for log(0) in the model; "
+    "checkpoints are as they were"
 )
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 

@@ -54,7 +54,7 @@ class State:
     #: Names of the terms of the loss: loss, reconstruction, kl, and the objective's extra ones after the first step.
     terms: tuple[str, ...] = TERMS
     #: Sums of these terms over this epoch's images, (len(terms),), on the device: reading them waits for it.
-    sums: Tensor = field(default_factory=lambda: torch.zeros(len(TERMS)), repr=False)
+    sums: Tensor = field(default_factory=lambda: torch.zeros(len(TERMS), device="cpu"), repr=False)
     #: The reason why training is to end: after the step or the epoch under way, or before it has begun; "" to go on.
     stop: str = ""
     #: Whether the run came to its end, and was not interrupted.
