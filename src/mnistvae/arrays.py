@@ -94,7 +94,7 @@ def as_tensor(x: Any, name: str, fix: str | None = None) -> Tensor:
     if not array.flags.writeable or any(stride < 0 for stride in array.strides):
         array = array.copy()  # torch warns of the one and refuses the other
     try:
-        return torch.from_numpy(array) if array.ndim else torch.as_tensor(array.item())
+        return torch.from_numpy(array) if array.ndim else torch.as_tensor(array.item(), device="cpu")
     except (RuntimeError, OverflowError, ValueError):
         raise DataError(f"{name} that an int64 can hold", str(array.item())[:80]) from None
 

@@ -232,7 +232,7 @@ def decode_centroids(model: VAE, codes: ArrayLike, clusters: Clusters, labels: L
         raise DataError(f"{len(clusters.members)} codes", str(len(rows)), "pass those that the clusters are of")
     if not clusters.count:
         return torch.zeros(0, *model.image_shape, device="cpu")
-    members = torch.as_tensor(clusters.members)
+    members = torch.from_numpy(clusters.members)
     centroids = torch.stack([rows[members == k].mean(0) for k in range(clusters.count)])
     y: Sequence[int] | None = None
     if model.num_classes is not None:

@@ -117,7 +117,7 @@ def latent_plane(
         x, y = norm.ppf(x), norm.ppf(y)
     origin, first, second, names = _axes(model, axes, codes)
     grid = origin + x[None, :, None] * first + y[:, None, None] * second
-    flat = torch.as_tensor(grid.reshape(n * n, -1))
+    flat = torch.from_numpy(grid.reshape(n * n, -1))
     labels = None if label is None else [label] * len(flat)
     return Plane(decode_codes(model, flat, labels), x, y, names)
 

@@ -71,7 +71,7 @@ def as_one_dataset(data: Any) -> ImageDataset | None:
         return data
     if isinstance(data, Subset):
         whole = as_one_dataset(data.dataset)
-        return None if whole is None else whole[torch.as_tensor(list(data.indices), dtype=torch.long)]
+        return None if whole is None else whole[torch.as_tensor(list(data.indices), dtype=torch.long, device="cpu")]
     parts = [as_one_dataset(part) for part in data.datasets] if isinstance(data, ConcatDataset) else []
     found = [part for part in parts if part is not None]
     if not found or len(found) < len(parts) or len({part.image_shape for part in found}) > 1:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mnistvae._checks import check_count
 from mnistvae._passes import OfBatch
-from mnistvae.arrays import ArrayLike
+from mnistvae.arrays import ArrayLike, as_tensor
 from mnistvae.devices import resolve_device
 from mnistvae.errors import DataError
 from mnistvae.images import as_pixels
@@ -50,7 +50,7 @@ def inception_features(
         SettingError: If the batch size is below 1, or this machine does not have the device.
     """
     batch_size = check_count("batch_size as an integer of at least 1", batch_size)
-    pixels = torch.as_tensor(as_pixels(images))
+    pixels = as_tensor(as_pixels(images), "images")
     device = resolve_device(device)
     network = inception_network().to(device)
     mean, deviation = (torch.tensor(values, device=device).reshape(3, 1, 1) for values in (_MEAN, _DEVIATION))
