@@ -14,6 +14,7 @@ import mnistvae as mv
 from mnistvae import VAE, ConditionalVAE, ImageDataset, Trainer
 from mnistvae import analysis as a
 from mnistvae import metrics as m
+from mnistvae.arrays import double_on
 from mnistvae.networks import MLPDecoder, MLPEncoder
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -117,3 +118,13 @@ def test_a_model_is_trained_there_and_looked_at(device: torch.device) -> None:
     assert a.traverse(vae, found.means[0].to(device), spread=found.means.std(0).to(device)).shape == (3, 7, *SHAPE)
     assert a.decode_codes(vae, found.means).device.type == "cpu"
     assert vae.reconstruct(images()).device == device
+
+
+def test_the_sums_of_an_epoch_are_in_what_the_device_has(device: torch.device) -> None:
+    sums = torch.zeros(3, dtype=double_on(device), device=device)
+    state = mv.training.State(model(), 1, None, mv.training.History(), sums=sums)
+    state.begin_epoch()
+    for _ in range(4):
+        state.count(2, torch.tensor([3.0, 2.0, 1.0, 0.5], device=device), ("loss", "reconstruction", "kl", "more"))
+    assert (state.sums.dtype, state.sums.device) == (torch.float32, device)
+    assert state.means() == {"loss": 1.5, "reconstruction": 1.0, "kl": 0.5, "more": 0.25}

@@ -270,8 +270,7 @@ def test_settings_of_clusterers() -> None:
 @pytest.mark.parametrize(
     ("kind", "settings", "message"),
     [
-        ("dbscan", {"min_samples": 31}, "min_samples of at most 29, as there are codes, got 31: pass more codes"),
-        ("dbscan", {"min_samples": 30}, "min_samples of at most 29"),  # the knee takes as many neighbours
+        ("dbscan", {"min_samples": 31}, "min_samples of at most 30, as there are codes, got 31: pass more codes"),
         ("dbscan", {"min_samples": 31, "eps": 1.0}, "min_samples of at most 30, as there are codes, got 31"),
         ("hdbscan", {"min_samples": 31}, "min_samples of at most 30, as there are codes, got 31"),
         *[("dbscan", {"min_samples": bad}, "min_samples as an integer from 1") for bad in ("ten", None, 2.5, 0, -3)],
@@ -327,6 +326,18 @@ def test_the_density_is_read_off_the_knee() -> None:
     assert found.settings["eps"] == pytest.approx(2.0, abs=1.0)
     assert found.sizes.tolist() == [100]
     assert (found.members[-3:] == -1).all()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 8])
+def test_at_the_densitys_knee_a_code_counts_itself(count: int) -> None:
+    # Groups of so many codes, in each of which every code is 1 from the next, and 1,000 from the next group: within the
+    # distance at the knee each code has its whole group, and no code of another.
+    size = max(2, count)
+    inside = torch.eye(size).double() * 0.5**0.5  # all as far from each other
+    groups = torch.cat([inside + 1000.0 * n for n in range(6)] + [torch.full_like(inside[:1], 1e6)])
+    found = find_clusters(groups, "dbscan", min_samples=count)
+    assert found.settings["eps"] == pytest.approx(1.0, rel=1e-5)
+    assert found.sizes[:6].tolist() == [size] * 6
 
 
 def test_outliers_are_the_far_ones() -> None:

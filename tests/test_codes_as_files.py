@@ -58,6 +58,29 @@ def test_without_pandas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("labels", [True, False])
+def test_parquet_is_read_back(labels: bool, tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
+    pytest.importorskip("pandas", reason="pandas is not installed")
+    codes = CODES if labels else LatentCodes(CODES.means, CODES.deviations)
+    found = parquet.read_table(codes.save(tmp_path / "codes.parquet"))
+    assert found.column_names == COLUMNS[: 5 if labels else 4]
+    values = np.stack([found[name].to_numpy() for name in COLUMNS[:4]], 1)
+    assert values.dtype == np.float32
+    np.testing.assert_array_equal(values, torch.cat([codes.means, codes.deviations], 1).numpy())
+    if labels:
+        assert found["label"].to_pylist() == [7, 1]
+
+
+def test_without_pyarrow_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pandas", reason="pandas is not installed")
+    for name in ("pyarrow", "fastparquet"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(SettingError, match=r"pip install pyarrow, or write \.csv or \.npz"):
+        CODES.save(tmp_path / "codes.parquet")
+    assert not list(tmp_path.iterdir())
+
+
 def test_another_suffix(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match=r"a file that ends in \.csv, \.npz, \.parquet, got 'codes\.txt'"):
         CODES.save(tmp_path / "codes.txt")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import itertools
 import json
 import math
 from pathlib import Path
@@ -299,6 +300,38 @@ def test_images_that_are_reproduced_exactly(digits: ImageDataset) -> None:
     assert evaluate(Perfect(2), constant, include=["reconstruction"])["psnr"] == math.inf
 
 
+def test_means_over_other_images_are_not_compared(digits: ImageDataset) -> None:
+    class AllBut(VAE):
+        exact: tuple[int, ...] = ()
+
+        def reconstruct(self, x: Any, y: Any = None, *, sample: bool = False) -> Tensor:
+            images: Tensor = x.clone()
+            wrong = [n for n in range(len(images)) if n not in self.exact]
+            images[wrong] = 0.5 * images[wrong]
+            return images
+
+    found = {}
+    for exact in ((), (3,), (4,), tuple(range(12)), tuple(range(1, 13))):
+        model = AllBut(2)
+        model.exact = exact
+        found[exact] = evaluate(model, digits[:20], include=["reconstruction"])
+    for a, b in itertools.combinations(found, 2):
+        with pytest.raises(DataError, match=r"two scores of psnr made alike, got images left out .* and "):
+            found[a].score("psnr").better_than(found[b].score("psnr"))
+        table = compare({"a": found[a], "b": found[b]})
+        assert "psnr is not compared: images left out" in table
+        assert "mse" in table
+    assert not found[3,].score("psnr").better_than(found[3,].score("psnr"))
+    assert found[3,].score("psnr").conditions == {"images left out": "1, [3]"}
+    assert found[()].score("psnr").conditions == {}
+
+
+def test_what_is_no_likelihood_says_so(digits: ImageDataset) -> None:
+    for data, said in ((digits[:5], True), (digits[:5].binarized("static"), False)):
+        score = evaluate(VAE(2), data, include=["likelihood"], num_samples=2).score("nll")
+        assert (f"{score.tag}, no log-likelihood; 2 importance samples" in score.protocol) is said
+
+
 class Broken(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return torch.where(x.flatten(1)[:, 400:401] > 0.5, torch.nan, x.flatten(1)[:, :4])
@@ -331,7 +364,7 @@ def test_figures_of_two_tags_are_not_compared() -> None:
     made = figure(conditions={"importance samples": 5})
     with pytest.raises(DataError, match="scores of nll made alike, got importance samples 5 and 500"):
         made.better_than(figure(conditions={"importance samples": 500}))
-    with pytest.raises(DataError, match="importance samples 5 and unknown"):
+    with pytest.raises(DataError, match="importance samples 5 and none"):
         figure().better_than(made)
     assert made.better_than(figure(2.0, conditions={"importance samples": 5}))
     with pytest.raises(SettingError, match="conditions by name, got a list"):

@@ -411,3 +411,22 @@ def test_a_conditional_model_asks_for_labels_it_knows() -> None:
         fit_prior(vae, torch.rand(30, *SHAPE), 2)
     with pytest.raises(DataError, match="expected labels from 0 to 2"):
         fit_prior(vae, ImageDataset(torch.rand(30, *SHAPE), torch.arange(30) % 5), 2)
+
+
+@pytest.mark.parametrize("kinds", [1, 3])
+def test_more_components_than_different_codes_are_one_line_of_ours(kinds: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    codes = torch.arange(60).remainder(kinds)[:, None].float().expand(60, 2).contiguous()
+    monkeypatch.setattr("mnistvae.fitting._draw_codes", lambda *_: codes)
+    with pytest.warns(UserWarning, match="did not settle") as caught:
+        fitted = fit_prior(VAE(2, SHAPE), torch.rand(60, *SHAPE), components=10)
+    assert [str(one.message) for one in caught] == [
+        "the mixture of 10 did not settle: fewer components, or more images, may do better"
+    ]
+    assert caught[0].filename == __file__
+    assert fitted.sample(2).isfinite().all()
+
+
+def test_codes_that_no_mixture_fits_are_an_error_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mnistvae.fitting._draw_codes", lambda *_: torch.randn(60, 2) * 1e30)
+    with pytest.raises(DataError, match=r"codes for 20 components, got codes up to .*: fit fewer"):
+        fit_prior(VAE(2, SHAPE), torch.rand(60, *SHAPE), components=20)

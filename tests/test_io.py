@@ -769,3 +769,20 @@ def test_the_same_model_is_the_same_file(tmp_path: Path) -> None:
     vae = VAE(2, (1, 8, 8))
     files = {save(vae, tmp_path / f"{n}.safetensors", {"b": 1, "a": "ä\n"}).read_bytes() for n in range(8)}
     assert len(files) == 1
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_quantized_model_is_to_be_saved_before(tmp_path: Path) -> None:
+    from torch.ao.quantization import quantize_dynamic
+
+    quantized = quantize_dynamic(VAE(latent_dim=2).eval(), {nn.Linear}, dtype=torch.qint8)
+    with pytest.raises(ComponentError, match=r"plain tensors in the model's state_dict, got .* at encoder\..*: save"):
+        save(quantized, tmp_path / "a.safetensors")
+    sparse = VAE(latent_dim=2)
+    weight = sparse.encoder.get_parameter("rest.6.weight")
+    sparse.encoder.get_submodule("rest.6").weight = nn.Parameter(weight.detach().to_sparse())  # type: ignore[assignment]
+    with pytest.raises(
+        ComponentError, match=r"got torch\.float32, torch\.sparse_coo at encoder\.rest\.6\.weight: save"
+    ):
+        save(sparse, tmp_path / "a.safetensors")
+    assert not list(tmp_path.iterdir())

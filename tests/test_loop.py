@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from test_resume import data
 import mnistvae as mv
 from mnistvae import VAE, Trainer
 from mnistvae.objectives import Terms
-from mnistvae.training import loop
+from mnistvae.training import Callback, State, loop
+from mnistvae.training.history import History
 
 PACKAGE = Path(mv.__file__).parent
 
@@ -56,6 +58,43 @@ def test_from_fit_to_a_compiled_loss_too(monkeypatch: pytest.MonkeyPatch) -> Non
     model = Deep(2, SHAPE)
     trainer(compile=True).fit(model, data())
     assert max(model.frames) == 5, "the one that calls the compiler"
+
+
+class Sums(Callback):
+    """Notes the sums over the epoch at each step, and what the epoch's record made of them."""
+
+    def __init__(self) -> None:
+        self.sums: list[torch.Tensor] = []
+        self.means: list[float] = []
+
+    def on_batch_end(self, state: State, images: int) -> None:
+        self.sums.append(state.sums.clone())
+
+    def on_epoch_end(self, state: State) -> None:
+        self.means.append(state.history[-1]["loss"])
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_an_epochs_sums_are_in_double_precision(compiled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+    noted = Sums()
+    trainer(noted, compile=compiled).fit(VAE(2, SHAPE), data())
+    assert {one.dtype for one in noted.sums} == {torch.float64}
+    assert noted.means[0] == float(noted.sums[len(noted.sums) // 2 - 1][0]) / len(data())
+
+
+def test_a_long_epochs_mean_is_that_of_its_steps() -> None:
+    state = State(VAE(2, SHAPE), 1, None, History(), sums=torch.zeros(3, dtype=torch.float64))
+    state.begin_epoch()
+    rows = (100 + 30 * torch.randn(20_000, 4, generator=torch.Generator().manual_seed(0))) * 128
+    for row in rows:
+        state.count(128, row, ("loss", "reconstruction", "kl", "more"))
+    exact = [math.fsum(column) / (128 * len(rows)) for column in rows.T.tolist()]
+    assert list(state.means().values()) == pytest.approx(exact, rel=1e-14)
+    single = torch.zeros(4)
+    for row in rows:
+        single += row
+    assert (single / (128 * len(rows))).tolist() != pytest.approx(exact, rel=1e-7), "the test can tell"
 
 
 def test_the_loop_fits_a_screen() -> None:

@@ -383,3 +383,11 @@ def test_the_areas_of_a_classification() -> None:
 def test_areas_of_what_does_not_fit(labels: Any, probabilities: Any, classes: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
         roc_auc(labels, probabilities, classes)
+
+
+def test_many_classes_for_so_few_codes_are_no_warning_of_scikit_learns() -> None:
+    codes = torch.randn(60, 2, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(60) % 40
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert classify_codes(codes, labels, codes, labels, kind="knn").accuracy >= 0

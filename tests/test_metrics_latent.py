@@ -671,3 +671,10 @@ def test_real_digits_have_small_gaps() -> None:
     codes = torch.pca_lowrank(data.images.flatten(1).double() / 255, 10)[0]
     assert 0 < mig(codes, data.labels) < 0.2
     assert 0 < sap(codes, data.labels) < 0.2
+
+
+def test_labels_that_are_many_for_so_few_codes_are_still_classes() -> None:
+    codes = torch.randn(60, 2, generator=torch.Generator().manual_seed(0))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert 0 <= sap(codes, torch.arange(60) % 40) <= 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Callable
@@ -104,6 +105,18 @@ def test_half_a_cosine_is_level_at_both_ends_and_symmetric(steps: int, start: fl
         assert schedule(step) - start == pytest.approx(1 - schedule(steps - step), abs=1e-12)
     # A line would rise by (1 - s) / T; the cosine rises by pi^2 / 4 times (1 - s) / T^2 at most.
     assert schedule(1) - start <= math.pi**2 / 4 * (1 - start) / steps**2 + 1e-12
+
+
+@given(steps=st.integers(2, 3000), rise=fractions, start=fractions, final=fractions)
+def test_one_cycle_has_its_peak_at_a_step_of_every_run(steps: int, rise: float, start: float, final: float) -> None:
+    factors = [OneCycle(rise, start, final)(step, steps) for step in range(steps)]
+    peak = factors.index(1.0) if start < 1 else max(1, round(rise * (steps - 1)))
+    assert factors[peak] == max(factors) == 1
+    assert abs(peak - rise * (steps - 1)) <= 0.5 or peak == 1
+    assert factors[0] == start
+    assert factors[-1] == (1 if peak == steps - 1 else pytest.approx(final, abs=1e-12))
+    assert all(a <= b for a, b in itertools.pairwise(factors[: peak + 1]))
+    assert all(a >= b for a, b in itertools.pairwise(factors[peak:]))
 
 
 @given(

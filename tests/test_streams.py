@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils.data import BatchSampler, ConcatDataset, DataLoader, Dataset, IterableDataset, Subset, random_split
 
@@ -16,7 +19,7 @@ from mnistvae import VAE, ConditionalVAE, ImageDataset, Trainer
 from mnistvae.data import Batches, LoaderBatches, as_dataset, batch_source
 from mnistvae.errors import DataError
 from mnistvae.networks import GaussianEncoder
-from mnistvae.training import Callback, Doctor, State
+from mnistvae.training import Callback, Checkpoint, Doctor, State
 
 SHAPE = (1, 8, 8)
 
@@ -219,3 +222,69 @@ def test_random_transforms_that_would_be_frozen_are_told() -> None:
     with pytest.warns(UserWarning, match=r"images of Turned differ .* read once, .* pass a DataLoader"):
         trainer().fit(VAE(2, SHAPE), Turned())
     trainer().fit(VAE(2, SHAPE), DataLoader(Turned(), 3))  # without a word
+
+
+class Passes(IterableDataset[Any]):
+    """Images of the next pass at each reading, counted from one of them on; a note of each image that is looked at."""
+
+    def __init__(self, sizes: list[int], first: int = 1) -> None:
+        self.sizes = sizes
+        self.next = first
+
+    def __iter__(self) -> Iterator[Tensor]:
+        number, self.next = self.next, self.next + 1
+        n = self.sizes[number - 1]
+        return iter(torch.rand(n, *SHAPE, generator=torch.Generator().manual_seed(number)))
+
+
+class Seen(VAE):
+    """Notes the images that it is trained on."""
+
+    def __init__(self, latent_dim: int, image_shape: tuple[int, int, int]) -> None:
+        super().__init__(latent_dim, image_shape)
+        self.seen: list[Tensor] = []
+
+    def loss(self, x: Any, y: Any = None) -> Any:
+        if self.training:
+            self.seen.append(x)
+        return super().loss(x, y)
+
+
+def seen(vae: Seen) -> list[float]:
+    return torch.cat(vae.seen)[:, 0, 0, 0].tolist()
+
+
+@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
+@given(sizes=st.lists(st.integers(1, 20), min_size=2, max_size=4), cut=st.data())
+def test_a_stream_goes_on_with_the_pass_that_a_resumed_run_begins(sizes: list[int], cut: st.DataObject) -> None:
+    done = cut.draw(st.integers(1, len(sizes) - 1))
+
+    def run(vae: Seen, stream: Passes, epochs: int, folder: str | None = None, **how: Any) -> list[float]:
+        torch.manual_seed(0)
+        saves = [] if folder is None else [Checkpoint(folder)]
+        return trainer(epochs, callbacks=saves).fit(vae, DataLoader(stream, 6), **how).column("loss")
+
+    torch.manual_seed(0)
+    whole = Seen(2, SHAPE)
+    with tempfile.TemporaryDirectory() as folder:
+        torch.manual_seed(0)
+        vae = Seen(2, SHAPE)
+        run(vae, Passes(sizes), done, folder)
+        again = Seen(2, SHAPE)
+        losses = run(again, Passes(sizes, done + 1), len(sizes), folder, resume=folder)
+        torch.manual_seed(0)
+        assert losses == run(whole, Passes(sizes), len(sizes), f"{folder}/whole")
+    assert seen(vae) + seen(again) == seen(whole)
+    assert len(seen(whole)) == sum(sizes)
+    for one, other in zip(again.parameters(), whole.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_an_iterator_gives_a_resumed_run_all_its_batches(n: int, tmp_path: Any) -> None:
+    batches = [torch.rand(4, *SHAPE) for _ in range(5)]
+    torch.manual_seed(0)
+    trainer(1, callbacks=[Checkpoint(tmp_path)]).fit(Seen(2, SHAPE), iter(batches))
+    vae = Seen(2, SHAPE)
+    trainer(2, callbacks=[Checkpoint(tmp_path)]).fit(vae, iter(batches[:n]), resume=tmp_path)
+    assert seen(vae) == torch.cat(batches[:n])[:, 0, 0, 0].tolist()

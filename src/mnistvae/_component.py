@@ -118,7 +118,9 @@ def arguments(module: nn.Module, where: str | None = None) -> dict[str, Any]:
             raise ComponentError(
                 f"{type(module).__name__} to keep its constructor argument as self.{name}",
                 "no such attribute",
-                f"write self.{name} = {name} in its __init__, so that it can be saved, copied and printed",
+                "make it by its name: mnistvae.networks.Backbone('resnet18')"
+                if type(module).__module__.startswith("torchvision.")
+                else f"write self.{name} = {name} in its __init__, so that it can be saved, copied and printed",
                 where,
             ) from None
         if from_torch and name == "bias" and not isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""Methods of scikit-learn's that take long, as functions of arrays which a process of its own may compute.
+"""Methods of scikit-learn's that take long, as functions of arrays that a process of its own may compute; its warnings.
 
 Nothing but numpy and scikit-learn is imported, so that the process starts soon.
 """
@@ -6,14 +6,39 @@ Nothing but numpy and scikit-learn is imported, so that the process starts soon.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["classifier_of", "classify", "learn", "tsne"]
+__all__ = ["classifier_of", "classify", "heeded", "learn", "tsne"]
+
+#: Words of the warning that classes are many for so few rows: ours are known to be classes.
+_MANY_CLASSES = "number of unique classes"
 
 _Arrays = dict[str, NDArray[Any]]
+
+
+@contextmanager
+def heeded() -> Iterator[list[str]]:
+    """A block of scikit-learn's work, and a list of what it says of methods that did not converge.
+
+    That something will change in scikit-learn, or that there are many classes, is about our calls of it and is dropped;
+    other warnings go on as they are.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+
+    unfinished: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield unfinished
+    for warning in caught:
+        if issubclass(warning.category, ConvergenceWarning):
+            unfinished.append(str(warning.message))
+        elif not issubclass(warning.category, FutureWarning) and _MANY_CLASSES not in str(warning.message):
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
 
 
 def tsne(rows: NDArray[np.float64], **settings: Any) -> _Arrays:
@@ -62,27 +87,20 @@ def learn(estimator: Any, train: NDArray[np.float64], known: NDArray[np.int64], 
         ``predicted`` labels (M,), ``probabilities`` (M, K) of the K ``classes`` (K,), and ``unfinished``, True where
         the classifier was not done after its number of iterations.
     """
-    from sklearn.exceptions import ConvergenceWarning
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
     from threadpoolctl import threadpool_limits
 
     iterates = "max_iter" in estimator.get_params()  # towards an optimum, sooner found from standardised rows
     model = make_pipeline(StandardScaler(), estimator) if iterates else estimator
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        # One thread: products this small gain nothing by a second, and wait for it where another process has the core.
-        with threadpool_limits(1, user_api="blas"):
-            model.fit(train, known)
-    of_iterations = [issubclass(warning.category, ConvergenceWarning) for warning in caught]
-    for warning, ours in zip(caught, of_iterations, strict=True):
-        if not ours:
-            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    # One thread: products this small gain nothing by a second, and wait for it where another process has the core.
+    with heeded() as unfinished, threadpool_limits(1, user_api="blas"):
+        model.fit(train, known)
     return {
         "predicted": model.predict(test),
         "probabilities": model.predict_proba(test),
         "classes": model.classes_,
-        "unfinished": np.array(any(of_iterations)),
+        "unfinished": np.array(bool(unfinished)),
     }
 
 

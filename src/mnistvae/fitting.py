@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, Literal
 
 import numpy as np
@@ -10,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from mnistvae._checks import check_choice, check_count, check_seed
+from mnistvae._learners import heeded
 from mnistvae._modes import evaluating
 from mnistvae._random import Stream, derive_seed, seeded
 from mnistvae.arrays import ArrayLike, check_finite
@@ -54,8 +56,11 @@ def fit_prior(
 
     Raises:
         SettingError: If there is no component, or a full covariance is asked of a model in half precision.
-        DataError: If there are fewer images than components, or they do not fit the model.
+        DataError: If there are fewer images than components, they do not fit the model, or a component has no fit.
         ComponentError: If ``model`` is no VAE.
+
+    Warns:
+        UserWarning: If the mixture did not settle, such as for more components than there are different codes.
 
     Example:
         >>> data = mv.load_dataset("mnist-mini", "test")
@@ -84,7 +89,15 @@ def fit_prior(
     from sklearn.mixture import GaussianMixture as Fit  # takes a second: only those who want it pay
 
     fit = Fit(components, covariance_type=covariance, random_state=seed % 2**32, max_iter=500)
-    fit.fit(codes.double().numpy())
+    try:
+        with heeded() as unfinished:
+            fit.fit(codes.double().numpy())
+    except ValueError as error:
+        got = f"codes up to {float(codes.abs().max()):.3g}: {' '.join(str(error).split())[:120]}"
+        raise DataError(f"codes for {components} components", got, "fit fewer, or train the model further") from error
+    if unfinished:
+        text = f"the mixture of {components} did not settle: fewer components, or more images, may do better"
+        warnings.warn(text, stacklevel=2)
     covariances = fit.covariances_ if full else np.stack([np.diag(row) for row in fit.covariances_])
     with seeded(seed), torch.device("cpu"):
         prior = GaussianMixture(model.latent_dim, components, covariance)

@@ -54,7 +54,8 @@ def save(model: VAE, path: str | os.PathLike[str], metadata: Mapping[str, Any] |
         The path.
 
     Raises:
-        ComponentError: If the constructor arguments of a part cannot be read back, or JSON cannot hold them.
+        ComponentError: If the constructor arguments of a part cannot be read back, JSON cannot hold them, or the model
+            is quantized.
         OutputError: If the file cannot be written.
 
     Example:
@@ -74,6 +75,7 @@ def save(model: VAE, path: str | os.PathLike[str], metadata: Mapping[str, Any] |
         "spec": to_json(to_spec(model, "model"), "constructor arguments"),
         "metadata": to_json(dict(metadata or {}), "metadata"),
     }
+    _check_tensors(model)
     _rehearse(model)
     return write_tensors(path, _KIND, model.state_dict(), text)
 
@@ -142,6 +144,16 @@ def build(
         ) from error
     vae: VAE = model.eval().to(place)
     return vae
+
+
+def _check_tensors(model: VAE) -> None:
+    """Check that every weight is a tensor that a file can hold; those of a quantized layer are not."""
+    for name, value in model.state_dict().items():
+        plain = isinstance(value, Tensor) and not value.is_quantized and value.layout is torch.strided
+        if not plain:
+            got = f"{value.dtype}, {value.layout}" if isinstance(value, Tensor) else type_name(value)
+            fix = "save the model before it is quantized or made sparse, and do that again to what load gives"
+            raise ComponentError("plain tensors in the model's state_dict", f"{got} at {name}", fix)
 
 
 def _rehearse(model: VAE) -> None:

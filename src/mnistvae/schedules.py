@@ -135,7 +135,8 @@ class CosineDecay(Schedule):
     Loshchilov and Hutter (2017), "SGDR: Stochastic Gradient Descent with Warm Restarts", equation 5.
 
     Args:
-        warmup: W, steps of the rise; a number below 1 is a part of the run, rounded down to whole steps.
+        warmup: W, steps of the rise; a number below 1 is a part of the run, rounded down to whole steps. It begins at
+            1 / (W + 1), not at 0, so that the first step counts too.
         final: f, the factor at the end.
         steps: T, steps in all; None for those of the run, which a Trainer knows for the learning rate.
 
@@ -146,6 +147,8 @@ class CosineDecay(Schedule):
         >>> schedule = CosineDecay()
         >>> [round(schedule(step, 5), 3) for step in range(5)]
         [1.0, 0.905, 0.655, 0.345, 0.095]
+        >>> [round(CosineDecay(warmup=3)(step, 5), 3) for step in range(5)]
+        [0.25, 0.5, 0.75, 1.0, 0.5]
     """
 
     def __init__(self, warmup: float = 0, final: float = 0.0, steps: int | None = None) -> None:
@@ -168,6 +171,9 @@ class CosineDecay(Schedule):
 
 class OneCycle(Schedule):
     """From ``start`` to 1 and down to ``final``, both along half a cosine.
+
+    A run of two steps or more has a step with the factor 1: the one that is nearest to the end of the rise, and not the
+    first. A run of two steps ends with it.
 
     Smith and Topin (2018), "Super-convergence: very fast training of neural networks using large learning rates".
 
@@ -195,10 +201,10 @@ class OneCycle(Schedule):
 
     def forward(self, step: int, steps: int | None = None) -> float:
         steps = _length(self, steps)
-        peak = max(1.0, self.rise * (steps - 1))
+        peak = max(1, round(self.rise * (steps - 1)))
         if step < peak:
             return self.start + (1 - self.start) * (1 - math.cos(math.pi * (step / peak))) / 2
-        done = min(1.0, (step - peak) / max(1.0, steps - 1 - peak))
+        done = min(1.0, (step - peak) / max(1, steps - 1 - peak))
         return self.final + (1 - self.final) * (1 + math.cos(math.pi * done)) / 2
 
 

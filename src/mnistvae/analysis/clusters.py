@@ -102,10 +102,10 @@ def find_clusters(codes: ArrayLike, kind: ClusterKind = "hdbscan", **settings: A
 
     ``"hdbscan"`` (Campello et al., 2013) takes a cluster for what holds together over many densities. Where it is not
     set, ``min_cluster_size`` is a hundredth of the codes, and at least 5. ``"dbscan"`` (Ester et al., 1996) takes one
-    density: ``min_samples`` codes within ``eps``. Where they are not set, ``min_samples`` is twice the dimensions (at
-    least 5; Sander et al., 1998), and ``eps`` is where the curve of the distances to the ``min_samples``-th neighbour,
-    in ascending order, has its knee: the point that is farthest below the line from its first to its last (Satopaa et
-    al., 2011, "Kneedle").
+    density: ``min_samples`` codes within ``eps`` of a code, which counts itself. Where they are not set,
+    ``min_samples`` is twice the dimensions (at least 5; Sander et al., 1998), and ``eps`` is where the curve of the
+    distances within which each code has so many, itself among them, in ascending order, has its knee: the point that is
+    farthest below the line from its first to its last (Satopaa et al., 2011, "Kneedle").
 
     In many dimensions distances say little: clusters of an embedding (:func:`embed`) are often those that the eye
     sees, and t-SNE or UMAP may make some that are not there.
@@ -131,13 +131,11 @@ def find_clusters(codes: ArrayLike, kind: ClusterKind = "hdbscan", **settings: A
     exact = as_codes(codes, least=_FEWEST).cpu().double().numpy()
     rows, unit = usual_size(exact, centred="metric" not in settings)
     if settings.get("min_samples") is not None or (kind == "dbscan" and "min_samples" in settings):
-        # The codes are counted with themselves, save where the knee is looked for among their neighbours.
-        most = len(rows) - (kind == "dbscan" and "eps" not in settings)
-        settings["min_samples"] = _at_most("min_samples", settings["min_samples"], most)
+        settings["min_samples"] = _at_most("min_samples", settings["min_samples"], len(rows))
     if kind == "hdbscan":
         settings = {"min_cluster_size": max(_FEWEST, round(_SHARE * len(rows)))} | settings
     else:
-        settings = {"min_samples": min(len(rows) - 1, max(_FEWEST, 2 * rows.shape[1]))} | settings
+        settings = {"min_samples": min(len(rows), max(_FEWEST, 2 * rows.shape[1]))} | settings
         if "eps" not in settings:
             settings["eps"] = float(np.ldexp(_knee(rows, settings["min_samples"]), unit))
     lengths = {name: np.ldexp(settings[name], -unit) for name in _LENGTHS if unit and name in settings}
@@ -281,17 +279,18 @@ def _clusterer(kind: str, settings: dict[str, Any]) -> Any:
     return DBSCAN(**settings) if kind == "dbscan" else HDBSCAN(**{"copy": True} | settings)
 
 
-def _knee(rows: NDArray[np.float64], neighbours: int) -> float:
-    """The distance at the knee of the sorted distances to so-many-th neighbours."""
+def _knee(rows: NDArray[np.float64], count: int) -> float:
+    """The distance at the knee of the sorted distances within which each code has so many codes, itself among them."""
     from sklearn.neighbors import NearestNeighbors
 
-    found, _ = NearestNeighbors(n_neighbors=neighbours + 1).fit(rows).kneighbors(rows)  # the first is the code itself
+    nearest = max(2, count)  # the first is the code itself
+    found, _ = NearestNeighbors(n_neighbors=nearest).fit(rows).kneighbors(rows)
     distances = np.sort(found[:, -1])
     if distances[-1] == distances[0]:
         return float(max(distances[0], np.finfo(float).tiny))
     line = np.linspace(distances[0], distances[-1], len(distances))
     knee = float(distances[int((line - distances).argmax())])
-    return max(knee, np.finfo(float).tiny)
+    return max(knee * (1 + 1e-6), np.finfo(float).tiny)  # so that a code at that distance is within it, however rounded
 
 
 def _by_size(members: NDArray[np.int64]) -> NDArray[np.int64]:

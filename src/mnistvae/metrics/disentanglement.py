@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mnistvae._checks import check_count
+from mnistvae._learners import heeded
 from mnistvae.arrays import ArrayLike
 from mnistvae.errors import DataError
 from mnistvae.labels import Labels, as_labels
@@ -89,7 +90,9 @@ def sap(codes: ArrayLike, labels: Labels) -> float:
     accuracies = []
     for column in columns.unsqueeze(-1).numpy():
         tree = DecisionTreeClassifier(max_leaf_nodes=num_classes, class_weight="balanced", random_state=0)
-        accuracies.append(float(balanced_accuracy_score(classes, tree.fit(column, classes).predict(column))))
+        with heeded():
+            found = tree.fit(column, classes).predict(column)
+        accuracies.append(float(balanced_accuracy_score(classes, found)))
     return _gap(accuracies, of_nothing=1 / num_classes)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
@@ -220,7 +221,7 @@ def _values(view: View, metric: Metric) -> Any:
 def _score(view: View, metric: Metric, values: Any) -> Score:
     """The score of a metric: the value, or the mean of the values that are finite."""
     protocol = metric.protocol if isinstance(metric.protocol, str) else metric.protocol(view)
-    error = None
+    error, conditions = None, _conditions(view, metric)
     if metric.per == "data":
         value, error = values if isinstance(values, Estimate) else (values, None)
     else:
@@ -228,11 +229,17 @@ def _score(view: View, metric: Metric, values: Any) -> Score:
         value = math.nan if bool(values.isnan().any()) else _mean(values)
         if 0 < len(finite) < len(values):
             protocol += f"; without {len(values) - len(finite)} images where it is infinite"
+            conditions["images left out"] = _numbers_of(values.isfinite().logical_not())
         error = float(finite.std() / math.sqrt(len(finite))) if len(finite) > 1 else None
     tag = view.tag if metric.tagged else ""
-    return Score(
-        metric.name, _number(metric, value), metric.unit, metric.better, protocol, tag, error, _conditions(view, metric)
-    )
+    return Score(metric.name, _number(metric, value), metric.unit, metric.better, protocol, tag, error, conditions)
+
+
+def _numbers_of(chosen: Tensor) -> str:
+    """Some of N images, (N,) booleans, in words that are the same for the same images only."""
+    numbers = chosen.nonzero().flatten().tolist()
+    which = str(numbers) if len(numbers) <= 8 else f"numbers with checksum {zlib.crc32(str(numbers).encode()):08x}"
+    return f"{len(numbers)}, {which}"
 
 
 def _number(metric: Metric, value: float) -> float:

@@ -37,6 +37,8 @@ __all__ = [
 _IMAGES, _CODES = 256, 512
 #: A warning is due where more than this share of the images has fewer effective samples than this, of this many.
 _SHARE, _FEW, _MANY = 0.1, 2, 50
+#: Tag of the cross-entropy of grey pixels, whose exponential is no density.
+_UNNORMALISED = "grey-bce"
 _DIVERGED = "look at the weights: the model may have diverged"
 
 
@@ -150,7 +152,8 @@ def importance_sampled_nll(
 
     Burda et al. (2016), equation 8. The estimate is too high in expectation, less so the larger K: lower is
     better for a model, and an estimate with more samples is nearer the truth, not another model. Each image
-    is encoded once; sums are kept as logarithms, so that neither K nor N costs memory.
+    is encoded once; sums are kept as logarithms, so that neither K nor N costs memory. Where cross-entropy
+    on grey pixels stands for -log p(x | z), under the tag ``grey-bce``, the value is no log-likelihood.
 
     Args:
         model: The model.
@@ -251,7 +254,8 @@ def _bits(view: View) -> Tensor:
 
 def _how_sampled(view: View) -> str:
     effective = float(view.once(importance_estimate).effective_samples.median())
-    return f"{view.tag}; {view.num_samples} importance samples, {effective:.3g} of them effective (median)"
+    what = f"{view.tag}, no log-likelihood" if view.tag.startswith(_UNNORMALISED) else view.tag
+    return f"{what}; {view.num_samples} importance samples, {effective:.3g} of them effective (median)"
 
 
 def _of_bound(name: str, better: Direction, how: str, part: Callable[[Bound], Tensor], *, tag: bool = True) -> Metric:

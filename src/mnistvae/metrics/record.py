@@ -277,7 +277,7 @@ def difference(scores: Sequence[Score]) -> str:
     if len({score.tag for score in scores}) > 1:
         return "tags " + " and ".join(sorted({repr(score.tag) for score in scores}))
     for condition in sorted({name for score in scores for name in score.conditions}):
-        found = {str(score.conditions.get(condition, "unknown")) for score in scores}
+        found = {str(score.conditions.get(condition, "none")) for score in scores}
         if len(found) > 1:
             return f"{condition} " + " and ".join(sorted(found))
     return ""

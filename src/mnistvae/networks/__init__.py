@@ -1,5 +1,6 @@
 """Encoders and decoders: any image shape, an optional label, any plain ``nn.Module`` as a trunk."""
 
+from mnistvae.networks.backbone import Backbone
 from mnistvae.networks.blocks import MLP, Conditioned
 from mnistvae.networks.decoders import ConvDecoder, Decoder, MLPDecoder, TrunkDecoder
 from mnistvae.networks.encoders import ConvEncoder, Encoder, GaussianEncoder, MLPEncoder
@@ -7,6 +8,7 @@ from mnistvae.networks.resnet import ResidualBlock, ResNetDecoder, ResNetEncoder
 
 __all__ = [
     "MLP",
+    "Backbone",
     "Conditioned",
     "ConvDecoder",
     "ConvEncoder",

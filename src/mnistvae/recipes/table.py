@@ -32,7 +32,7 @@ def names() -> list[str]:
 
 
 def warm_cosine(step: int, steps: int) -> float:
-    """A learning rate that rises over a quarter of the run and falls along half a cosine.
+    """A learning rate that rises over a quarter of the run, from above 0, and falls along half a cosine.
 
     Args:
         step: Number of the step, from 0.

@@ -177,4 +177,4 @@ def warn_if_not_saveable(model: VAE) -> None:
         to_spec(model, "model")
     except ComponentError as error:
         text = f"this model can be trained, and not be saved as it is: {error}; its state_dict can be saved"
-        warnings.warn(text, stacklevel=4)
+        warnings.warn(text, stacklevel=3)

@@ -53,7 +53,8 @@ class State:
     seconds: float = 0.0
     #: Names of the terms of the loss: loss, reconstruction, kl, and the objective's extra ones after the first step.
     terms: tuple[str, ...] = TERMS
-    #: Sums of these terms over this epoch's images, (len(terms),), on the device: reading them waits for it.
+    #: Sums of these terms over this epoch's images, (len(terms),), on the device, in double precision where it has one:
+    #: reading them waits for it.
     sums: Tensor = field(default_factory=lambda: torch.zeros(len(TERMS), device="cpu"), repr=False)
     #: The reason why training is to end: after the step or the epoch under way, or before it has begun; "" to go on.
     stop: str = ""
@@ -104,7 +105,7 @@ class State:
         """
         if terms != self.terms:  # after the first step of a run
             self.terms = terms
-            self.sums = torch.zeros_like(sums)
+            self.sums = self.sums.new_zeros(len(sums))
         self.sums.add_(sums)
         self.images += images
         self.step += 1

@@ -18,6 +18,7 @@ from mnistvae._checks import check_choice, check_count, check_number, check_seed
 from mnistvae._html import block, fold, table
 from mnistvae._random import Stream, derive_seed, seeded
 from mnistvae._wrappers import uncompiled
+from mnistvae.arrays import double_on
 from mnistvae.data import Batch, BatchSource, Binarization, Data, as_dataset, batch_source, is_stream
 from mnistvae.devices import resolve_device
 from mnistvae.errors import ComponentError, SettingError, type_name
@@ -71,7 +72,7 @@ class Trainer:
         optimizer: Function called as ``optimizer(parameters, lr=learning_rate)``: a class of ``torch.optim``, or a
             ``functools.partial`` of one, or one of your own; the optimizer is fused where torch can.
         schedule: Schedule of the learning rate: "cosine", "one-cycle", one of :mod:`mnistvae.schedules`, or another
-            function of (step, steps in all) to a factor.
+            function of (step, steps in all) to a factor. ``CosineDecay(warmup=w)`` begins at 1 / (w + 1), not at 0.
         clip_norm: Largest norm of the gradient.
         ema: Decay of an average of the weights, which is what is validated and left in the model.
         accumulate: Batches in a step; their gradients are averaged over all images.
@@ -213,13 +214,15 @@ class Trainer:
                 raise ComponentError(
                     "a mnistvae model to train", type_name(model), "pass an instance of VAE or of a subclass"
                 )
-            source, held_out = _sources(self, model, data, validation, device, world, keys)
+            snapshot = None if resume is None else read_checkpoint(resume)
+            first = 1 if snapshot is None else len(snapshot.info["history"]) + 1
+            source, held_out = _sources(self, model, data, validation, device, world, keys, first)
             model.to(device)
             check_data(model, source, held_out)
             warn_if_not_saveable(model)
             run, state, snapshots = _prepare(self, model, source, held_out, device, world)
-            if resume is not None:
-                snapshots.restore(state, read_checkpoint(resume))
+            if snapshot is not None:
+                snapshots.restore(state, snapshot)
             return train(run, state)
 
 
@@ -242,13 +245,14 @@ def _sources(
     device: torch.device,
     world: World,
     keys: Sequence[str],
+    first: int,
 ) -> tuple[BatchSource, BatchSource | None]:
-    """Batches for training and for validation."""
+    """Batches for training, from the epoch ``first`` on, and for validation."""
     size, seed = settings.batch_size * world.size, settings.seed
     form: dict[str, Any] = {"image_shape": model.image_shape, "keys": keys, "labels": model.uses_labels}
     how: dict[str, Any] = {**form, "device": device, "num_classes": model.num_classes}
     # The loops begin with these seeds, so that a loader's first pass is the one that it would be there.
-    training = {"epoch": 1, "seed": derive_seed(seed, Stream.TRAINING, 1), "least": 1 + has_batch_norm(model)}
+    training = {"epoch": first, "seed": derive_seed(seed, Stream.TRAINING, first), "least": 1 + has_batch_norm(model)}
     measuring = {"epoch": 0, "seed": derive_seed(seed, Stream.VALIDATION)}
     with seeded(seed, device):  # reading a data set may draw from the global generators
         data, validation = (_binarized(one, settings.binarization, seed, form) for one in (data, validation))
@@ -299,7 +303,7 @@ def _prepare(
         batches,
         History(tag=model.tag(source.binarization)),
         validates=held_out is not None,
-        sums=torch.zeros(len(TERMS), device=device),
+        sums=torch.zeros(len(TERMS), dtype=double_on(device), device=device),
         first_batch=functools.cache(functools.partial(_examples, source, settings.seed, device)),
         capture=snapshots.capture,
     )
