@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 from mnistvae import VAE, ImageDataset, commands
 from mnistvae.errors import FileFormatError, SettingError
@@ -79,3 +80,24 @@ def test_a_sweep_names_them_too(named: bool, tmp_path: Path) -> None:
     assert [row["class"] for row in rows] == ["0", "1", "2"] * 2
     if named:
         assert [row["name"] for row in rows] == ["ape", "'=1+1", "bee, or wasp"] * 2
+
+
+def test_bars_of_a_sweep_have_the_standard_errors_of_its_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: dict[str, Any] = {}
+
+    def draw(groups: Any, unit: str, **how: Any) -> Any:
+        drawn[unit] = groups, how
+        return Figure()
+
+    monkeypatch.setattr("mnistvae.plotting.class_bars", draw)
+    data = images(class_names=NAMES)
+    how: dict[str, Any] = {"recipe": "mlp-20", "latent_dims": (1, 2), "epochs": 1, "progress": False, "device": "cpu"}
+    found = commands.sweep(dataset=data, test=data, out=tmp_path / "a", batch_size=4, **how)
+    for name, unit in (("mse", "MSE"), ("psnr", "PSNR, dB")):
+        groups, given = drawn[unit]
+        assert given["class_names"] == NAMES
+        assert given["from_zero"] == (name == "mse")
+        for value, one in zip((1, 2), found.evaluations, strict=True):
+            values = one.by_image[name].reshape(4, 3)  # labels go round
+            assert list(given["errors"][f"latent size {value}"].values()) == pytest.approx(values.std(0, ddof=1) / 2)
+            assert list(groups[f"latent size {value}"].values()) == pytest.approx([row[name] for row in one.by_class])
