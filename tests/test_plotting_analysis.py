@@ -302,6 +302,16 @@ def test_examples_of_errors() -> None:
     assert [ax.get_title(loc="left") for ax in figure.axes] == ["lowest", "highest"]
 
 
+@pytest.mark.parametrize("value", [1.0, 40.0, -3e-5, 1e-310, 7e300, 0.0])
+@pytest.mark.parametrize("apart", [0.0, 1e-16, 2.3e-16, 1e-12])
+def test_a_histogram_of_values_a_rounding_apart(value: float, apart: float) -> None:
+    numbers = np.array([value, value * (1 + apart) + 5e-324] * 5)
+    (ax,) = histogram(numbers, "dB").axes
+    low, high = ax.get_xlim()
+    assert low < numbers.min() <= numbers.max() < high
+    assert sum(patch.get_height() for patch in ax.patches) == 10
+
+
 def test_a_histogram() -> None:
     values = np.array([*np.linspace(10, 20, 200), math.inf, math.inf])
     figure = histogram(values, "PSNR, dB", title="a")
