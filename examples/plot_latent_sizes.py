@@ -35,7 +35,7 @@ print("the smallest within one standard error of the best:", found.best("mse"))
 for name, unit in (("mse", "MSE"), ("psnr", "PSNR, dB")):
     by_class = found.by_class(name)
     groups = {f"{size} dimensions": {digit: row[n] for digit, row in by_class.items()} for n, size in enumerate(sizes)}
-    figure = plotting.class_bars(groups, unit)
+    figure = plotting.class_bars(groups, unit, from_zero=name == "mse")  # decibels do not begin at 0
     figure.savefig(folder / f"{name}_by_class.png")
 
 temporary.cleanup()

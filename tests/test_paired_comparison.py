@@ -180,12 +180,13 @@ def test_what_is_ahead_on_every_image_gets_the_star() -> None:
 
 
 def test_images_with_an_infinite_value_are_left_out_of_both() -> None:
-    hard = RNG.normal(size=20, scale=10)
-    exact = np.where(np.arange(20) < 10, np.inf, hard + 0.1)
-    noise = RNG.normal(size=20, scale=0.01)
-    found = {"a": record(exact, "higher"), "b": record(hard + noise, "higher")}
-    ahead = found["a"]["m"] > found["b"]["m"]
-    assert starred(found) == ("a" if ahead else None)  # of the values shown the best, and ahead on the images of both
+    hard = np.linspace(20, 30, 10)
+    exact = record([*[math.inf] * 10, *(hard - 0.1)], "higher")  # the better mean, since the other ten are left out
+    near = record([*[0.0] * 10, *hard], "higher")
+    assert exact["m"] > near["m"]
+    assert starred({"a": exact, "b": near}) is None  # on the images of both it is behind
+    ahead = record([*[math.inf] * 10, *(hard + 0.1 + 0.01 * np.sin(hard))], "higher")
+    assert starred({"a": ahead, "b": near}) == "a"
     assert starred({"a": record([math.inf] * 3), "b": record([1.0, 2.0, 3.0])}) is None
     assert starred({"a": record([1.0, math.inf, 3.0]), "b": record([math.inf, 9.0, 9.0])}) is None
 
@@ -232,6 +233,12 @@ def test_the_star_of_runs_is_welchs(a: list[float], b: list[float], better: str)
     wanted = None if not test.pvalue < 0.05 else f"{'a' if ahead else 'b'} ({len(a if ahead else b)} runs)"
     if not math.isclose(test.pvalue, 0.05, rel_tol=1e-6):
         assert starred({"a": runs(a, better), "b": runs(b, better)}) == wanted
+
+
+def test_three_runs_are_few() -> None:
+    """Of four degrees of freedom, 2.78 standard errors are 5 %, not 2."""
+    for shift, wanted in ((2.2, None), (2.3, "a (3 runs)")):  # 2.69 and 2.82 standard errors
+        assert starred({"a": runs([0, 1, 2]), "b": runs([shift, 1 + shift, 2 + shift])}) == wanted
 
 
 def test_the_table_of_runs() -> None:

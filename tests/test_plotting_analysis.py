@@ -302,6 +302,16 @@ def test_examples_of_errors() -> None:
     assert [ax.get_title(loc="left") for ax in figure.axes] == ["lowest", "highest"]
 
 
+@pytest.mark.parametrize("value", [1.0, 40.0, -3e-5, 1e-310, 7e300, 0.0])
+@pytest.mark.parametrize("apart", [0.0, 1e-16, 2.3e-16, 1e-12])
+def test_a_histogram_of_values_a_rounding_apart(value: float, apart: float) -> None:
+    numbers = np.array([value, value * (1 + apart) + 5e-324] * 5)
+    (ax,) = histogram(numbers, "dB").axes
+    low, high = ax.get_xlim()
+    assert low < numbers.min() <= numbers.max() < high
+    assert sum(patch.get_height() for patch in ax.patches) == 10
+
+
 def test_a_histogram() -> None:
     values = np.array([*np.linspace(10, 20, 200), math.inf, math.inf])
     figure = histogram(values, "PSNR, dB", title="a")
@@ -505,10 +515,15 @@ def test_bars_have_errors_and_decibels_are_points() -> None:
     assert points.get_ylim()[0] > 15  # not from 0 dB
 
 
-def test_groups_in_order_go_from_light_to_dark() -> None:
-    groups = {f"latent size {n}": {0: 1.0} for n in (5, 10, 20)}
-    colours = [bar.get_facecolor()[:3] for bar in class_bars(groups, "MSE", ordered=True).axes[0].patches]
-    assert sum(colours[0]) > sum(colours[1]) > sum(colours[2])
+def test_groups_differ_in_colour_in_grey_and_in_their_marks() -> None:
+    groups = {f"latent size {n}": {0: 1.0} for n in (5, 10, 20, 40)}
+    colours = [np.array(bar.get_facecolor()[:3]) for bar in class_bars(groups, "MSE").axes[0].patches]
+    grey = [float(colour @ (0.299, 0.587, 0.114)) for colour in colours]
+    for one, two in itertools.combinations(range(4), 2):
+        assert np.linalg.norm(colours[one] - colours[two]) > 0.4
+        assert abs(grey[one] - grey[two]) > 0.05
+    lines = [one.lines[0] for one in class_bars(groups, "PSNR, dB", from_zero=False).axes[0].containers]  # type: ignore[attr-defined]
+    assert len({line.get_marker() for line in lines}) == 4
 
 
 def test_names_of_classes_stand_in_every_figure_of_classes() -> None:

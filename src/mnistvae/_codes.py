@@ -15,11 +15,15 @@ from torch import Tensor
 
 from mnistvae._checks import check_instance
 from mnistvae._files import write_atomically
+from mnistvae._html import block, table
 from mnistvae._records import csv_text, data_frame
 from mnistvae.arrays import check_finite
 from mnistvae.errors import DataError, SettingError
 
 __all__ = ["LatentCodes"]
+
+#: Codes and dimensions that a notebook shows at most.
+_ROWS, _COLUMNS = 5, 12
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,15 @@ class LatentCodes:
         n, latent_dim = self.means.shape
         labels = "no labels" if self.labels is None else "labels"
         return f"LatentCodes({n} codes of {latent_dim} dimensions, {labels}, {self.name!r}, {self.split!r})"
+
+    def _repr_html_(self) -> str:
+        """The means of the first codes as a table, for a notebook."""
+        means = self.means[:_ROWS, :_COLUMNS].tolist()
+        labels = [[]] * len(means) if self.labels is None else [[label] for label in self.labels[:_ROWS].tolist()]
+        head = [*(["label"] if self.labels is not None else []), *(f"mean_{n}" for n in range(self.latent_dim))]
+        rows = [[*label, *row] for label, row in zip(labels, means, strict=True)]
+        more = [["…"]] if len(self) > _ROWS else []
+        return block(repr(self), table(head[: max(map(len, rows), default=0)], rows + more, most=_ROWS + 1))
 
     @property
     def latent_dim(self) -> int:

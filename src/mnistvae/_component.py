@@ -10,15 +10,18 @@ from __future__ import annotations
 
 import inspect
 import re
+import reprlib
 from abc import ABC
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
+from mnistvae._html import block, table
 from mnistvae.errors import ComponentError, FileFormatError, MnistvaeError, type_name
 
 __all__ = ["Component", "arguments", "class_finder", "clone", "from_spec", "spec_text", "to_spec"]
@@ -30,6 +33,8 @@ ClassFinder = Callable[[str], type[nn.Module]]
 _BUILT_IN: dict[str, type[nn.Module]] = {}
 _PACKAGE = __name__.partition(".")[0]
 _TORCH = "torch.nn."
+#: Levels of the table of parts, parts of each that it shows, and rows in all.
+_LEVELS, _PARTS, _ROWS = 3, 12, 100
 _CONTAINERS = (nn.Sequential, nn.ModuleList)  # their only argument is their children
 
 
@@ -46,6 +51,45 @@ class Component(nn.Module, ABC):
             return spec_text(to_spec(self))
         except ComponentError:
             return f"{type(self).__name__}(...)"  # a repr must never fail
+
+    def _repr_html_(self) -> str:
+        """The tree of the parts, with the numbers of their parameters, for a notebook."""
+        return block(
+            f"{_call(self)}, {_size(self)} parameters", table(("part", "", "parameters"), _tree(self), most=_ROWS)
+        )
+
+
+def _tree(module: nn.Module, level: int = 0) -> Iterator[tuple[str, str, str]]:
+    """The parts of a module, each before its own."""
+    children = list(module.named_children())
+    for name, part in children[:_PARTS]:
+        yield "\u2003" * level + name, _call(part), _size(part)
+        if level + 1 < _LEVELS:
+            yield from _tree(part, level + 1)
+    if len(children) > _PARTS:
+        yield "\u2003" * level + "…", f"{len(children) - _PARTS} more", ""
+
+
+def _call(module: nn.Module) -> str:
+    """The class of a part and its settings, without the parts in it."""
+    if type(module).__module__.startswith(_TORCH):
+        return f"{type(module).__name__}({module.extra_repr()})"  # without what is usual
+    try:
+        given = arguments(module)
+    except ComponentError:
+        return f"{type(module).__name__}(...)"
+    shown = {name: value for name, value in given.items() if _is_setting(value)}
+    return f"{type(module).__name__}({', '.join(f'{name}={reprlib.repr(value)}' for name, value in shown.items())})"
+
+
+def _is_setting(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_is_setting, value))
+    return value is not None and isinstance(value, bool | int | float | str)
+
+
+def _size(module: nn.Module) -> str:
+    return f"{sum(0 if is_lazy(weight) else weight.numel() for weight in module.parameters()):,}"
 
 
 def arguments(module: nn.Module, where: str | None = None) -> dict[str, Any]:

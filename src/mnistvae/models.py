@@ -26,7 +26,7 @@ from mnistvae._wrappers import TrainingModule, follows_values
 from mnistvae.arrays import ArrayLike, as_tensor, check_array, shape_text
 from mnistvae.distributions import tempered
 from mnistvae.errors import ComponentError, DataError, type_name
-from mnistvae.images import ImageShape, as_images, check_image_shape, check_range
+from mnistvae.images import ImageShape, as_images, check_brightness, check_image_shape, check_range
 from mnistvae.labels import Labels, as_labels, count_labels
 from mnistvae.likelihoods import Bernoulli, Likelihood
 from mnistvae.networks import ConvDecoder, ConvEncoder, Decoder, Encoder, MLPDecoder, MLPEncoder
@@ -37,7 +37,7 @@ from mnistvae.priors import Prior, StandardNormal
 __all__ = ["VAE", "BetaVAE", "ConditionalVAE", "TrainingModule", "VAEOutput"]
 
 #: Images that are computed at once where nobody says how many: what most networks need some hundred megabytes for.
-AT_ONCE = 256
+AT_ONCE = 128
 
 
 @dataclass(frozen=True)
@@ -294,7 +294,7 @@ class VAE(Component):
         """
         size = check_count("batch_size as an integer of at least 1", batch_size)
         with evaluating(self), drawing_from(generator, self.device) as draw:
-            images = check_range(self._images(x))
+            images = self._checked(x)
             labels = self._labels(y, len(images))
             made = self._room(len(images))
             for rows in _slices(len(images), size):
@@ -378,7 +378,7 @@ class VAE(Component):
         if tuple(a.shape) != tuple(b.shape):
             raise DataError(f"two images of one shape, {tuple(a.shape)}", f"shape {tuple(b.shape)}")
         with evaluating(self):
-            starts, ends = (check_range(self._images(x[None] if single else x)) for x in (a, b))
+            starts, ends = (self._checked(x[None] if single else x) for x in (a, b))
             start, end = _centre(self.encode(starts, y)), _centre(self.encode(ends, y))
             weight = torch.linspace(0, 1, steps, device=start.device, dtype=start.dtype)[:, None]
             z = torch.lerp(start[:, None], end[:, None], weight).flatten(0, 1)
@@ -452,6 +452,13 @@ class VAE(Component):
             x = x if x.layout is torch.strided else as_tensor(x, "images")
             return x.to(anchor.device)  # in training every batch, twice
         return as_images(x, self.image_shape, device=anchor.device, dtype=anchor.dtype)
+
+    def _checked(self, x: ArrayLike) -> Tensor:
+        """Images as the networks take them, after a look at their values."""
+        images, given = check_range(self._images(x)), as_tensor(x, "images")
+        if given.dtype is torch.uint8:
+            check_brightness(given, x)
+        return images
 
     def _labels(self, y: Labels | None, n: int) -> Tensor | None:
         if self.num_classes is None:

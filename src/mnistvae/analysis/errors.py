@@ -17,7 +17,7 @@ from mnistvae.metrics.similarity import WINDOW, ssim
 from mnistvae.models import VAE
 from mnistvae.view import View
 
-__all__ = ["Extremes", "ReconstructionErrors", "errors_of_view", "reconstruction_errors"]
+__all__ = ["Extremes", "ReconstructionErrors", "class_means", "errors_of_view", "reconstruction_errors"]
 
 
 class Extremes(NamedTuple):
@@ -71,6 +71,14 @@ class ReconstructionErrors:
         if self.labels is None:
             raise DataError("images with labels", "none", "pass an ImageDataset with labels")
         return by_class(self.mse, self.labels)
+
+
+def class_means(values: Tensor, labels: Tensor) -> tuple[dict[int, float], dict[int, float]]:
+    """Return the means of the finite values of each class, and their standard errors."""
+    finite = values.isfinite()
+    groups = {label: values[finite & (labels == label)] for label in sorted(set(labels[finite].tolist()))}
+    spreads = {label: float(one.std() / len(one) ** 0.5) if len(one) > 1 else 0.0 for label, one in groups.items()}
+    return {label: float(one.mean()) for label, one in groups.items()}, spreads
 
 
 def reconstruction_errors(model: VAE, data: ImageDataset, *, batch_size: int = 1024) -> ReconstructionErrors:

@@ -13,6 +13,8 @@ from mnistvae.commands.folder import RunFolder
 from mnistvae.commands.provenance import Provenance
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from mnistvae.analysis import Sweep
     from mnistvae.data import ImageDataset
     from mnistvae.recipes import Recipe
@@ -69,6 +71,7 @@ def sweep(
     """
     chosen = resolve_recipe(recipe)  # before torch is imported
     from mnistvae import analysis
+    from mnistvae.data import labels_of_all
 
     data = load_part(dataset, "train", data_root, image_size, image_channels)
     measured = load_part(dataset, "test", data_root, image_size, image_channels) if test is None else test
@@ -85,7 +88,7 @@ def sweep(
     training |= {"device": device, "progress": progress}
     with RunFolder.claim(out, RunFolder.SWEPT, name="sweep") as folder:
         found = analysis.sweep(chosen, "latent_dim", latent_dims, data, measured, training=training, seed=seed)
-        _write(found, folder, record.stamp(data, device))
+        _write(found, folder, record.stamp(data, device), labels_of_all(measured))
     say(f"{'latent_dim':>10s}  {'mse':>20s}  {'psnr':>16s}")
     for value, one in zip(found.values, found.evaluations, strict=True):
         say(f"{value:>10d}  {one.score('mse').text():>20s}  {one.score('psnr').text():>16s}")
@@ -94,9 +97,13 @@ def sweep(
     return found
 
 
-def _write(found: Sweep, folder: RunFolder, record: Provenance) -> None:
+def _write(found: Sweep, folder: RunFolder, record: Provenance, labels: Tensor | None) -> None:
     """Write tables, models and, where there are labels, figures by class."""
+    import torch
+
     from mnistvae._files import write_atomically
+    from mnistvae._records import csv_text
+    from mnistvae.analysis.errors import class_means
     from mnistvae.io import save
     from mnistvae.plotting import class_bars
 
@@ -104,15 +111,20 @@ def _write(found: Sweep, folder: RunFolder, record: Provenance) -> None:
     for value, model in zip(found.values, found.models, strict=True):
         own = replace(record, settings={"latent_dim": value})
         save(model, folder.path / f"latent_dim-{value}.safetensors", own.to_metadata())
-    if not all(one.by_class for one in found.evaluations):
+    if labels is None:
         return
-    lines = ["latent_dim,class,mse,psnr"]
-    for value, one in zip(found.values, found.evaluations, strict=True):
-        lines += [f"{value},{int(row['class'])},{row['mse']},{row['psnr']}" for row in one.by_class]
-    write_atomically(folder.path / "by_class.csv", ("\n".join(lines) + "\n").encode())
+    names = found.evaluations[0].class_names
+    rows = [
+        [value, int(row["class"]), *([one.class_name(row["class"])] if names else []), row["mse"], row["psnr"]]
+        for value, one in zip(found.values, found.evaluations, strict=True)
+        for row in one.by_class
+    ]
+    header = ["latent_dim", "class", *(["name"] if names else []), "mse", "psnr"]
+    write_atomically(folder.path / "by_class.csv", csv_text(header, rows).encode())
     for name, unit in (("mse", "MSE"), ("psnr", "PSNR, dB")):
-        groups = {
-            f"latent size {value}": {label: row[n] for label, row in found.by_class(name).items()}
-            for n, value in enumerate(found.values)
-        }
-        folder.write_figure(f"{name}_by_class.png", class_bars(groups, unit, from_zero=name == "mse", ordered=True))
+        means, errors = {}, {}
+        for value, one in zip(found.values, found.evaluations, strict=True):
+            group, values = f"latent size {value}", torch.from_numpy(one.by_image[name].copy())
+            means[group], errors[group] = class_means(values, labels)
+        how: dict[str, Any] = {"errors": errors, "from_zero": name == "mse", "class_names": names or None}
+        folder.write_figure(f"{name}_by_class.png", class_bars(means, unit, **how))

@@ -174,7 +174,8 @@ def evaluate_view(
         protocol |= dict(chain.from_iterable(NEEDS[need].protocol(view).items() for need in metric.needs))
     left_out = {metric.label: reason for metric, reason in reasons.items() if reason}
     kept = {name: values.double().numpy() for name, values in by_image.items()}
-    return Evaluation(tuple(scores), _by_class(view, by_image), by_dimension, protocol, left_out, kept)
+    names = view.data.class_names or ()
+    return Evaluation(tuple(scores), _by_class(view, by_image), by_dimension, protocol, left_out, kept, names)
 
 
 def _included(include: Sequence[Group], *, inception: bool) -> list[Metric]:
@@ -196,7 +197,7 @@ def _own(view: View, metrics: Sequence[Metric | str]) -> list[Metric]:
     given = listed(metrics)
     if given is None:
         raise SettingError("metrics as a list", type_name(metrics), "metrics=[...]")
-    taken = {metric.label for metric in chain(*METRICS.values(), inception_v3.METRICS)} | {"class", "images"}
+    taken = {metric.label for metric in chain(*METRICS.values(), inception_v3.METRICS)} | {"class", "name", "images"}
     found: list[Metric] = []
     for one in given:
         named = resolve("metric", one, of=Metric) if isinstance(one, str) else one

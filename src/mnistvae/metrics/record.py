@@ -14,9 +14,10 @@ import numpy as np
 
 from mnistvae._checks import check_choice, check_instance, check_mapping
 from mnistvae._files import write_atomically
+from mnistvae._html import block, fold, paragraph, table
 from mnistvae._records import csv_text, pack_floats, read_json, unpack_floats, write_json
 from mnistvae.arrays import as_numbers
-from mnistvae.errors import DataError, FileFormatError, SettingError
+from mnistvae.errors import DataError, FileFormatError, SettingError, type_name
 
 __all__ = ["ARROWS", "Direction", "Evaluation", "Score", "difference"]
 
@@ -25,6 +26,8 @@ Direction: TypeAlias = Literal["lower", "higher", ""]
 #: Arrows that show the better side in a table.
 ARROWS: Mapping[Direction, str] = MappingProxyType({"lower": "↓", "higher": "↑", "": " "})
 _VERSION = 1
+#: Rows of a table in a notebook.
+_ROWS = 60
 #: Entries of the protocol that the table of the classes repeats.
 _PROTOCOL = ("dataset", "split", "fingerprint", "binarization", "tag", "num_samples", "seed", "version", "model")
 
@@ -131,6 +134,9 @@ class Evaluation:
     #: float32 and cannot be written to; two evaluations are equal whatever they are.
     by_image: Mapping[str, np.ndarray[Any, Any]] = field(default_factory=dict, repr=False, compare=False)
 
+    #: Names of the classes by their numbers, where the data have some.
+    class_names: tuple[str, ...] = ()
+
     def __post_init__(self) -> None:
         given = check_mapping("values by image of each metric", self.by_image)
         object.__setattr__(self, "by_image", {name: _kept(name, values) for name, values in given.items()})
@@ -166,6 +172,11 @@ class Evaluation:
         """The names of all scores."""
         return [score.name for score in self.scores]
 
+    def class_name(self, label: float) -> str:
+        """The name of a class; its number where it has none."""
+        number = int(label)
+        return self.class_names[number] if 0 <= number < len(self.class_names) else str(number)
+
     def __str__(self) -> str:
         rows = [(f"{ARROWS[score.better]} {score.name}", score.text(), score.unit, score.protocol) for score in self]
         widths = [max((len(row[column]) for row in rows), default=0) for column in range(3)]
@@ -175,6 +186,24 @@ class Evaluation:
         ]
         lines += [f"  {name} left out: {reason}" for name, reason in self.left_out.items()]
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        """The table of the scores, for a notebook."""
+        whole = str.maketrans(" ", "\u00a0")  # such a space does not end a line
+        names = [f"{ARROWS[score.better]} {score.name}".translate(whole) for score in self]
+        rows = (
+            (name, score.text().translate(whole), score.unit, score.protocol)
+            for name, score in zip(names, self, strict=True)
+        )
+        of = ", ".join(str(self.protocol[name]) for name in ("dataset", "split") if name in self.protocol)
+        facts = [f"{name}: {value}" for name, value in self.protocol.items()]
+        out = [(name, reason) for name, reason in self.left_out.items()]
+        return block(
+            f"Evaluation of {of}" if of else "Evaluation",
+            table(("", "score", "", "how it was made"), rows, most=_ROWS),
+            *([fold(f"{len(out)} left out", table(("", "reason"), out, most=_ROWS))] if out else []),
+            *([fold("protocol", paragraph(", ".join(facts)))] if facts else []),
+        )
 
     def to_json(self, path: str | os.PathLike[str]) -> Path:
         """Write everything as JSON, atomically; :meth:`from_json` reads it.
@@ -215,6 +244,7 @@ class Evaluation:
                 dict(content["protocol"].items()),
                 {name: check_instance("a reason", reason, str) for name, reason in content["left_out"].items()},
                 _by_image(content.get("by_image", {}), content["protocol"].get("images")),
+                _names(content.get("class_names", [])),
             )
         except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
             got = f"{type(error).__name__}: {error}"[:300]
@@ -222,6 +252,8 @@ class Evaluation:
 
     def to_csv(self, path: str | os.PathLike[str]) -> Path:
         """Write the table of the classes, one a line, atomically; how they were made stands in the last columns.
+
+        Where the classes have names, these stand beside their numbers, in the column ``name``.
 
         Args:
             path: File to write.
@@ -233,12 +265,11 @@ class Evaluation:
         if not self.by_class:
             raise DataError("scores by class", "none", "evaluate data with labels")
         how = {name: self.protocol[name] for name in _PROTOCOL if name in self.protocol}
-        names = [*self.by_class[0]]
-        rows = [
-            [*(int(row[name]) if name in {"class", "images"} else row[name] for name in names), *how.values()]
-            for row in self.by_class
-        ]
-        return write_atomically(path, csv_text([*names, *how], rows).encode())
+        rows: list[dict[str, Any]] = []
+        for row in self.by_class:
+            label = {"class": int(row["class"])} | ({"name": self.class_name(row["class"])} if self.class_names else {})
+            rows.append({**label, **row, **label, "images": int(row["images"]), **how})
+        return write_atomically(path, csv_text([*rows[0]], ([*row.values()] for row in rows)).encode())
 
 
 def difference(scores: Sequence[Score]) -> str:
@@ -278,6 +309,12 @@ def _by_image(content: Mapping[str, Any], images: Any) -> dict[str, np.ndarray[A
         if len(values) != (len(next(iter(found.values()))) if images is None else images):
             raise ValueError(f"{len(values)} values of {name} for {images} images")
     return found
+
+
+def _names(content: Any) -> tuple[str, ...]:
+    if not isinstance(content, list):
+        raise ValueError(f"{type_name(content)} as names of classes")  # noqa: TRY004 (as other content is)
+    return tuple(check_instance("the name of a class", name, str) for name in content)
 
 
 def _score(content: Mapping[str, Any]) -> Score:

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib import colormaps
 from numpy.typing import NDArray
 
 from mnistvae._checks import check_mapping
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["class_bars", "confusion_matrix", "roc_curves"]
 
-#: Colours of groups that are in order.
-_STEPS = colormaps["Blues"]
 #: What is drawn on the bars of groups, which a printer may give the same grey.
 _HATCHES = ("", "///", "...", "xxx")
 #: Inches of a name that stands below its column; a longer one is turned.
@@ -137,7 +134,6 @@ def class_bars(
     class_names: Sequence[str] | None = None,
     errors: Mapping[str, Mapping[int, float]] | None = None,
     from_zero: bool = True,
-    ordered: bool = False,
     title: str | None = None,
     figure: FigureBase | None = None,
 ) -> Figure:
@@ -150,7 +146,6 @@ def class_bars(
         class_names: Names of the classes by their numbers (default: the numbers), as an ImageDataset has them.
         errors: Standard errors of the scores, in the same form.
         from_zero: Whether the scores are lengths from zero; decibels are not, and are drawn as points.
-        ordered: Whether the groups are steps of one quantity, whose colours then go from light to dark.
         title: Title above the figure.
         figure: Figure or subfigure to draw into (default: a new one).
 
@@ -172,10 +167,9 @@ def class_bars(
     ax = new_axes(figure, max(5.0, 0.75 * len(classes)), 3.2)
     for number, (name, group) in enumerate(bars.items()):
         spread = [spreads.get(name, {}).get(label, 0.0) for label in classes] if name in spreads else None
-        style: dict[str, Any] = {"yerr": spread, "label": name}
-        style["color"] = _STEPS(0.2 + 0.7 * number / max(1, len(groups) - 1)) if ordered else class_colour(number)
+        style: dict[str, Any] = {"yerr": spread, "label": name, "color": class_colour(number)}
         if from_zero:
-            hatch = "" if ordered else _HATCHES[number % len(_HATCHES)]
+            hatch = _HATCHES[number % len(_HATCHES)]
             style |= {"capsize": 2, "error_kw": {"elinewidth": 1, "ecolor": "0.25"}, "hatch": hatch}
             style |= {"edgecolor": "white", "linewidth": 0}  # of the hatches
         else:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnistvae._checks import check_indices, check_mapping
 from mnistvae.arrays import ArrayLike, as_numbers
@@ -95,7 +96,7 @@ def histogram(values: ArrayLike, unit: str, *, title: str | None = None, figure:
     finite = numbers[np.isfinite(numbers)]
     ax = new_axes(figure, 4.6, 3.2)
     if len(finite):
-        ax.hist(finite, bins=min(50, max(5, len(finite) // 20)), color=COLOURS[0], alpha=0.6)
+        ax.hist(finite, bins=min(50, max(5, len(finite) // 20)), range=_room(finite), color=COLOURS[0], alpha=0.6)
         ax.axvline(finite.mean(), color="black", linestyle="--", linewidth=1.8, label=f"mean {finite.mean():.4g}")
         ax.legend(frameon=False)
     left_out = len(numbers) - len(finite)
@@ -105,3 +106,11 @@ def histogram(values: ArrayLike, unit: str, *, title: str | None = None, figure:
     ax.set(xlabel=unit, ylabel="images")
     set_title(ax, title)
     return root_figure(ax)
+
+
+def _room(values: NDArray[np.float64]) -> tuple[float, float]:
+    """The range of values that a histogram covers, wide enough for bins that numbers can tell apart."""
+    low, high = float(values.min()), float(values.max())
+    size = max(abs(low), abs(high))
+    room = max(0.5, 1e-6 * size)
+    return (low, high) if high - low > max(1e-9 * size, 1e-300) else (low - room, high + room)

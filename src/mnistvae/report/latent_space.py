@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from mnistvae import analysis, plotting
+from mnistvae._html import as_text
 from mnistvae.analysis.embedding import EmbeddingKind, embed_later
 from mnistvae.analysis.errors import errors_of_view
 from mnistvae.errors import MnistvaeError
-from mnistvae.report.page import as_text
 from mnistvae.report.section import Report
 from mnistvae.view import View, begin
 

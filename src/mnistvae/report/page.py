@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import html
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from mnistvae._files import write_atomically
+from mnistvae._html import escaped, fold, table
 from mnistvae._records import csv_text
 from mnistvae._version import __version__
 from mnistvae.errors import SettingError
@@ -20,7 +19,7 @@ from mnistvae.plotting import png_bytes
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Page", "as_text"]
+__all__ = ["Page"]
 
 
 @dataclass
@@ -52,11 +51,11 @@ class Page:
 
     def text(self, *paragraphs: str) -> None:
         """Add paragraphs of plain text."""
-        self._add(*(f"<p>{html.escape(paragraph)}</p>" for paragraph in paragraphs))
+        self._add(*(f"<p>{escaped(paragraph)}</p>" for paragraph in paragraphs))
 
     def details(self, summary: str, code: str) -> None:
         """Add code under a line that the reader opens."""
-        self._add(f"<details><summary>{html.escape(summary)}</summary><pre>{html.escape(code)}</pre></details>")
+        self._add(fold(summary, f"<pre>{escaped(code)}</pre>"))
 
     def numbers(self, numbers: Sequence[tuple[str, str, str]]) -> None:
         """Add numbers in large type.
@@ -65,8 +64,7 @@ class Page:
             numbers: Value, unit and name of each.
         """
         tiles = "".join(
-            f"<div><b>{html.escape(value)}</b> {html.escape(unit)}<br>{html.escape(name)}</div>"
-            for value, unit, name in numbers
+            f"<div><b>{escaped(value)}</b> {escaped(unit)}<br>{escaped(name)}</div>" for value, unit, name in numbers
         )
         self._add(f"<div class=numbers>{tiles}</div>")
 
@@ -85,7 +83,7 @@ class Page:
         """
         name, png = self._new_file(name), png_bytes(figure)
         write_atomically(self.folder / name, png)
-        source, words = base64.b64encode(png).decode(), html.escape(caption)
+        source, words = base64.b64encode(png).decode(), escaped(caption)
         self._add(
             f'<figure{" class=narrow" if narrow else ""}><img src="data:image/png;base64,{source}" alt="{words}">'
             f"<figcaption>{words} {_link(name)}</figcaption></figure>"
@@ -112,9 +110,7 @@ class Page:
         if name is not None:
             write_atomically(self.folder / self._new_file(name), csv_text(header, rows).encode())
             note = f"<p class=file>{_link(name)}</p>"
-        head = "".join(f"<th>{html.escape(cell)}</th>" for cell in header)
-        body = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in rows)
-        self._add(f"<div class=table><table><tr>{head}</tr>{body}</table></div>{note}")
+        self._add(f"<div class=table>{table(header, rows)}</div>{note}")
 
     def write(self, name: str) -> Path:
         """Write the page itself, and return its path.
@@ -122,12 +118,12 @@ class Page:
         Raises:
             OutputError: If the file cannot be written.
         """
-        links = "".join(f'<a href="#s{n}">{html.escape(one.title)}</a>' for n, one in enumerate(self._parts))
+        links = "".join(f'<a href="#s{n}">{escaped(one.title)}</a>' for n, one in enumerate(self._parts))
         body = "".join(
-            f'<section id="s{n}"><h2>{html.escape(one.title)}</h2>{"".join(one.html)}</section>'
+            f'<section id="s{n}"><h2>{escaped(one.title)}</h2>{"".join(one.html)}</section>'
             for n, one in enumerate(self._parts)
         )
-        title = html.escape(self.title)
+        title = escaped(self.title)
         page = (
             f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -148,29 +144,14 @@ class Page:
         return name
 
 
-def _cell(value: Any) -> str:
-    """A cell of a table; a value and its error stay on one line, however narrow the page is."""
-    text = html.escape(as_text(value))
-    return f"<td class=whole>{text}</td>" if " ± " in text else f"<td>{text}</td>"
-
-
 def _link(name: str) -> str:
     """A link to a file beside the page."""
-    return f'<a href="{quote(name)}"><code>{html.escape(name)}</code></a>'
+    return f'<a href="{quote(name)}"><code>{escaped(name)}</code></a>'
 
 
 def _plain(value: Any) -> Any:
     """A number in place of a numpy or torch scalar; other values as they are."""
     return value.item() if getattr(value, "ndim", None) == 0 else value
-
-
-def as_text(value: Any) -> str:
-    """Return a cell as people read it: numbers with four digits, yes or no for truth values."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.4g}" if math.isfinite(value) else str(value)
-    return str(value)
 
 
 _STYLE = """
@@ -186,7 +167,7 @@ figure { margin: 1.2rem 0; } .narrow { display: inline-block; width: 49%; vertic
 .numbers div { border: 1px solid var(--line); border-radius: 6px; padding: .6rem .8rem; color: var(--soft); }
 .numbers b { font-size: 1.5rem; color: var(--ink); } img { max-width: 100%; background: #fff; border-radius: 4px; }
 figcaption, .file { color: var(--soft); font-size: .9rem; } code, pre { font-size: .85rem; }
-pre, .table { overflow-x: auto; } .whole { white-space: nowrap; }
+pre { overflow-x: auto; } .table { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .9rem; }
 td, th { border-bottom: 1px solid var(--line); padding: .25rem .7rem .25rem 0; text-align: left; vertical-align: top; }
 """

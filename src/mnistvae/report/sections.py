@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mnistvae import analysis, plotting
 from mnistvae._component import spec_text, to_spec
-from mnistvae.analysis.errors import errors_of_view
+from mnistvae.analysis.errors import class_means, errors_of_view
 from mnistvae.data import going_round
 from mnistvae.errors import ComponentError
 from mnistvae.metrics import ARROWS, NEEDS_OF_CLASSIFIERS, Score, code_classification, roc_auc, unmet
@@ -125,7 +125,7 @@ def reconstruction(report: Report) -> None:
         page.text("The images have no labels, so nothing is said by class.")
         return
     for name, values, unit in (("MSE", errors.mse, "MSE"), ("PSNR", errors.psnr, "PSNR, dB")):
-        means, spreads = _by_class(values, view.labels)
+        means, spreads = class_means(values, view.labels)
         how: dict[str, Any] = {"from_zero": name == "MSE", "class_names": view.data.class_names}
         figure = plotting.class_bars({name: means}, unit, errors={name: spreads}, title=f"{name} by class", **how)
         page.picture(f"{name.lower()}_by_class.png", figure, f"Mean {name} of each class.", narrow=True)
@@ -260,14 +260,6 @@ def _names(view: View, classes: NDArray[Any]) -> list[str]:
 def _label(view: View) -> int | None:
     """The label of images that are decoded for no image in particular."""
     return None if view.model.num_classes is None else 0
-
-
-def _by_class(values: Tensor, labels: Tensor) -> tuple[dict[int, float], dict[int, float]]:
-    """Means of the finite values of each class, and their standard errors."""
-    finite = values.isfinite()
-    groups = {label: values[finite & (labels == label)] for label in sorted(set(labels[finite].tolist()))}
-    spreads = {label: float(one.std() / len(one) ** 0.5) if len(one) > 1 else 0.0 for label, one in groups.items()}
-    return {label: float(one.mean()) for label, one in groups.items()}, spreads
 
 
 def _plane(view: View) -> Figure:

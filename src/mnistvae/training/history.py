@@ -9,6 +9,7 @@ from typing import Any, TypeAlias, overload
 
 from mnistvae._checks import check_instance
 from mnistvae._files import write_atomically
+from mnistvae._html import block, paragraph, table
 from mnistvae._records import csv_text, data_frame, read_csv, read_json, write_json
 from mnistvae.errors import FileFormatError, SettingError, type_name
 
@@ -23,6 +24,8 @@ TERMS = ("loss", "reconstruction", "kl")
 VALIDATION = "validation_"
 #: The likely remedy where a file is no history.
 _FIX = "pass a run's history.csv"
+#: Epochs and columns that a notebook shows at most.
+_ROWS, _COLUMNS = 10, 30
 #: The columns of every history, in order.
 COLUMNS = ("epoch", *TERMS, *(VALIDATION + name for name in TERMS), "learning_rate", "seconds", "images_per_second")
 
@@ -86,6 +89,17 @@ class History(Sequence[Record]):
         last = ", ".join(f"{name}={self[-1][name]:.2f}" for name in ("loss", "validation_loss") if name in self[-1])
         reason = f", {self.stopped}" if self.stopped else ""
         return f"History({len(self)} epochs{', last ' + last if last else ''}{reason})"
+
+    def _repr_html_(self) -> str:
+        """The last epochs as a table, for a notebook."""
+        names = self.columns()[:_COLUMNS]
+        rows = [[record.get(name, "") for name in names] for record in self.records[-_ROWS:]]
+        if len(self) > _ROWS:
+            rows.insert(0, ["…"] * len(names))
+        facts = [f"in nats, {self.tag}" if self.tag else "", f"stopped: {self.stopped}" if self.stopped else ""]
+        title = f"History of {len(self)} epoch{'' if len(self) == 1 else 's'}"
+        note = [paragraph("; ".join(filter(None, facts)))] if any(facts) else []
+        return block(title, *note, *([table(names, rows, most=_ROWS + 1)] if rows else []))
 
     def append(self, record: Record) -> None:
         """Add an epoch."""

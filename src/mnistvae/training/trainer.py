@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args
 import torch
 
 from mnistvae._checks import check_choice, check_count, check_number, check_seed, listed
+from mnistvae._html import block, fold, table
 from mnistvae._random import Stream, derive_seed, seeded
 from mnistvae._wrappers import uncompiled
 from mnistvae.arrays import double_on
@@ -161,6 +162,18 @@ class Trainer:
         """
         return tuple(inspect.signature(Trainer).parameters)
 
+    def __repr__(self) -> str:
+        changed = _settings(self)[0]
+        return f"Trainer({', '.join(f'{name}={value!r}' for name, value in changed)})"
+
+    def _repr_html_(self) -> str:
+        """The settings, those that are not the default's first, for a notebook."""
+        changed, usual = (
+            table(("setting", "value"), [(name, str(value)) for name, value in part], most=len(part))
+            for part in _settings(self)
+        )
+        return block("Trainer", changed, fold("settings at their defaults", usual))
+
     def fit(
         self,
         model: VAE,
@@ -211,6 +224,17 @@ class Trainer:
             if snapshot is not None:
                 snapshots.restore(state, snapshot)
             return train(run, state)
+
+
+def _settings(trainer: Trainer) -> tuple[list[tuple[str, Any]], list[tuple[str, Any]]]:
+    """The settings as JSON has them, by name: those that differ from the default, and the others."""
+    changed: list[tuple[str, Any]] = []
+    usual: list[tuple[str, Any]] = []
+    for name, parameter in inspect.signature(Trainer).parameters.items():
+        value = getattr(trainer, name)
+        same = value is parameter.default or value == parameter.default
+        (usual if same else changed).append((name, plain_setting(value)))
+    return changed, usual
 
 
 def _sources(
