@@ -174,7 +174,7 @@ def test_advice_on_channels(channels: int, advice: str) -> None:
 @pytest.mark.parametrize("form", [torch.Tensor.numpy, torch.clone])
 def test_a_mask_that_a_model_would_take_for_black_is_refused_there_too(form: Any) -> None:
     model, mask = VAE(latent_dim=2), torch.rand(4, 1, 28, 28) > 0.5
-    for use in (model.reconstruct, lambda x: model.interpolate(x[0], x[1])):
+    for use in (model.reconstruct, lambda x: model.interpolate(x[:2], x[2:])):
         with pytest.raises(DataError, match=r"a maximum of 1: if 1 is white, pass x\.(bool\(\)|astype\(bool\))"):
             use(form(mask.byte()))
         assert torch.equal(use(form(mask)), use(form(mask.byte() * 255)))
