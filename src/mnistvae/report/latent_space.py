@@ -155,7 +155,7 @@ def _clusters(report: Report, embedded: Embedding) -> None:
     errors = view.once(errors_of_view)
     groups = {"outliers": outlying}
     figure = plotting.error_examples(view.shown.images, errors.images, errors.mse, groups, numbered=True)
-    caption = "The outliers, their reconstructions, their squared errors and, in brackets, their numbers."
+    caption = "The outliers, their reconstructions, their squared errors and their numbers."
     page.picture("outliers.png", figure, caption)
     rows = [
         [number, plotting.cluster_name(one.nearest) if one.nearest >= 0 else "", one.distance, one.noise]
