@@ -18,7 +18,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler, label_binarize
+from sklearn.preprocessing import FunctionTransformer, StandardScaler, label_binarize
 from torch import Tensor
 
 import mnistvae as mv
@@ -51,7 +51,11 @@ ORACLES: dict[str, Callable[[], Any]] = {
     "knn": lambda: KNeighborsClassifier(5),
     "logistic": lambda: make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)),
     "random-forest": lambda: RandomForestClassifier(100, random_state=3),
-    "mlp": lambda: make_pipeline(StandardScaler(), MLPClassifier((100,), max_iter=1000, random_state=3)),
+    "mlp": lambda: make_pipeline(
+        StandardScaler(),
+        FunctionTransformer(lambda rows: rows.astype("float32")),
+        MLPClassifier((100,), max_iter=1000, random_state=3),
+    ),
 }
 
 

@@ -10,6 +10,7 @@ import tempfile
 import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import cached_property
 from importlib import import_module
 from typing import Any
 
@@ -53,8 +54,9 @@ class Running:
             opened.pop_all()  # open as long as the process runs
         self._end = weakref.finalize(self, _end, self._process, self._found)
 
+    @cached_property
     def result(self) -> dict[str, NDArray[Any]] | None:
-        """Wait for what the function returns; None where the process failed."""
+        """The arrays that the function returns, once the process is done; None where it failed."""
         try:
             if self._process.wait() != 0:
                 return None

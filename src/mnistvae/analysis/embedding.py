@@ -123,7 +123,7 @@ def embed_later(codes: ArrayLike, *, seed: int = 0, **settings: Any) -> Callable
         return None
 
     def wait() -> Embedding:
-        found = running.result()
+        found = running.result
         return embed(codes, "tsne", seed=seed, **settings) if found is None else _tsne_map(found["points"], used)
 
     return wait

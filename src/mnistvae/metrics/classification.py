@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
@@ -84,7 +85,8 @@ def classify_codes(
 
     The classifiers are scikit-learn's, on one core: ``"knn"``, the 5 nearest neighbours (``KNeighborsClassifier``);
     ``"logistic"``, a logistic regression of standardised codes (``LogisticRegression``); ``"random-forest"``, 100 trees
-    (``RandomForestClassifier``); ``"mlp"``, one hidden layer of 100 units on standardised codes (``MLPClassifier``).
+    (``RandomForestClassifier``); ``"mlp"``, one hidden layer of 100 units on standardised codes, in single precision
+    (``MLPClassifier``).
 
     Precision, recall and F1 are means over the classes that the test labels or the predictions hold, each weighing the
     same (macro averages), with 0 where a class is never predicted or never there. A class that only the test labels
@@ -172,41 +174,45 @@ def classify_later(
     train_labels: Labels,
     test_codes: ArrayLike,
     test_labels: Labels,
-    kind: Kind = "knn",
+    kinds: Sequence[Kind],
     *,
     seed: int = 0,
-) -> Callable[[], Classification] | None:
-    """Begin :func:`classify_codes` in a process of its own; None where that is not worth it, or not possible.
+) -> dict[Kind, Callable[[], Classification]]:
+    """Begin :func:`classify_codes` of several kinds in a process of its own.
 
     Args:
         train_codes: Codes to learn from, (N, latent_dim).
         train_labels: Their labels, (N,), of at least two classes.
         test_codes: Codes of other images, (M, latent_dim).
         test_labels: Their labels, (M,).
-        kind: Kind of classifier.
+        kinds: Kinds of classifiers, computed one after the other.
         seed: Seed of the forest and of the network.
 
     Returns:
-        A function that waits for the result, which is that of ``classify_codes``.
+        A function for each kind, which waits for the result, that of ``classify_codes``; none where a process is not
+        worth it, or not possible.
 
     Raises:
         DataError: If ``classify_codes`` raises one.
     """
     if len(train_codes) < _WORTH_A_PROCESS or cores() < 2:
-        return None
+        return {}
     task = _task(train_codes, train_labels, test_codes, test_labels)
     arrays = {name: getattr(task, name) for name in ("train", "known", "test")}
     try:
-        running = Running("classify", arrays, {"kind": kind, "seed": check_seed(seed)})
+        running = Running("classify", arrays, {"kinds": list(kinds), "seed": check_seed(seed)})
     except OSError:
-        return None
+        return {}
 
-    def wait() -> Classification:
-        found = running.result()
+    def wait(kind: Kind) -> Classification:
+        found = running.result
         classifier = classifier_of(kind, seed)
-        return _judged(task, classifier, learn(classifier, **arrays) if found is None else found)
+        if found is None:
+            return _judged(task, classifier, learn(classifier, **arrays))
+        own = {name.removeprefix(f"{kind}/"): one for name, one in found.items() if name.startswith(f"{kind}/")}
+        return _judged(task, classifier, own)
 
-    return wait
+    return {kind: partial(wait, kind) for kind in kinds}
 
 
 class _Task(NamedTuple):
@@ -285,17 +291,18 @@ def _numbers(rows: ArrayLike, name: str, columns: str = "latent_dim") -> NDArray
     return as_codes(rows, name, columns=columns).cpu().double().numpy()
 
 
-def begin_code_classification(view: View, kind: Kind) -> None:
+def begin_code_classification(view: View, kinds: Sequence[Kind]) -> None:
     """Begin :func:`code_classification` in a process of its own, for whoever asks the view for it.
 
     Args:
         view: A model and a data set.
-        kind: Kind of classifier.
+        kinds: Kinds of classifiers.
     """
     codes, labels = view.known_codes, view.labels
     if codes is not None and codes.labels is not None and labels is not None:
-        wait = classify_later(codes.means, codes.labels, view.codes.means, labels, kind, seed=view.seed)
-        begin(view, wait, code_classification, kind)
+        waits = classify_later(codes.means, codes.labels, view.codes.means, labels, kinds, seed=view.seed)
+        for kind, wait in waits.items():
+            begin(view, wait, code_classification, kind)
 
 
 def code_classification(view: View, kind: Kind) -> Classification:

@@ -28,7 +28,7 @@ __all__ = ["SECTIONS"]
 #: Classifiers of codes, in the order of the table; the last one is drawn.
 _KINDS: tuple[Kind, ...] = ("knn", "logistic", "mlp", "random-forest")
 #: Those that take several seconds.
-_LONG: tuple[Kind, ...] = ("mlp", "random-forest")
+_LONG: tuple[Kind, ...] = ("random-forest", "mlp")
 
 
 def model(report: Report) -> None:
@@ -158,8 +158,7 @@ def generation(report: Report) -> None:
 def begin_classifiers(view: View) -> None:
     """Begin the classifiers that take longest."""
     if unmet(view, NEEDS_OF_CLASSIFIERS) is None:
-        for kind in _LONG:
-            begin_code_classification(view, kind)
+        begin_code_classification(view, _LONG)
 
 
 def classifiers(report: Report) -> None:
