@@ -150,12 +150,22 @@ def test_a_view_waits_for_what_was_begun_once_and_only_for_that() -> None:
 def test_other_processes_are_left_a_core_each(
     has: int, before: int, others: int, left: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now = [before]
+    class Other:
+        is_alive = True
+
+    now, running = [before], [Other() for _ in range(others)]
     monkeypatch.setattr(torch, "get_num_threads", lambda: now[0])
     monkeypatch.setattr(torch, "set_num_threads", lambda number: now.__setitem__(0, number))
     monkeypatch.setattr(_process, "cores", lambda: has)
-    with _process.sharing_cores(others):
+    monkeypatch.setattr(_process, "_STARTED", running)
+    with _process.sharing_cores() as look:
         assert now == [left]
+        for one in running:
+            one.is_alive = False
+        look()
+        assert now == [before]
+        running[0].is_alive = True
+        look()
     assert now == [before]
 
 

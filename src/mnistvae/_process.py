@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from importlib import import_module
@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 __all__ = ["Running", "cores", "serve", "sharing_cores"]
 
 
+#: The processes of this one that somebody still holds.
+_STARTED: weakref.WeakSet[Running] = weakref.WeakSet()
 _PROGRAM = f"from {__name__} import serve; serve()"
 
 
@@ -53,6 +55,12 @@ class Running:
             given.close()
             opened.pop_all()  # open as long as the process runs
         self._end = weakref.finalize(self, _end, self._process, self._found)
+        _STARTED.add(self)
+
+    @property
+    def is_alive(self) -> bool:
+        """True while the process computes."""
+        return self._process.poll() is None
 
     @cached_property
     def result(self) -> dict[str, NDArray[Any]] | None:
@@ -84,20 +92,23 @@ def cores() -> int:
 
 
 @contextmanager
-def sharing_cores(processes: int) -> Iterator[None]:
-    """A block in which torch leaves a core to each of some other processes, as far as there are cores.
+def sharing_cores() -> Iterator[Callable[[], None]]:
+    """A block in which torch leaves a core to each process that is under way, as far as there are cores.
 
-    Args:
-        processes: Number of processes, each of one thread.
+    It is given a function to call from time to time, which looks how many processes still run.
     """
     import torch
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(min(before, max(1, cores() - processes)))
+    most = torch.get_num_threads()
+
+    def look() -> None:
+        torch.set_num_threads(min(most, max(1, cores() - sum(one.is_alive for one in _STARTED))))
+
     try:
-        yield
+        look()
+        yield look
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(most)
 
 
 def _end(process: subprocess.Popen[bytes], found: Any) -> None:

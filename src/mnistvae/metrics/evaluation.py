@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from types import MappingProxyType
@@ -130,6 +130,7 @@ def evaluate_view(
     include: Sequence[Group] = GROUPS,
     metrics: Sequence[Metric | str] = (),
     inception: bool = False,
+    before_each: Callable[[], object] = lambda: None,
 ) -> Evaluation:
     """Measure a model on a view, whose codes and pictures are then there for other uses; see :func:`evaluate`.
 
@@ -138,6 +139,7 @@ def evaluate_view(
         include: Families of the package's metrics.
         metrics: Metrics of your own.
         inception: Whether to measure samples by torchvision's Inception-v3, too.
+        before_each: Function that is called before each metric is computed.
 
     Raises:
         MnistvaeError: If :func:`evaluate` raises one.
@@ -159,6 +161,7 @@ def evaluate_view(
     by_dimension: dict[str, list[float]] = {}
     protocol = _protocol(view)
     for metric in rows:
+        before_each()
         try:
             values = _values(view, metric)
             if metric.per == "dimension":

@@ -89,13 +89,14 @@ def write_report(
         for section in chapters:
             with suppress(Exception):  # which comes again where the section, or a score, asks for the same
                 section.prepare(view)
-        with sharing_cores(len(view.begun)):
-            evaluation, reservations = _evaluate(view, include, metrics)
+        with sharing_cores() as look:
+            evaluation, reservations = _evaluate(view, include, metrics, look)
             evaluation.to_json(target / "metrics.json")
             if evaluation.by_class:
                 evaluation.to_csv(target / "by_class.csv")
             report = Report(view, page, evaluation, history, about or {}, reservations, umap and not reason, reason)
             for section in chapters:
+                look()
                 with view.bar(section.title, 1) as done:
                     write_section(section, report)
                     done(1)
@@ -114,11 +115,13 @@ def _without_umap(view: View) -> str:
     return ""
 
 
-def _evaluate(view: View, include: Sequence[Group], metrics: Sequence[Metric | str]) -> tuple[Evaluation, list[str]]:
+def _evaluate(
+    view: View, include: Sequence[Group], metrics: Sequence[Metric | str], before_each: Callable[[], object]
+) -> tuple[Evaluation, list[str]]:
     """All scores, and the warnings about them, which the reader of the page has not seen."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        evaluation = evaluate_view(view, include=include, metrics=metrics)
+        evaluation = evaluate_view(view, include=include, metrics=metrics, before_each=before_each)
     for warning in caught:  # for the one who waits for the report
         warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     said = (str(one.message) for one in caught if one.category is UserWarning)

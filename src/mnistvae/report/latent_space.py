@@ -24,8 +24,8 @@ __all__ = ["EXAMPLES", "best_map", "chosen", "latent_space", "prepare", "without
 
 #: Codes that are embedded and clustered at most: t-SNE takes a minute for four times as many.
 _EMBEDDED = 4000
-#: Settings of the methods: of t-SNE coarser forces and fewer iterations than usual, which keep neighbours as well in half
-#: the time.
+#: Settings of the methods: of t-SNE coarser forces and fewer iterations than usual, which keep neighbours as well, in
+#: half the time.
 _SETTINGS: Mapping[str, Mapping[str, Any]] = {"tsne": {"angle": 0.8, "max_iter": 750}}
 #: Images in a row of examples.
 EXAMPLES = 10
