@@ -25,7 +25,7 @@ __all__ = ["cli", "main", "set_waiting"]
 
 
 #: Turns of a thread that waits before it sleeps, see benchmarks/busy.py.
-_SPINS = 3000
+_SPINS = 500
 
 
 class _Failure(click.ClickException):

@@ -156,7 +156,7 @@ class Doctor(Callback):
             state,
             "slow",
             f"{what}; end them, or use fewer threads (mnistvae train --threads 1, or OMP_NUM_THREADS=1 and "
-            "GOMP_SPINCOUNT=3000 before Python starts)",
+            "GOMP_SPINCOUNT=500 before Python starts)",
         )
 
     def _say(self, state: State, what: str, text: str) -> None:
