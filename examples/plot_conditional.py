@@ -33,7 +33,7 @@ folder.mkdir(parents=True, exist_ok=True)
 torch.manual_seed(0)
 encoder, decoder = MLPEncoder(8, num_classes=10), MLPDecoder(8, num_classes=10)
 model = ConditionalVAE(latent_dim=8, num_classes=10, encoder=encoder, decoder=decoder)
-trainer = Trainer(epochs=8, batch_size=128, learning_rate=2e-3, seed=0, progress=False)
+trainer = Trainer(epochs=4, batch_size=64, learning_rate=2e-3, seed=0, progress=False)
 history = trainer.fit(model, train, validation=test)
 print(history)
 

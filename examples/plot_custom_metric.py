@@ -92,7 +92,7 @@ models = {}
 for latent_dim in (2, 20):
     torch.manual_seed(0)
     model = mv.recipes.get("mlp-20").model(latent_dim=latent_dim, seed=0)
-    Trainer(epochs=5, batch_size=128, learning_rate=2e-3, seed=0, progress=False).fit(model, train)
+    Trainer(epochs=3, batch_size=64, learning_rate=2e-3, seed=0, progress=False).fit(model, train)
     models[f"{latent_dim} dimensions"] = model
 
 how = {"train": train, "include": ["reconstruction"], "metrics": [SHARPNESS, NOVELTY], "num_generated": 500}

@@ -95,7 +95,7 @@ objectives = {
     "ELBO, beta=0.1": ELBO(beta=0.1),
     "InfoVAE": InfoVAE(),
 }
-trainer = Trainer(epochs=4, batch_size=128, learning_rate=2e-3, seed=0, progress=False)
+trainer = Trainer(epochs=2, batch_size=64, learning_rate=2e-3, seed=0, progress=False)
 models = {}
 for name, objective in objectives.items():
     torch.manual_seed(0)

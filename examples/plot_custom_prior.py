@@ -73,7 +73,7 @@ priors = {
     "GaussianMixture, one component": GaussianMixture(10, components=1),
     "StudentT": StudentT(10),
 }
-trainer = Trainer(epochs=4, batch_size=128, learning_rate=2e-3, seed=0, progress=False)
+trainer = Trainer(epochs=2, batch_size=64, learning_rate=2e-3, seed=0, progress=False)
 models = {}
 for name, prior in priors.items():
     torch.manual_seed(0)

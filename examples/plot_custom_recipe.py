@@ -60,7 +60,7 @@ WIDE = Recipe(
     "784-600-10 with GELU, trained by AdamW",
     wide_mlp,
     settings={"latent_dim": 10, "width": 600},
-    training={"epochs": 4, "batch_size": 128, "learning_rate": 2e-3, "optimizer": Lazy("torch.optim:AdamW", {})},
+    training={"epochs": 2, "batch_size": 64, "learning_rate": 2e-3, "optimizer": Lazy("torch.optim:AdamW", {})},
     source="this page",
 )
 
@@ -84,7 +84,7 @@ except mv.MnistvaeError as error:
 rows = {}
 for recipe in (mv.recipes.get("mlp-20"), WIDE):
     model = recipe.model(latent_dim=10, seed=0)
-    history = recipe.trainer(epochs=4, batch_size=128, learning_rate=2e-3, progress=False).fit(model, train, test)
+    history = recipe.trainer(epochs=2, batch_size=64, learning_rate=2e-3, progress=False).fit(model, train, test)
     print(f"{recipe.name}: {history[-1]['validation_loss']:.1f} nats per image")
     rows[recipe.name] = model.reconstruct(mv.data.one_of_each(test).images)
 

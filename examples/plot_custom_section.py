@@ -69,7 +69,7 @@ temporary = tempfile.TemporaryDirectory()
 folder = Path(sys.argv[1] if len(sys.argv) > 1 else temporary.name)
 
 model = mv.recipes.get("mlp").model(seed=0)
-history = Trainer(epochs=6, batch_size=128, learning_rate=2e-3, seed=0, progress=False).fit(model, train)
+history = Trainer(epochs=3, batch_size=64, learning_rate=2e-3, seed=0, progress=False).fit(model, train)
 
 chosen = [one for one in SECTIONS if one.title in {"Scores", "Training", "Reconstruction"}]
 sections = [*chosen, Section("Ink and errors", ink_section)]

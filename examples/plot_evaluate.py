@@ -30,7 +30,7 @@ folder.mkdir(parents=True, exist_ok=True)
 models = {}
 for beta in (0.05, 1.0):
     model = mv.recipes.get("mlp-20").model(beta=beta, seed=0)
-    Trainer(epochs=6, batch_size=128, learning_rate=2e-3, seed=0, progress=False).fit(model, train)
+    Trainer(epochs=3, batch_size=64, learning_rate=2e-3, seed=0, progress=False).fit(model, train)
     models[f"beta {beta}"] = model
 
 # %%

@@ -25,7 +25,7 @@ folder = Path(sys.argv[1] if len(sys.argv) > 1 else temporary.name)
 folder.mkdir(parents=True, exist_ok=True)
 
 model = mv.recipes.get("mlp").model(seed=0)
-Trainer(epochs=6, batch_size=128, learning_rate=2e-3, seed=0, progress=False).fit(model, train)
+Trainer(epochs=3, batch_size=64, learning_rate=2e-3, seed=0, progress=False).fit(model, train)
 codes = analysis.encode_dataset(model, test)
 
 # %%

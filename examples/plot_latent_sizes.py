@@ -22,7 +22,7 @@ temporary = tempfile.TemporaryDirectory()
 folder = Path(sys.argv[1] if len(sys.argv) > 1 else temporary.name)
 folder.mkdir(parents=True, exist_ok=True)
 
-training = {"epochs": 4, "batch_size": 128, "learning_rate": 2e-3, "progress": False}
+training = {"epochs": 2, "batch_size": 64, "learning_rate": 2e-3, "progress": False}
 sizes = [2, 5, 10, 20]
 recipe = mv.recipes.get("mlp-20")
 found = analysis.sweep(recipe, "latent_dim", sizes, train, test, settings={"beta": 0.2}, training=training)

@@ -23,7 +23,7 @@ folder = Path(sys.argv[1] if len(sys.argv) > 1 else temporary.name)
 folder.mkdir(parents=True, exist_ok=True)
 
 plane = mv.recipes.get("mlp-2d").model(seed=0)
-Trainer(epochs=6, batch_size=128, learning_rate=2e-3, seed=0, progress=False).fit(plane, train)
+Trainer(epochs=3, batch_size=64, learning_rate=2e-3, seed=0, progress=False).fit(plane, train)
 
 # %%
 # A code of two dimensions can be drawn as it is
@@ -50,7 +50,7 @@ figure.savefig(folder / "plane.png")
 # t-SNE puts codes that are near each other side by side. It keeps most digits apart; how large a group is and how far
 # it is from the next says nothing.
 model = mv.recipes.get("mlp").model(seed=0)
-Trainer(epochs=5, batch_size=128, learning_rate=2e-3, seed=0, progress=False).fit(model, train)
+Trainer(epochs=3, batch_size=64, learning_rate=2e-3, seed=0, progress=False).fit(model, train)
 codes = analysis.encode_dataset(model, test)
 found = analysis.embed(codes[:1000].means, "tsne")
 figure = plotting.latent_map(found.points, codes[:1000].labels, names=found.names)

@@ -30,7 +30,7 @@ folder.mkdir(parents=True, exist_ok=True)
 
 torch.manual_seed(0)
 model = BetaVAE(latent_dim=10, beta=0.2, encoder=MLPEncoder(10), decoder=MLPDecoder(10))
-trainer = Trainer(epochs=8, batch_size=128, learning_rate=2e-3, seed=0, progress=False)
+trainer = Trainer(epochs=4, batch_size=64, learning_rate=2e-3, seed=0, progress=False)
 trainer.fit(model, train)
 
 # %%

@@ -18,7 +18,7 @@ SERVER = """
 import json, os, sys
 
 sys.path = [part for part in sys.path if part]  # only the command line itself makes its folder importable
-import skimage.exposure, torch
+import scipy.stats, skimage.exposure, sklearn.ensemble, sklearn.manifold, sklearn.neural_network, torch
 from mnistvae import commands, metrics, plotting, recipes, training
 
 torch.set_num_threads(1)

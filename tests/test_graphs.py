@@ -115,9 +115,18 @@ def data(n: int = 44, labels: bool = True) -> ImageDataset:
     return ImageDataset(images, torch.arange(n) % 3 if labels else None)
 
 
+def convolutional() -> mv.VAE:
+    torch.manual_seed(0)
+    return mv.VAE(3, (1, 8, 8))
+
+
 def vae(seed: int = 0, **parts: Any) -> mv.VAE:
+    """Of small layers, as each of their operations is done by way of Python."""
     torch.manual_seed(seed)
-    return mv.VAE(3, (1, 8, 8), **parts)
+    n_params = parts["likelihood"].n_params if "likelihood" in parts else 1
+    encoder = mv.networks.MLPEncoder(3, (1, 8, 8), (8,))
+    decoder = mv.networks.MLPDecoder(3, (1, 8, 8), (8,), n_params=n_params)
+    return mv.VAE(3, (1, 8, 8), encoder=encoder, decoder=decoder, **parts)
 
 
 def with_rate_in_a_tensor(
@@ -156,8 +165,9 @@ def assert_recorded_equals_usual(
         assert torch.equal(recorded.state_dict()[name], tensor), name
 
 
-def test_a_recorded_step_is_a_step(recorder: TapeRecorder) -> None:
-    assert_recorded_equals_usual(vae, recorder)
+@pytest.mark.parametrize("make", [vae, convolutional])
+def test_a_recorded_step_is_a_step(recorder: TapeRecorder, make: Callable[[], mv.VAE]) -> None:
+    assert_recorded_equals_usual(make, recorder)
     assert recorder.rehearsals == 3
     # 44 images in batches of 4, two epochs: 3 steps as usual, 8 as one; 8 as one, 3 alone.
     assert recorder.plays == 1 + 1 + 3
