@@ -3,10 +3,10 @@
     python benchmarks/courses.py conv --epochs 7 --learning-rate 5e-3 1e-2 --batch-size 64 128 --seeds 0 1
     python benchmarks/courses.py conv --judge --seeds 0 1 2 3 4
 
-The first line searches: every combination of the values given, and beside it the usual course of the recipe
-(``--usual EPOCHS RATE BATCH``: the rate constant). The second judges: the recipe as it stands against its usual course, in
-turns, over more seeds. Losses are those of the last validation (nats an image, on the test digits, which the choice may
-fit a little: a course has three numbers), and do not depend on how busy the machine is; seconds do.
+The first line searches: every combination of the values given, and with ``--usual`` the course that the recipe had
+before. The second judges: the recipe as it stands against that one, in turns, over more seeds. Losses are those of the
+last validation (nats an image, on the test digits, which the choice may fit a little: a course has a few numbers), and
+do not depend on how busy the machine is; seconds do.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ USUAL = {
 }
 
 
-def run(recipe: mv.recipes.Recipe, data: tuple[mv.ImageDataset, ...], seed: int, **settings: Any) -> tuple[float, float]:
+def run(
+    recipe: mv.recipes.Recipe, data: tuple[mv.ImageDataset, ...], seed: int, **settings: Any
+) -> tuple[float, float]:
     """Loss of the last validation and seconds of a training."""
     model = recipe.model(seed=seed)
     trainer = recipe.trainer(**{"seed": seed, "validate_every": 10**6, "progress": False, **settings})
@@ -78,8 +80,10 @@ def main() -> None:
     if given.judge:
         courses.append(("the recipe", {}))
     else:
-        for one in itertools.product(*values):
-            courses.append((", ".join(f"{value}" for value in one if value), dict(zip(names, one, strict=True))))
+        courses += [
+            (", ".join(str(value) for value in one if value), dict(zip(names, one, strict=True)))
+            for one in itertools.product(*values)
+        ]
     found: dict[str, list[tuple[float, float]]] = {name: [] for name, _ in courses}
     for seed in given.seeds:
         for name, settings in courses:

@@ -354,3 +354,28 @@ def test_replace_changes_what_it_is_told() -> None:
     other = data.replace(labels=None, name="m")
     assert (other.labels, other.name, other.binarization) == (None, "m", "threshold")
     assert torch.equal(other.images, data.images)
+
+
+NO_INDEX = ["a", None, True, 1.5, {}, (1, 2), ["a"], [0.5], slice("a", None), slice(0, 1.5), torch.tensor(0.5)]
+NO_INDICES = [torch.zeros(3), np.zeros(3), torch.zeros(3, dtype=torch.uint8), np.ones(3, np.complex64)]
+
+
+@pytest.mark.parametrize("index", [*NO_INDEX, *NO_INDICES], ids=repr)
+def test_what_is_no_index_is_said_to_be_none(index: Any) -> None:
+    data = ImageDataset(torch.zeros(5, 2, 2), torch.arange(5))
+    with pytest.raises(DataError):
+        data[index]
+
+
+@pytest.mark.parametrize(
+    "index", [[1, 3], (np.array([1, 3], np.uint16)), torch.tensor([1, 3], dtype=torch.int32)], ids=repr
+)
+def test_an_index_of_any_integers(index: Any) -> None:
+    data = ImageDataset(torch.arange(20).reshape(5, 2, 2), torch.arange(5))
+    assert data[index].labels.tolist() == [1, 3]  # type: ignore[union-attr]
+    assert data[np.array([False, True, False, True, False])].labels.tolist() == [1, 3]  # type: ignore[union-attr]
+    assert data[slice(np.int64(1), None, torch.tensor(2))].labels.tolist() == [1, 3]  # type: ignore[union-attr]
+    assert data[np.int8(3)][1] == 3
+    with pytest.raises(IndexError):
+        data[5]
+    assert len(list(data)) == 5

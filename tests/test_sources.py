@@ -379,7 +379,7 @@ def test_every_name_is_known_and_no_other(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["mnist-mini", "mnist"])
 def test_an_unknown_split_is_refused(name: str) -> None:
-    with pytest.raises(SettingError, match="split as 'train' or 'test', got 'validation'"):
+    with pytest.raises(SettingError, match="split as one of 'train', 'test', got 'validation'"):
         load_dataset(name, "validation")  # type: ignore[arg-type]
 
 

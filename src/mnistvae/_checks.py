@@ -17,6 +17,7 @@ from mnistvae.errors import MnistvaeError, SettingError, type_name
 __all__ = [
     "MAX_SEED",
     "allocating",
+    "as_integer",
     "check_choice",
     "check_count",
     "check_indices",
@@ -67,7 +68,7 @@ def check_count(expected: str, value: Any, least: int = 1, fix: str | None = Non
     Raises:
         SettingError: If it is anything else.
     """
-    number = _integer(value)
+    number = as_integer(value)
     if number is None or number < least:
         raise SettingError(expected, repr(value), fix)
     if number > _MAX_COUNT:
@@ -81,7 +82,7 @@ def check_seed(value: Any) -> int:
     Raises:
         SettingError: If it is anything else.
     """
-    number = _integer(value)
+    number = as_integer(value)
     if number is None or number < 0:
         raise SettingError("seed as an integer of at least 0", repr(value))
     if number > MAX_SEED:
@@ -140,7 +141,7 @@ def check_indices(
         raise error(expected, _shortly(values, items), fix)
     numbers = []
     for item in items:
-        number = _integer(item)
+        number = as_integer(item)
         if number is None or not 0 <= number < below:
             raise error(expected, reprlib.repr(item), fix)
         numbers.append(number)
@@ -192,7 +193,7 @@ def check_widths(name: str, widths: Sequence[int], least: int = 0) -> tuple[int,
         SettingError: If they are anything else.
     """
     items = listed(widths)
-    numbers = [_integer(item) for item in items or ()]
+    numbers = [as_integer(item) for item in items or ()]
     if items is not None and len(items) >= least and all(number is not None and number > 0 for number in numbers):
         return tuple(number for number in numbers if number is not None)
     raise SettingError(
@@ -209,7 +210,8 @@ def _shortly(values: Any, items: list[Any] | None) -> str:
     return f"{len(items)}: {reprlib.repr(items)}" if items else "none"
 
 
-def _integer(value: Any) -> int | None:
+def as_integer(value: Any) -> int | None:
+    """An integer of any library as an int; None for anything else, truth values among them."""
     if isinstance(value, bool):
         return None
     try:

@@ -181,7 +181,7 @@ def make_folder(path: str | os.PathLike[str]) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
-    except (OSError, ValueError) as error:  # of the last, a null character
+    except (OSError, ValueError, RecursionError) as error:  # of a null character, of thousands of folders
         reason = getattr(error, "strerror", None) or str(error)
         raise OutputError(
             f"a folder to write at {str(path)[:80]!r}", reason, "choose another folder, or see to its permissions"

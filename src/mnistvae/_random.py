@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from mnistvae._checks import check_seed
 from mnistvae.errors import SettingError, type_name
 
 __all__ = ["Stream", "batch_noise", "derive_seed", "drawing_from", "noise_for_rows", "seeded"]
@@ -33,8 +34,11 @@ def derive_seed(seed: int, *path: int) -> int:
     """A 63-bit seed that depends on ``seed`` and on ``path`` (a stream, an epoch, ...), and on nothing else.
 
     Neighbouring seeds and epochs give unrelated streams (numpy's ``SeedSequence``).
+
+    Raises:
+        SettingError: If ``seed`` is no integer from 0 to 2**63 - 1.
     """
-    words = np.random.SeedSequence(entropy=seed, spawn_key=path).generate_state(1, np.uint64)
+    words = np.random.SeedSequence(entropy=check_seed(seed), spawn_key=path).generate_state(1, np.uint64)
     return int(words[0] >> np.uint64(1))
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from mnistvae._checks import check_instance
 from mnistvae._files import write_atomically
 from mnistvae._records import csv_text
 from mnistvae.data import ImageDataset
@@ -126,6 +128,10 @@ def sweep(
         SettingError: If there are fewer than two values, one stands twice, or the recipe does not have the setting.
         MnistvaeError: If a model cannot be made, trained or measured.
     """
+    if not all(callable(getattr(recipe, method, None)) for method in ("check", "model", "trainer")):
+        raise SettingError("a recipe", reprlib.repr(recipe), "mnistvae.recipes.get(name) gives the one of a name")
+    check_instance("training images", train, ImageDataset, error=DataError)
+    check_instance("test images", test, ImageDataset, error=DataError)
     if len(values) < 2 or len({repr(value) for value in values}) < len(values):
         raise SettingError(f"at least two values of {setting}, each once", repr(list(values)), "such as 5, 10, 20")
     recipe.check({setting: None, **(settings or {})})

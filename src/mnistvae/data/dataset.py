@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
@@ -13,8 +12,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from mnistvae._checks import as_integer
 from mnistvae._random import Stream, derive_seed
-from mnistvae.arrays import ArrayLike
+from mnistvae.arrays import ArrayLike, as_tensor
 from mnistvae.data.folders import read_folder
 from mnistvae.data.pictures import ImageSize
 from mnistvae.errors import DataError, SettingError
@@ -27,6 +27,7 @@ __all__ = ["Binarization", "ImageDataset"]
 Binarization: TypeAlias = Literal["none", "static", "dynamic", "threshold"]
 #: Arguments of ImageDataset that are attributes of it as well.
 _ARGUMENTS = ("images", "labels", "class_names", "name", "split", "binarization")
+_INDEX, _INDICES = "images by number, slice, mask or list", "data[3], data[:100], data[[1, 5]], data[data.labels == 3]"
 _BINARIZATIONS = ("none", "static", "dynamic", "threshold")
 
 
@@ -136,11 +137,12 @@ class ImageDataset(Dataset[Any]):
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice | list | np.ndarray) or (isinstance(index, Tensor) and index.ndim > 0):
-            labels = None if self.labels is None else self.labels[index]
-            return self.replace(images=self.images[index], labels=labels, max_value=255)
-        image = self.images[operator.index(index)].float() / 255
-        if self.binarization == "dynamic":
-            image = torch.bernoulli(image)
+            rows = _rows(index)
+            labels = None if self.labels is None else self.labels[rows]
+            return self.replace(images=self.images[rows], labels=labels, max_value=255)
+        index = _row(index)
+        grey = self.images[index].float() / 255
+        image = torch.bernoulli(grey) if self.binarization == "dynamic" else grey
         return image if self.labels is None else (image, int(self.labels[index]))
 
     def __repr__(self) -> str:
@@ -180,8 +182,7 @@ class ImageDataset(Dataset[Any]):
 
         Raises:
             DatasetNotFoundError: If there is no such folder, no picture in it, or no such split.
-            DataError: If pictures differ in size or channels and none were given, have 16 bits, or are too large; or
-                if there are pictures beside folders of pictures.
+            DataError: If pictures differ in size or channels, have 16 bits or are too large, or lie beside folders.
             FileFormatError: If a picture cannot be read.
             SettingError: If ``image_size`` or ``channels`` makes no sense.
         """
@@ -230,6 +231,26 @@ class ImageDataset(Dataset[Any]):
         if "images" not in changes:
             kept["max_value"] = 255
         return ImageDataset(**{**kept, **changes})
+
+
+def _row(index: Any) -> int:
+    """The number of one image."""
+    number = as_integer(index)
+    if number is None:
+        raise DataError(_INDEX, repr(index)[:80], _INDICES)
+    return number
+
+
+def _rows(index: Any) -> Any:
+    """The numbers of several images as torch takes them: a slice, integers, or a truth value for each."""
+    if isinstance(index, slice):
+        return slice(*(part if part is None else _row(part) for part in (index.start, index.stop, index.step)))
+    rows = as_tensor(index, "indices")
+    if rows.numel() == 0 or rows.dtype is torch.bool:
+        return rows if rows.numel() else rows.long()
+    if rows.dtype is torch.uint8 or rows.is_floating_point() or rows.is_complex():
+        raise DataError(_INDEX, f"numbers of dtype {rows.dtype}", f"{_INDICES}; convert: x.bool() or x.long()")
+    return rows.long()
 
 
 def _drawn(images: Tensor, seed: int) -> Tensor:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from mnistvae import plugins
+from mnistvae._checks import check_choice
 from mnistvae.data.batches import as_dataset
 from mnistvae.data.dataset import ImageDataset
 from mnistvae.data.files import is_idx, read_idx, read_npz
@@ -97,8 +98,7 @@ def load_dataset(
         >>> load_dataset("mnist-mini", "test")
         ImageDataset(2000 images of shape (1, 28, 28), 10 classes, name='mnist-mini', split='test')
     """
-    if split not in {"train", "test"}:
-        raise SettingError("split as 'train' or 'test'", repr(split))
+    check_choice("split", split, ("train", "test"))
     check_layout(image_size, channels)
     if name == "mnist-mini":
         data = _mnist_mini(split)

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mnistvae._files import output_folder
+from mnistvae._files import as_path, output_folder
 from mnistvae._process import sharing_cores
 from mnistvae.analysis.embedding import umap_class
 from mnistvae.data import Binarization, ImageDataset
@@ -83,7 +83,7 @@ def write_report(
         model, data, train=train, binarization=binarization, num_samples=num_samples, seed=seed, progress=progress
     )
     reason = _without_umap(view) if umap else ""  # said before anything else takes its time
-    with output_folder(folder, "", "") as target:
+    with output_folder(as_path(folder), "", "") as target:
         page = Page(target, f"{type(model).__name__} on {view.data.name}", taken=_FILES)
         view.keep("reconstructions")
         for section in chapters:
