@@ -25,7 +25,7 @@ folder.mkdir(parents=True, exist_ok=True)
 model = mv.recipes.get("mlp").model(seed=0)
 Trainer(epochs=10, batch_size=64, seed=0, progress=False).fit(model, train)
 codes = analysis.encode_dataset(model, test)
-found = analysis.embed(codes.means, "tsne")
+found = analysis.embed(codes.means, "tsne", angle=0.8, max_iter=500)  # coarse, to be quick
 
 # %%
 # Clusters

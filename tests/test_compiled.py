@@ -31,19 +31,30 @@ traces = pytest.mark.skipif(
 )
 
 
-@pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+def traced(monkeypatch: pytest.MonkeyPatch, backend: str) -> list[bool]:
     """Compile by tracing only, which takes no C++ compiler; holds whether each function was to be whole."""
     compile_as_usual, whole = torch.compile, []
 
     def tracing(function: Any, *, fullgraph: bool, options: dict[str, Any], **_: Any) -> Any:
         whole.append(fullgraph)
         kept = {name: value for name, value in options.items() if name == "guard_filter_fn"}
-        return compile_as_usual(function, dynamic=False, fullgraph=fullgraph, backend="aot_eager", options=kept)
+        return compile_as_usual(function, dynamic=False, fullgraph=fullgraph, backend=backend, options=kept)
 
     torch._dynamo.reset()
     monkeypatch.setattr(torch, "compile", tracing)
     return whole
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """With gradients traced as they are for machine code."""
+    return traced(monkeypatch, "aot_eager")
+
+
+@pytest.fixture
+def watched(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """For what changes on the way: what is watched is the same, and the operations traced are done as they are."""
+    return traced(monkeypatch, "eager")
 
 
 class Whole(Callback):
@@ -189,7 +200,7 @@ class Penalty(ELBO):
 
 @traces
 @pytest.mark.parametrize("objective", [Late, Renewed, Restless])
-def test_what_others_wrote_is_compiled_in_parts(objective: Function[[], ELBO], asked: list[bool]) -> None:
+def test_what_others_wrote_is_compiled_in_parts(objective: Function[[], ELBO], watched: list[bool]) -> None:
     plain, compiled, seen = noisy(objective=objective()), noisy(objective=objective()), Whole()
     expected = trainer(epochs=4).fit(plain, data(24))
     history = trainer(seen, epochs=4, compile=True).fit(compiled, data(24))
@@ -256,7 +267,7 @@ HOOKS: dict[str, Function[[Any, torch.optim.Optimizer], Any]] = {
 
 @traces
 @pytest.mark.parametrize("kind", HOOKS)
-def test_hooks_that_come_on_the_way_are_heard(kind: str, asked: list[bool]) -> None:
+def test_hooks_that_come_on_the_way_are_heard(kind: str, watched: list[bool]) -> None:
     class Hook(Callback):
         def on_epoch_end(self, state: State) -> None:
             if state.epoch == 1:
@@ -282,7 +293,7 @@ def test_hooks_that_come_on_the_way_are_heard(kind: str, asked: list[bool]) -> N
 
 
 @traces
-def test_a_number_that_is_changed_on_the_way_is_seen(asked: list[bool]) -> None:
+def test_a_number_that_is_changed_on_the_way_is_seen(watched: list[bool]) -> None:
     class Change(Callback):
         def on_epoch_end(self, state: State) -> None:
             state.model.objective.beta = 4.0
@@ -297,7 +308,7 @@ def test_a_number_that_is_changed_on_the_way_is_seen(asked: list[bool]) -> None:
 
 
 @traces
-def test_weights_that_are_frozen_and_thawed_on_the_way(asked: list[bool]) -> None:
+def test_weights_that_are_frozen_and_thawed_on_the_way(watched: list[bool]) -> None:
     class Freeze(Callback):
         def on_batch_end(self, state: State, n: int) -> None:
             for weight in state.model.encoder.parameters():

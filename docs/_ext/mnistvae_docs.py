@@ -85,7 +85,7 @@ def make_live_report(app: Sphinx, config: Any) -> None:
     train, test = (mv.load_dataset("mnist-mini", split) for split in ("train", "test"))
     recipe = mv.recipes.get("mlp")
     model = recipe.model(seed=0)
-    how = {"epochs": 8, "batch_size": 128, "learning_rate": 2e-3}
+    how = {"epochs": 4, "batch_size": 64, "learning_rate": 2e-3}
     history = recipe.trainer(**how, seed=0, progress=False).fit(model, train, validation=test)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
