@@ -20,7 +20,9 @@ import json, os, sys
 sys.path = [part for part in sys.path if part]  # only the command line itself makes its folder importable
 import scipy.stats, skimage.exposure, sklearn.ensemble, sklearn.manifold, sklearn.neural_network, torch
 from mnistvae import commands, metrics, plotting, recipes, training
+from mnistvae.training.callbacks import doctor
 
+doctor._LONG = float("inf")  # which says whether the machine is busy
 torch.set_num_threads(1)
 torch.optim.Adam([torch.nn.Parameter(torch.ones(1))])  # imports the compiler
 for line in sys.stdin:

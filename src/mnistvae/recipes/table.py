@@ -57,8 +57,14 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
                 "three convolutions and three transposed ones, 10 latent dimensions",
                 conv,
                 {"latent_dim": 10, "beta": 1.0, "channels": (32, 64, 128)},
-                {"epochs": 20, "batch_size": 64, "learning_rate": 2e-3},
-                "Kingma and Welling (2014) with convolutions; batch and learning rate tuned on mnist-mini",
+                {
+                    "epochs": 7,
+                    "batch_size": 64,
+                    "learning_rate": 1.2e-2,
+                    "optimizer": Lazy("torch.optim:Adam", {"betas": (0.9, 0.98)}),
+                    "schedule": "one-cycle",
+                },
+                "Kingma and Welling (2014) with convolutions; the learning rate's course after Smith and Topin (2018)",
             ),
             Recipe(
                 "beta-conv",
