@@ -10,10 +10,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import ConcatDataset, DataLoader
 
-from mnistvae.data import ImageDataset
+from mnistvae import VAE, ConditionalVAE, Trainer
+from mnistvae.data import ImageDataset, as_dataset
 from mnistvae.errors import DataError, SettingError
+from mnistvae.metrics import evaluate
 
 
 def grey(n: int = 12, channels: int = 1, height: int = 5, width: int = 4) -> Tensor:
@@ -379,3 +381,27 @@ def test_an_index_of_any_integers(index: Any) -> None:
     with pytest.raises(IndexError):
         data[5]
     assert len(list(data)) == 5
+
+
+def named(names: list[str], labels: list[str]) -> ImageDataset:
+    return ImageDataset(torch.rand(len(labels), 28, 28), labels, class_names=names)
+
+
+A, B, C = (named(names, names) for names in (["a", "b", "c"], ["a", "b"], ["b", "c"]))
+
+
+def test_two_data_sets_whose_numbers_stand_for_other_names_are_not_used_together() -> None:
+    trainer, model = Trainer(epochs=1, progress=False, device="cpu"), ConditionalVAE(2, num_classes=3)
+    trainer.fit(model, A, B)
+    for first, second in ((A, C), (B, C), (C, A)):
+        with pytest.raises(DataError, match=r"number 0 for '[abc]' and for '[abc]': make both with the same names"):
+            trainer.fit(model, first, second)
+    trainer.fit(VAE(2), A, C)  # which takes no labels
+    reason = evaluate(VAE(2), C[[0, 1, 0, 1, 0, 1]], train=A[[0, 1, 2, 0, 1, 2]], include=["latent"]).left_out
+    assert "the training images number their classes otherwise (number 0 for 'b' and for 'a')" in reason["knn_accuracy"]
+
+
+def test_joined_data_sets_keep_names_that_agree_and_no_others_are_joined() -> None:
+    assert as_dataset(ConcatDataset([B, A])).class_names == ("a", "b", "c")
+    with pytest.raises(DataError, match="the data sets that are joined, got number 0 for 'a' and for 'b'"):
+        as_dataset(ConcatDataset([A, C]))

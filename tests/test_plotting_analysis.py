@@ -250,6 +250,23 @@ def test_long_names_of_classes_are_turned_and_whole(letters: int, k: int) -> Non
     assert all(low.y1 < high.y0 for low, high in itertools.pairwise(rows))
 
 
+@pytest.mark.parametrize("name", ["$\\frac$", "$a_{$", "$5^2$", "5 $", "a\nb $x$", "w" * 200, "<b>"])
+def test_any_name_of_a_class_can_be_drawn(name: str) -> None:
+    names, rng = [name, "other"], np.random.default_rng(0)
+    points, labels = rng.standard_normal((40, 2)), np.arange(40) % 2
+    shares = rng.dirichlet([1, 1], 40)
+    for figure in (
+        confusion_matrix(np.eye(2, dtype=int), names),
+        latent_map(points, labels, class_names=names),
+        latent_density(points, labels, class_names=names),
+        roc_curves(labels, shares, [0, 1], class_names=names),
+        class_bars({"a": {0: 1.0, 1: 2.0}}, "x", class_names=names),
+    ):
+        figure.draw_without_rendering()
+        boxes = [ax.get_window_extent() for ax in figure.axes]
+        assert sum(box.width for box in boxes) > 0.4 * figure.bbox.width
+
+
 def test_short_names_of_classes_are_not_turned() -> None:
     ax = confusion_matrix(np.eye(3), ["coat", "bag", 10]).axes[0]
     assert {one.get_rotation() for one in ax.get_xticklabels()} == {0.0}

@@ -15,10 +15,30 @@ from mnistvae._checks import listed
 from mnistvae.arrays import ArrayLike, as_tensor, for_kind, is_array
 from mnistvae.errors import DataError, type_name
 
-__all__ = ["Labels", "as_labels", "count_labels", "in_order", "match_classes", "number_classes"]
+__all__ = ["Labels", "as_labels", "check_same_classes", "count_labels", "in_order", "match_classes", "number_classes"]
 
 #: Class numbers: one for each image, or one integer for all.
 Labels: TypeAlias = ArrayLike | Sequence[int] | int
+
+
+def check_same_classes(names: Sequence[str] | None, others: Sequence[str] | None, place: str) -> None:
+    """Check that two data sets whose classes have names number them alike; one may have more classes than the other.
+
+    Args:
+        names: Names of the classes of one; None where it has none.
+        others: Names of the classes of the other.
+        place: The other data set, in words.
+
+    Raises:
+        DataError: If one number stands for two names.
+    """
+    for number, (name, other) in enumerate(zip(names or (), others or (), strict=False)):
+        if name != other:
+            raise DataError(
+                f"classes of one numbering in {place}",
+                f"number {number} for {name!r} and for {other!r}",
+                "make both with the same names: ImageDataset(images, labels, class_names=[...])",
+            )
 
 
 def as_labels(y: Any, n: int, num_classes: int | None = None) -> Tensor:

@@ -55,7 +55,7 @@ def compare(
     pairs = [_name_and_path(as_path(one)) for one in evaluations]
     files = [_newest_in(path) for _, path in pairs]
     taken = {name for name, _ in pairs if name}
-    short = iter(_names([file for (name, _), file in zip(pairs, files, strict=True) if not name], taken))
+    short = iter(_names([path for name, path in pairs if not name], taken))
     found: dict[str, list[Evaluation]] = {}
     for (name, _), file in zip(pairs, files, strict=True):
         found.setdefault(name or next(short), []).append(metrics.Evaluation.from_json(file))

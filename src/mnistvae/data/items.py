@@ -17,6 +17,7 @@ from mnistvae.arrays import as_tensor, is_array
 from mnistvae.data.dataset import Binarization, ImageDataset
 from mnistvae.data.pictures import channels_of, pixels_of
 from mnistvae.errors import DataError, SettingError, type_name
+from mnistvae.labels import check_same_classes
 
 __all__ = [
     "KEYS",
@@ -60,8 +61,11 @@ def facts_of(data: Any) -> Facts:
             fix = "binarize both, or join the grey ones and binarize these"
             raise DataError("data sets of one binarization to be joined", ", ".join(sorted(kinds)), fix)
         name, split = (" + ".join(dict.fromkeys(words)) for words in zip(*(one[:2] for one in found), strict=True))
-        classes = {one.class_names for one in found}
-        return Facts(name, split, kinds.pop(), classes.pop() if len(classes) == 1 else None)
+        classes = [one.class_names for one in found if one.class_names is not None]
+        for other in classes[1:]:
+            check_same_classes(classes[0], other, "the data sets that are joined")
+        names = max(classes, key=len) if len(classes) == len(found) else None
+        return Facts(name, split, kinds.pop(), names)
     return Facts(type(data).__name__, "all", getattr(data, "binarization", "none"), None)
 
 

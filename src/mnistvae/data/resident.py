@@ -33,6 +33,7 @@ class BatchSource(Protocol):
     batch_size: int
     num_classes: int | None
     binarization: Binarization
+    class_names: tuple[str, ...] | None
 
     # None where only reading would tell.
     @property
@@ -95,6 +96,7 @@ class Batches:
         self.image_shape = dataset.image_shape
         self.num_classes = dataset.num_classes
         self.binarization = dataset.binarization
+        self.class_names = dataset.class_names
         self.num_images = len(dataset)
         self.num_batches = math.ceil(len(dataset) / batch_size)
         self.smallest_batch = len(dataset) - (self.num_batches - 1) * batch_size

@@ -70,6 +70,7 @@ class LoaderBatches:
         self._keys, self._labels, self._num_classes, self._least = tuple(keys), labels, num_classes, least
         dataset = getattr(loader, "dataset", loader)
         self.name, _, binarization, names = facts_of(dataset)
+        self.class_names = names
         self.binarization: Binarization = binarization
         with seeded(seed):
             batches = self._read(epoch)

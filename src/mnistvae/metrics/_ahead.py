@@ -12,6 +12,8 @@ from mnistvae.metrics.record import Direction, Score
 
 __all__ = ["LEAST_RUNS", "Measured", "best_of"]
 
+#: Share of a score below which a spread over runs is that of rounding.
+_ROUNDING = 1e-5
 #: Runs under a name from which on their spread says something.
 LEAST_RUNS = 3
 #: Standard errors by which a value is ahead, where the images are many.
@@ -93,8 +95,8 @@ def _of_runs(best: Measured, other: Measured, sign: int) -> bool:
     if min(len(best.scores), len(other.scores)) < LEAST_RUNS or None in (best.spread, other.spread):
         return False
     variances = [(one.spread or 0.0) ** 2 / len(one.scores) for one in (best, other)]
-    if not sum(variances):
-        return False  # no spread at all is no measure of it
+    if math.sqrt(sum(variances)) <= _ROUNDING * max(abs(best.value), abs(other.value)):
+        return False  # one training, measured several times: what rounding leaves is no measure of its spread
     parts = (part**2 / (len(one.scores) - 1) for part, one in zip(variances, (best, other), strict=True))
     freedom = sum(variances) ** 2 / sum(parts)
     return sign * (best.value - other.value) > float(stdtrit(freedom, 0.975)) * math.sqrt(sum(variances))

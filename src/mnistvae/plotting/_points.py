@@ -25,6 +25,7 @@ __all__ = [
     "draw_label",
     "draw_points",
     "point_size",
+    "shown_name",
     "spread_out",
 ]
 
@@ -34,6 +35,8 @@ CLASS_COLOURS = (
     *("#0e49ac", "#ff7100", "#2c4107", "#c88eff", "#995703"),
     *("#00e0d0", "#9800ff", "#dfd51d", "#520054", "#31958c"),
 )
+#: Letters of a name beside points and bars, which would leave them no room if it were longer.
+_LONGEST = 24
 #: Shapes and lines that go with these colours where a printer has none: a line's two differ in lightness.
 _MARKERS = ("o", "^", "s", "v", "D", "P", "X", "<", "p", ">")
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)), (0, (9, 2)))
@@ -67,9 +70,16 @@ def as_points(points: ArrayLike) -> NDArray[np.float64]:
 
 
 def class_text(label: Any, class_names: Sequence[str] | None) -> str:
-    """Return the name of a class, or its number where it has none."""
+    """Return the name of a class as a figure shows it, or its number where it has none."""
     named = class_names is not None and isinstance(label, int | np.integer) and 0 <= label < len(class_names)
-    return str(class_names[int(label)] if named and class_names is not None else label)
+    return shown_name(str(class_names[int(label)] if named and class_names is not None else label))
+
+
+def shown_name(name: str, longest: int = _LONGEST) -> str:
+    """Return a name that leaves room for the rest of a figure: shortened, on one line, its dollars no mathematics."""
+    line = " ".join(name.split())
+    short = line if len(line) <= longest else f"{line[: longest - 1].rstrip()}…"
+    return short.replace("$", r"\$")
 
 
 def point_size(n: int) -> float:

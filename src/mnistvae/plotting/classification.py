@@ -15,7 +15,7 @@ from mnistvae.arrays import ArrayLike, as_numbers
 from mnistvae.errors import DataError
 from mnistvae.labels import Labels, match_classes
 from mnistvae.plotting._figure import as_texts, has_title, new_axes, root_figure, set_title, simplify
-from mnistvae.plotting._points import class_colour, class_legend, class_line, class_marker, class_text
+from mnistvae.plotting._points import class_colour, class_legend, class_line, class_marker, class_text, shown_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,6 +25,8 @@ __all__ = ["class_bars", "confusion_matrix", "roc_curves"]
 
 #: What is drawn on the bars of groups, which a printer may give the same grey.
 _HATCHES = ("", "///", "...", "xxx")
+#: Letters of a name in a matrix, which makes room for it.
+_WHOLE = 60
 #: Inches of a name that stands below its column; a longer one is turned.
 _SHORT = 0.4
 #: Area under the curve above which only its corner is drawn.
@@ -52,7 +54,7 @@ def confusion_matrix(
         DataError: If the counts have another shape, or are below 0.
         SettingError: If there are no classes.
     """
-    names = as_texts(classes, "classes")
+    names = [shown_name(name, _WHOLE) for name in as_texts(classes, "classes")]
     counts = as_numbers(confusion, "a confusion matrix", (len(names), len(names)), fix="pass a class for each row")
     if counts.min() < 0:
         raise DataError("numbers of images of at least 0", f"{counts.min():g}", "pass counts or shares")

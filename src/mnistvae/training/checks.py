@@ -12,6 +12,7 @@ from mnistvae._component import to_spec
 from mnistvae.data import BatchSource
 from mnistvae.errors import ComponentError, DataError, TrainingError
 from mnistvae.images import ImageShape
+from mnistvae.labels import check_same_classes
 from mnistvae.models import VAE
 from mnistvae.training.history import Record
 from mnistvae.training.state import State
@@ -40,6 +41,8 @@ def check_data(model: VAE, source: BatchSource, held_out: BatchSource | None) ->
     for batches in (source, held_out):
         if batches is not None:
             _check_fit(model, batches)
+    if held_out is not None and model.uses_labels:
+        check_same_classes(source.class_names, held_out.class_names, "the validation data")
     _check_batch_norm(model, source)
     _warn_of_absent(model, source)
 
