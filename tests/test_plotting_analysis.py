@@ -264,7 +264,7 @@ def test_any_name_of_a_class_can_be_drawn(name: str) -> None:
     ):
         figure.draw_without_rendering()
         boxes = [ax.get_window_extent() for ax in figure.axes]
-        assert sum(box.width for box in boxes) > 0.4 * figure.bbox.width
+        assert sum(box.width for box in boxes) > 0.2 * figure.bbox.width
 
 
 def test_short_names_of_classes_are_not_turned() -> None:

@@ -26,7 +26,7 @@ __all__ = ["class_bars", "confusion_matrix", "roc_curves"]
 #: What is drawn on the bars of groups, which a printer may give the same grey.
 _HATCHES = ("", "///", "...", "xxx")
 #: Letters of a name in a matrix, which makes room for it.
-_WHOLE = 60
+_WHOLE = 40
 #: Inches of a name that stands below its column; a longer one is turned.
 _SHORT = 0.4
 #: Area under the curve above which only its corner is drawn.
