@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from mnistvae import VAE, ConditionalVAE, ImageDataset, Trainer
 from mnistvae.errors import DataError
@@ -178,3 +179,14 @@ def test_a_mask_that_a_model_would_take_for_black_is_refused_there_too(form: Any
         with pytest.raises(DataError, match=r"a maximum of 1: if 1 is white, pass x\.(bool\(\)|astype\(bool\))"):
             use(form(mask.byte()))
         assert torch.equal(use(form(mask)), use(form(mask.byte() * 255)))
+
+
+def test_advice_on_images_that_are_not_in_batches_and_on_a_data_set_in_place_of_images() -> None:
+    images, trainer = FLOAT[:8].reshape(-1, 1, 4, 4), Trainer(epochs=1, progress=False, device="cpu")
+    shape = (1, 4, 4)
+    for one_by_one in (images, images[:, 0]):
+        with pytest.raises(DataError, match=r"make batches: DataLoader\(list\(images\), batch_size=128\)"):
+            trainer.fit(VAE(2, shape), (image for image in one_by_one))
+    assert len(trainer.fit(VAE(2, shape), DataLoader(list(images), batch_size=128))) == 1
+    with pytest.raises(DataError, match=r"pass its images: data\.images"):
+        VAE(2).reconstruct(ImageDataset(torch.rand(2, 28, 28)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given
@@ -378,6 +379,7 @@ def test_an_index_of_any_integers(index: Any) -> None:
     assert data[np.array([False, True, False, True, False])].labels.tolist() == [1, 3]  # type: ignore[union-attr]
     assert data[slice(np.int64(1), None, torch.tensor(2))].labels.tolist() == [1, 3]  # type: ignore[union-attr]
     assert data[np.int8(3)][1] == 3
+    assert data[pd.Series([False, True, False, True, False])].labels.tolist() == [1, 3]  # type: ignore[union-attr]
     with pytest.raises(IndexError):
         data[5]
     assert len(list(data)) == 5

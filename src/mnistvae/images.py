@@ -286,6 +286,7 @@ def grid_columns(n: int, columns: int | None) -> int:
 
 def _images(x: Any) -> Tensor:
     fix = "an ImageDataset, a DataLoader or a list of items can be trained on; load_dataset reads files and folders"
+    fix = "pass its images: data.images" if isinstance(getattr(x, "images", None), Tensor) else fix
     images = as_tensor(check_array(x, "images", fix), "images")
     return (
         images.float() if images.dtype.itemsize == 1 and images.is_floating_point() else images

@@ -78,7 +78,7 @@ def _integers(y: Any, n: int) -> Tensor:
     """Labels in another form as an int64 tensor (n,)."""
     if isinstance(y, bool) or not (isinstance(y, int | np.integer | list | tuple | range) or is_array(y)):
         raise DataError("labels as integers", type_name(y), "pass an int, or one integer per image")
-    labels = as_tensor(y, "labels", "number the classes; ImageDataset(images, labels) does so with texts")
+    labels = as_tensor(y, "labels", "number the classes as in training: names.index(label), names in one order")
     if labels.ndim == 2 and labels.shape == (n, 1):
         labels = labels[:, 0]
     elif labels.ndim == 2 and len(labels) == n and _is_one_hot(labels):

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from mnistvae._checks import as_integer
 from mnistvae._random import Stream, derive_seed
-from mnistvae.arrays import ArrayLike, as_tensor
+from mnistvae.arrays import ArrayLike, as_tensor, is_array
 from mnistvae.data.folders import read_folder
 from mnistvae.data.pictures import ImageSize
 from mnistvae.errors import DataError, SettingError
@@ -136,7 +136,7 @@ class ImageDataset(Dataset[Any]):
     def __getitem__(self, index: slice | list[int] | Tensor | np.ndarray[Any, Any]) -> ImageDataset: ...
 
     def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice | list | np.ndarray) or (isinstance(index, Tensor) and index.ndim > 0):
+        if isinstance(index, slice | list) or (is_array(index) and getattr(index, "ndim", 0) > 0):
             rows = _rows(index)
             labels = None if self.labels is None else self.labels[rows]
             return self.replace(images=self.images[rows], labels=labels, max_value=255)

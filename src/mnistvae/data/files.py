@@ -198,7 +198,10 @@ def _chosen(found: Mapping[str, _T], split: str) -> Mapping[str, _T]:
     if split == "all" or "all" in found:
         return found
     if split not in found:
-        fix = "give the path of the images alone, which are split then"
+        fix = (
+            "give the path of the images alone, or name the arrays of an archive images and labels, which are split then; "
+            "or train with --validation-split 0.1"
+        )
         raise DatasetNotFoundError(f"a split {split!r}", f"{', '.join(found)} alone", fix)
     return {split: found[split]}
 
@@ -246,7 +249,7 @@ def _errors_name(path: Path, what: str = "images") -> Iterator[None]:
     except MnistvaeError:
         raise
     except Exception as error:
-        reason = str(error) or type(error).__name__
+        reason, fix = str(error) or type(error).__name__, "copy it again, or write it anew"
         if "allow_pickle" in reason:
-            reason = "Python objects, which are not read"
-        raise FileFormatError(f"{what} in {path}", reason, "copy it again, or write it anew") from error
+            reason, fix = "Python objects, which are not read", "write plain arrays: labels.astype(str), for instance"
+        raise FileFormatError(f"{what} in {path}", reason, fix) from error
