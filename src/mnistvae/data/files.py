@@ -199,8 +199,8 @@ def _chosen(found: Mapping[str, _T], split: str) -> Mapping[str, _T]:
         return found
     if split not in found:
         fix = (
-            "give the path of the images alone, or name the arrays of an archive images and labels, which are split then; "
-            "or train with --validation-split 0.1"
+            "give the path of the images alone, or name the arrays of an archive images and labels, which are split "
+            "then; or train with --validation-split 0.1"
         )
         raise DatasetNotFoundError(f"a split {split!r}", f"{', '.join(found)} alone", fix)
     return {split: found[split]}
