@@ -12,6 +12,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import DataLoader, Subset
 
 import mnistvae as mv
 from mnistvae import VAE, ConditionalVAE, ImageDataset, analysis, metrics, recipes
@@ -671,10 +672,20 @@ def test_what_is_no_model(call: Callable[[Any], object], model: Any) -> None:
 
 
 @pytest.mark.parametrize("call", [encode_dataset, reconstruction_errors, metrics.elbo, metrics.importance_sampled_nll])
-@pytest.mark.parametrize("data", [None, 3, [], torch.rand(5, 1, 8, 8)])
+@pytest.mark.parametrize("data", [None, 3, [], "mnist", torch.rand(5, 1, 9, 9)])
 def test_what_is_no_data_set(call: Callable[..., object], data: Any) -> None:
-    with pytest.raises(DataError, match=r"expected an ImageDataset, got (None|an int|a .*): wrap them"):
+    with pytest.raises(DataError, match=r"expected (images|at least one image)"):
         call(vae(), data)
+
+
+def test_images_in_any_form_are_a_data_set() -> None:
+    model, data = vae(), images()
+    plain = ImageDataset(data.images)
+    expected = encode_dataset(model, data).means
+    for form in (data.images, data.images.numpy(), plain, DataLoader(plain, 4), Subset(data, range(len(data)))):
+        assert torch.allclose(encode_dataset(model, form).means, expected, atol=1e-6)
+        assert len(reconstruction_errors(model, form)) == len(data)
+        assert torch.equal(metrics.elbo(model, form).kl, metrics.elbo(model, data).kl)
 
 
 def test_codes_are_tensors() -> None:

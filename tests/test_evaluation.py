@@ -669,10 +669,15 @@ def test_families_that_are_none(include: Any, trained: VAE, digits: ImageDataset
         evaluate(trained, digits, include=include)
 
 
-@pytest.mark.parametrize("train", [3, "mnist", [], torch.rand(5, 1, 28, 28)])
+@pytest.mark.parametrize("train", [3, "mnist", []])
 def test_training_images_that_are_no_data_set(train: Any, trained: VAE, digits: ImageDataset) -> None:
-    with pytest.raises(DataError, match=r"an ImageDataset, got an? "):
+    with pytest.raises(DataError, match=r"expected (images|at least one image)"):
         evaluate(trained, digits, train=train, include=["reconstruction"])
+
+
+def test_training_images_without_labels(trained: VAE, digits: ImageDataset) -> None:
+    found = evaluate(trained, digits[:9], train=digits.images[:9], include=["latent"])
+    assert found.left_out["knn_accuracy"].startswith("there are no labelled training images")
 
 
 @pytest.mark.parametrize("device", ["gpu", "", -1, 2.5, ["cpu"], "cuda:99"])

@@ -26,7 +26,6 @@ __all__ = [
     "OfBatch",
     "Pass",
     "batches",
-    "check_dataset",
     "check_model",
     "drawn_once",
     "join",
@@ -44,11 +43,6 @@ OfBatch: TypeAlias = Callable[..., Tensor]
 def check_model(model: VAE) -> VAE:
     """``model`` itself, or what ``torch.compile`` made it of; or a ComponentError."""
     return check_instance("a mnistvae model", uncompiled(model), VAE, "pass an instance of VAE", ComponentError)
-
-
-def check_dataset(data: ImageDataset) -> ImageDataset:
-    """``data`` itself, or a DataError."""
-    return check_instance("an ImageDataset", data, ImageDataset, "wrap them: ImageDataset(images, labels)", DataError)
 
 
 @contextmanager

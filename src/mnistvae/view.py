@@ -51,7 +51,7 @@ class View:
 
     Raises:
         ComponentError: If ``model`` is not a VAE.
-        DataError: If ``data`` are no images, or ``train`` is not an ImageDataset.
+        DataError: If ``data`` or ``train`` are no images.
         SettingError: If a number, the seed or the binarization makes no sense.
 
     Example:
@@ -69,7 +69,7 @@ class View:
         model: VAE,
         data: ImageDataset | ArrayLike,
         *,
-        train: ImageDataset | None = None,
+        train: ImageDataset | ArrayLike | None = None,
         binarization: Binarization = "none",
         num_generated: int | None = None,
         num_samples: int = 500,
@@ -78,7 +78,7 @@ class View:
         progress: bool = False,
     ) -> None:
         self.model = passes.check_model(model)
-        self.train = None if train is None else passes.check_dataset(train)
+        self.train = None if train is None else as_dataset(train, model.image_shape)
         self.seed = check_seed(seed)
         binarization = check_choice("binarization", binarization, get_args(Binarization))
         self.batch_size = check_count("batch_size as an integer of at least 1", batch_size)

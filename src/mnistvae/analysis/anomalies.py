@@ -39,7 +39,7 @@ def anomaly_scores(
     data: ImageDataset | ArrayLike,
     kind: AnomalyKind = "density",
     *,
-    train: ImageDataset | None = None,
+    train: ImageDataset | ArrayLike | None = None,
     num_samples: int = 100,
     steps: int = 100,
     batch_size: int = 512,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mnistvae._codes import LatentCodes
-from mnistvae._passes import check_dataset
+from mnistvae.arrays import ArrayLike
 from mnistvae.data import ImageDataset
 from mnistvae.models import VAE
 from mnistvae.view import View
@@ -11,7 +11,9 @@ from mnistvae.view import View
 __all__ = ["LatentCodes", "encode_dataset"]
 
 
-def encode_dataset(model: VAE, data: ImageDataset, *, batch_size: int = 1024, progress: bool = False) -> LatentCodes:
+def encode_dataset(
+    model: VAE, data: ImageDataset | ArrayLike, *, batch_size: int = 1024, progress: bool = False
+) -> LatentCodes:
     """Return the posterior means and standard deviations of all images of a data set, in their order.
 
     Args:
@@ -28,4 +30,4 @@ def encode_dataset(model: VAE, data: ImageDataset, *, batch_size: int = 1024, pr
         >>> codes
         LatentCodes(100 codes of 2 dimensions, labels, 'mnist-mini', 'test')
     """
-    return View(model, check_dataset(data), batch_size=batch_size, progress=progress).codes
+    return View(model, data, batch_size=batch_size, progress=progress).codes

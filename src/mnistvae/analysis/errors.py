@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mnistvae._checks import check_count, check_seed
-from mnistvae._passes import check_dataset
+from mnistvae.arrays import ArrayLike
 from mnistvae.data import ImageDataset
 from mnistvae.errors import DataError
 from mnistvae.metrics.reconstruction import ClassMean, by_class, mse, psnr
@@ -81,7 +81,9 @@ def class_means(values: Tensor, labels: Tensor) -> tuple[dict[int, float], dict[
     return {label: float(one.mean()) for label, one in groups.items()}, spreads
 
 
-def reconstruction_errors(model: VAE, data: ImageDataset, *, batch_size: int = 1024) -> ReconstructionErrors:
+def reconstruction_errors(
+    model: VAE, data: ImageDataset | ArrayLike, *, batch_size: int = 1024
+) -> ReconstructionErrors:
     """Reconstruct every image from the mean of its posterior, and measure how well.
 
     Args:
@@ -92,7 +94,7 @@ def reconstruction_errors(model: VAE, data: ImageDataset, *, batch_size: int = 1
     Raises:
         DataError: If the data do not fit the model, or a reconstruction is not finite.
     """
-    return errors_of_view(View(model, check_dataset(data), batch_size=batch_size))
+    return errors_of_view(View(model, data, batch_size=batch_size))
 
 
 def errors_of_view(view: View) -> ReconstructionErrors:

@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from mnistvae._checks import check_number
-from mnistvae._passes import Done, check_dataset, measuring
-from mnistvae.arrays import check_finite, with_double
+from mnistvae._passes import Done, measuring
+from mnistvae.arrays import ArrayLike, check_finite, with_double
 from mnistvae.data import ImageDataset
 from mnistvae.images import ImageShape, check_image_shape
 from mnistvae.losses import kl_or_estimate
@@ -97,7 +97,9 @@ class ImportanceEstimate(NamedTuple):
         return float(variance.sum().sqrt() / len(self.nll))
 
 
-def elbo(model: VAE, data: ImageDataset, *, batch_size: int = 512, seed: int = 0, done: Done | None = None) -> Bound:
+def elbo(
+    model: VAE, data: ImageDataset | ArrayLike, *, batch_size: int = 512, seed: int = 0, done: Done | None = None
+) -> Bound:
     r"""The negative evidence lower bound of each image, whatever the model was trained for.
 
     .. math:: -\log p(x \mid z) + D_{KL}(q(z \mid x) \| p(z)), \qquad z \sim q(z \mid x)
@@ -115,7 +117,7 @@ def elbo(model: VAE, data: ImageDataset, *, batch_size: int = 512, seed: int = 0
     Raises:
         DataError: If the data do not fit the model, or the model gives a value that is not finite.
     """
-    return bound(View(model, check_dataset(data), batch_size=batch_size, seed=seed), done)
+    return bound(View(model, data, batch_size=batch_size, seed=seed), done)
 
 
 def bound(view: View, done: Done | None = None) -> Bound:
@@ -139,7 +141,7 @@ def bound(view: View, done: Done | None = None) -> Bound:
 
 def importance_sampled_nll(
     model: VAE,
-    data: ImageDataset,
+    data: ImageDataset | ArrayLike,
     num_samples: int = 500,
     *,
     seed: int = 0,
@@ -175,7 +177,7 @@ def importance_sampled_nll(
         >>> estimate.nll.shape, bool((estimate.effective_samples <= 50).all())
         (torch.Size([4]), True)
     """
-    return importance_estimate(View(model, check_dataset(data), num_samples=num_samples, seed=seed), done)
+    return importance_estimate(View(model, data, num_samples=num_samples, seed=seed), done)
 
 
 def importance_estimate(view: View, done: Done | None = None) -> ImportanceEstimate:
