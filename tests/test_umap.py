@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import types
+import re
 import warnings
 from html import unescape
 from pathlib import Path
@@ -85,7 +86,8 @@ MAPS: dict[str, Any] = {
 
 
 def page(path: Path) -> str:
-    return unescape(path.read_text(encoding="utf-8"))
+    """The text of a page without its pictures, whose letters may spell anything."""
+    return unescape(re.sub(r"base64,[^\"]*", "", path.read_text(encoding="utf-8")))
 
 
 # --- what it is asked for -------------------------------------------------------------------------------------------

@@ -130,8 +130,8 @@ def sweep(
     """
     if not all(callable(getattr(recipe, method, None)) for method in ("check", "model", "trainer")):
         raise SettingError("a recipe", reprlib.repr(recipe), "mnistvae.recipes.get(name) gives the one of a name")
-    check_instance("training images", train, ImageDataset, error=DataError)
-    check_instance("test images", test, ImageDataset, error=DataError)
+    train = check_instance("training images", train, ImageDataset, error=DataError)
+    test = check_instance("test images", test, ImageDataset, error=DataError)
     if len(values) < 2 or len({repr(value) for value in values}) < len(values):
         raise SettingError(f"at least two values of {setting}, each once", repr(list(values)), "such as 5, 10, 20")
     recipe.check({setting: None, **(settings or {})})

@@ -56,7 +56,7 @@ def read_folder(
     folder: Path, split: str = "all", *, image_size: ImageSize | None = None, channels: int | None = None
 ) -> FolderOfPictures:
     """The pictures of a folder; :meth:`ImageDataset.from_folder` says which ones."""
-    check_choice("split", split, ("train", "test", "all"))
+    split = check_choice("split", split, ("train", "test", "all"))
     size, channels = check_layout(image_size, channels)
     splits = _splits(folder)
     if split not in splits and split != "all" and "all" not in splits:

@@ -98,7 +98,7 @@ def load_dataset(
         >>> load_dataset("mnist-mini", "test")
         ImageDataset(2000 images of shape (1, 28, 28), 10 classes, name='mnist-mini', split='test')
     """
-    check_choice("split", split, ("train", "test"))
+    split = check_choice("split", split, ("train", "test"))
     check_layout(image_size, channels)
     if name == "mnist-mini":
         data = _mnist_mini(split)

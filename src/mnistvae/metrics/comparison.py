@@ -81,7 +81,7 @@ def compare(evaluations: Mapping[str, Evaluation | Sequence[Evaluation]], style:
 
 def _columns(evaluations: Any) -> dict[str, list[Evaluation]]:
     """The runs under each name."""
-    check_mapping("evaluations by name", evaluations, "pass {name: evaluation}", DataError)
+    evaluations = check_mapping("evaluations by name", evaluations, "pass {name: evaluation}", DataError)
     if len(evaluations) < 2:
         raise DataError("at least two evaluations, by two names", str(len(evaluations)))
     columns = {}
