@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import types
-import re
 import warnings
 from html import unescape
 from pathlib import Path
