@@ -83,7 +83,7 @@ class LoaderBatches:
         self._opened: _Opened | None = _Opened(epoch, chain([first], batches), noise if seed is not None else noise[:0])
         images, found = first
         if images.ndim != 4:
-            alone = images.ndim == 2 or (images.ndim == 3 and images.shape[0] in {1, 3})
+            alone = not hasattr(loader, "batch_size") and (images.ndim == 2 or tuple(images.shape[:1]) in {(1,), (3,)})
             fix = "make batches: DataLoader(list(images), batch_size=128)" if alone else "add the channel dimension"
             raise DataError("batches of images (B, C, H, W)", f"shape {tuple(images.shape)}", fix)
         check_channels_first(tuple(images.shape), images)
