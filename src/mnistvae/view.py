@@ -22,7 +22,7 @@ from mnistvae.data import Binarization, ImageDataset, as_dataset, as_trained, la
 from mnistvae.images import to_uint8
 from mnistvae.models import VAE
 
-__all__ = ["View", "begin"]
+__all__ = ["View"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
