@@ -12,7 +12,6 @@ import torch
 
 import mnistvae as mv
 from mnistvae import _learners, _process, analysis
-from mnistvae.analysis import embedding
 from mnistvae.analysis.embedding import embed_later
 from mnistvae.errors import DataError
 from mnistvae.metrics import classification, classify_codes
@@ -37,9 +36,8 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Started:
         found.append(start(*command, **how))
         return found[-1]
 
-    for module in (embedding, classification):
-        monkeypatch.setattr(module, "_WORTH_A_PROCESS", 3)
-        monkeypatch.setattr(module, "cores", lambda: 2)
+    monkeypatch.setattr(_process, "_WORTH_A_PROCESS", 3)
+    monkeypatch.setattr(_process, "cores", lambda: 2)
     monkeypatch.setattr(_process.subprocess, "Popen", popen)
     return found
 
@@ -102,8 +100,7 @@ def test_a_process_that_fails(later: Any, program: str, started: Started, monkey
 
 def test_what_takes_no_process(started: Started, monkeypatch: pytest.MonkeyPatch) -> None:
     assert embed_later(torch.ones(20, 5)) is None
-    for module in (embedding, classification):
-        monkeypatch.setattr(module, "cores", lambda: 1)
+    monkeypatch.setattr(_process, "cores", lambda: 1)
     assert embed_later(CODES) is None
     assert classify_later(*LEARNED, ["knn"]) == {}
     monkeypatch.undo()

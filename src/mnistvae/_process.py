@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Running", "cores", "serve", "sharing_cores"]
+__all__ = ["Running", "cores", "serve", "sharing_cores", "start"]
 
-
+#: Number of rows from which on a process starts sooner than what it is asked for is done here.
+_WORTH_A_PROCESS = 1000
 #: The processes of this one that somebody still holds.
 _STARTED: weakref.WeakSet[Running] = weakref.WeakSet()
 _PROGRAM = f"from {__name__} import serve; serve()"
@@ -75,6 +76,22 @@ class Running:
             return None
         finally:
             self._end()
+
+
+def start(function: str, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Running | None:
+    """Start a :class:`Running` process; None where few rows or a single core are not worth it, or it cannot be started.
+
+    Args:
+        function: Name of the function.
+        arrays: The arrays; the number of rows of the first says how much there is to do.
+        settings: The settings.
+    """
+    if len(next(iter(arrays.values()))) < _WORTH_A_PROCESS or cores() < 2:
+        return None
+    try:
+        return Running(function, arrays, settings)
+    except OSError:
+        return None
 
 
 def serve() -> None:

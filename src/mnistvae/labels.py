@@ -15,10 +15,25 @@ from mnistvae._checks import listed
 from mnistvae.arrays import ArrayLike, as_tensor, for_kind, is_array
 from mnistvae.errors import DataError, type_name
 
-__all__ = ["Labels", "as_labels", "check_same_classes", "count_labels", "in_order", "match_classes", "number_classes"]
+__all__ = [
+    "Labels",
+    "as_labels",
+    "check_same_classes",
+    "class_clash",
+    "count_labels",
+    "in_order",
+    "match_classes",
+    "number_classes",
+]
 
 #: Class numbers: one for each image, or one integer for all.
 Labels: TypeAlias = ArrayLike | Sequence[int] | int
+
+
+def class_clash(names: Sequence[str] | None, others: Sequence[str] | None) -> str:
+    """The first number that stands for two names, in words; "" where classes are numbered alike, as far as both go."""
+    pairs = enumerate(zip(names or (), others or (), strict=False))
+    return next((f"number {n} for {name!r} and for {other!r}" for n, (name, other) in pairs if name != other), "")
 
 
 def check_same_classes(names: Sequence[str] | None, others: Sequence[str] | None, place: str) -> None:
@@ -32,13 +47,9 @@ def check_same_classes(names: Sequence[str] | None, others: Sequence[str] | None
     Raises:
         DataError: If one number stands for two names.
     """
-    for number, (name, other) in enumerate(zip(names or (), others or (), strict=False)):
-        if name != other:
-            raise DataError(
-                f"classes of one numbering in {place}",
-                f"number {number} for {name!r} and for {other!r}",
-                "make both with the same names: ImageDataset(images, labels, class_names=[...])",
-            )
+    if clash := class_clash(names, others):
+        fix = "make both with the same names: ImageDataset(images, labels, class_names=[...])"
+        raise DataError(f"classes of one numbering in {place}", clash, fix)
 
 
 def as_labels(y: Any, n: int, num_classes: int | None = None) -> Tensor:

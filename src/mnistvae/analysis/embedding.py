@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mnistvae._checks import check_choice, check_count, check_seed
 from mnistvae._learners import tsne
-from mnistvae._process import Running, cores
+from mnistvae._process import start
 from mnistvae.analysis._sizes import usual_size
 from mnistvae.arrays import ArrayLike
 from mnistvae.errors import DataError, MnistvaeError, SettingError
@@ -24,8 +24,6 @@ EmbeddingKind: TypeAlias = Literal["pca", "tsne", "umap"]
 _AXES = {"pca": "principal axis", "tsne": "t-SNE", "umap": "UMAP"}
 #: The largest number whose square UMAP, which computes in single precision, can still add up.
 _LARGEST = 1e15
-#: Number of codes from which on a process of its own starts sooner than a map is done.
-_WORTH_A_PROCESS = 1000
 
 
 @dataclass(frozen=True)
@@ -114,12 +112,11 @@ def embed_later(codes: ArrayLike, *, seed: int = 0, **settings: Any) -> Callable
         SettingError: If the perplexity is too large for the number of codes.
     """
     rows, _ = usual_size(as_codes(codes, least=3).cpu().double().numpy())
-    if len(rows) < _WORTH_A_PROCESS or cores() < 2 or rows.shape[1] <= 2 or not rows.any():
+    if rows.shape[1] <= 2 or not rows.any():
         return None
     used = _tsne_settings(rows, settings)
-    try:
-        running = Running("tsne", {"rows": rows}, _tsne_arguments(2, seed % 2**32, used))
-    except OSError:
+    running = start("tsne", {"rows": rows}, _tsne_arguments(2, seed % 2**32, used))
+    if running is None:
         return None
 
     def wait() -> Embedding:

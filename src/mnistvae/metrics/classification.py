@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mnistvae._checks import check_choice, check_seed
 from mnistvae._learners import classifier_of, learn
-from mnistvae._process import Running, cores
+from mnistvae._process import start
 from mnistvae.arrays import ArrayLike
 from mnistvae.errors import DataError, SettingError
 from mnistvae.labels import Labels, as_labels, match_classes
@@ -37,8 +37,6 @@ __all__ = [
 
 #: The classifiers of :func:`classify_codes`.
 Kind: TypeAlias = Literal["knn", "logistic", "random-forest", "mlp"]
-#: Number of codes from which on a process of its own starts sooner than a classifier has learned.
-_WORTH_A_PROCESS = 1000
 
 
 class Classification(NamedTuple):
@@ -195,13 +193,10 @@ def classify_later(
     Raises:
         DataError: If ``classify_codes`` raises one.
     """
-    if len(train_codes) < _WORTH_A_PROCESS or cores() < 2:
-        return {}
     task = _task(train_codes, train_labels, test_codes, test_labels)
     arrays = {name: getattr(task, name) for name in ("train", "known", "test")}
-    try:
-        running = Running("classify", arrays, {"kinds": list(kinds), "seed": check_seed(seed)})
-    except OSError:
+    running = start("classify", arrays, {"kinds": list(kinds), "seed": check_seed(seed)})
+    if running is None:
         return {}
 
     def wait(kind: Kind) -> Classification:

@@ -7,8 +7,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from mnistvae.data import Batches
-from mnistvae.errors import DataError
-from mnistvae.labels import check_same_classes
+from mnistvae.labels import class_clash
 from mnistvae.metrics import generation, inception, latent
 from mnistvae.metrics.digits import DATASETS, DIGIT_SHAPE, DigitClassifier
 from mnistvae.metrics.similarity import WINDOW
@@ -79,10 +78,8 @@ def _known_labels(view: View) -> str | None:
         return "there are no labelled training images: pass train="
     if len(view.known) < _FEWEST:
         return f"it takes {_FEWEST} training images"
-    try:
-        check_same_classes(view.data.class_names, view.known.class_names, "the training images")
-    except DataError as error:
-        return f"the training images number their classes otherwise ({error.got})"
+    if clash := class_clash(view.data.class_names, view.known.class_names):
+        return f"the training images number their classes otherwise ({clash})"
     return "the training images have one class" if len(set(view.known.labels.tolist())) < 2 else None
 
 
