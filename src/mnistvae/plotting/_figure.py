@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib import rcParams
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure, FigureBase
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "COLOURS",
     "GREY",
+    "NAME_SIZE",
     "ReturnedFigure",
     "as_texts",
     "figure_or_new",
@@ -35,12 +37,15 @@ __all__ = [
     "show_montage",
     "show_pixels",
     "simplify",
+    "text_width",
 ]
 
 #: Okabe and Ito's colours, told apart by all kinds of colour vision; the darker ones come first.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 #: Grey level between images, 0 to 1: seen against the black ground of digits and against white paper.
 GREY = 0.35
+#: Size in points of texts beside rows of images and under columns.
+NAME_SIZE = 9.0
 
 #: Inches around everything that is drawn.
 _MARGIN = 0.06
@@ -187,8 +192,19 @@ def show_pixels(ax: Axes, picture: NDArray[np.uint8]) -> None:
     ax.spines[:].set_visible(False)
 
 
+def text_width(text: str, size: float | None = None) -> float:
+    """Return the width in inches of a text beside axes, of a size in points (default: that of ticks)."""
+    label = Figure(dpi=72).text(0, 0, text, fontsize=size or rcParams["ytick.labelsize"])
+    return float(label.get_window_extent().width) / 72
+
+
 def show_montage(
-    ax: Axes, images: ArrayLike, columns: int, heads: Sequence[str] = (), names: Sequence[str] = (), size: float = 9
+    ax: Axes,
+    images: ArrayLike,
+    columns: int,
+    heads: Sequence[str] = (),
+    names: Sequence[str] = (),
+    size: float = NAME_SIZE,
 ) -> None:
     """Show images in rows of ``columns``, with texts under the columns and beside the rows.
 

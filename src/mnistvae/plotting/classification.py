@@ -14,7 +14,7 @@ from mnistvae._checks import check_mapping
 from mnistvae.arrays import ArrayLike, as_numbers
 from mnistvae.errors import DataError
 from mnistvae.labels import Labels, match_classes
-from mnistvae.plotting._figure import as_texts, has_title, new_axes, root_figure, set_title, simplify
+from mnistvae.plotting._figure import as_texts, has_title, new_axes, root_figure, set_title, simplify, text_width
 from mnistvae.plotting._points import class_colour, class_legend, class_line, class_marker, class_text, shown_name
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def confusion_matrix(
     if counts.min() < 0:
         raise DataError("numbers of images of at least 0", f"{counts.min():g}", "pass counts or shares")
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    widest = max(map(_width, names))
+    widest = max(map(text_width, names))
     beyond = 1.1 * widest if widest > _SHORT else 0.0  # a tenth more: the layout is not exact
     ax = new_axes(figure, 0.5 * len(names) + 1.2 + beyond, 0.46 * len(names) + 1.0 + beyond * math.sqrt(0.5))
     ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -181,7 +181,7 @@ def class_bars(
     ax.grid(visible=False, axis="x")
     texts = [class_text(label, class_names) for label in classes]
     turned: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
-    ax.set_xticks(range(len(classes)), texts, **(turned if max(map(_width, texts)) > _BAR else {}))
+    ax.set_xticks(range(len(classes)), texts, **(turned if max(map(text_width, texts)) > _BAR else {}))
     ax.set(xlabel="class", ylabel=f"{unit}, with standard error" if spreads else unit)
     if len(groups) > 1:
         ax.legend(frameon=False, ncols=min(4, len(groups)), loc="lower center", bbox_to_anchor=(0.5, 1.0))
@@ -199,15 +199,6 @@ def _draw_group(ax: Axes, heights: Sequence[float], number: int, groups: int, st
         ax.errorbar(places, heights, **style)
     else:
         ax.bar(places, heights, width, **style)
-
-
-def _width(name: str) -> float:
-    """Return the width in inches of a name beside its row."""
-    from matplotlib import rcParams
-    from matplotlib.figure import Figure
-
-    text = Figure(dpi=72).text(0, 0, name, fontsize=rcParams["ytick.labelsize"])
-    return float(text.get_window_extent().width) / 72
 
 
 def _by_class(name: str, group: Any, fix: str) -> dict[int, float]:

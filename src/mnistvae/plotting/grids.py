@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +11,17 @@ import numpy as np
 from mnistvae.arrays import ArrayLike
 from mnistvae.errors import DataError
 from mnistvae.images import as_pixels, grid_columns
-from mnistvae.plotting._figure import GREY, as_texts, has_title, new_axes, root_figure, set_title, show_montage
+from mnistvae.plotting._figure import (
+    GREY,
+    NAME_SIZE,
+    as_texts,
+    has_title,
+    new_axes,
+    root_figure,
+    set_title,
+    show_montage,
+    text_width,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure, FigureBase
@@ -19,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["reconstruction_grid", "sample_grid"]
 
 _INCHES = 0.6  # an image's width in a figure
+_MARGINS = 0.1  # inches at both ends of a row or column of images together
 _LONGEST_ROW = 20  # originals in a row; more go into further pairs of rows
 
 
@@ -52,8 +63,7 @@ def sample_grid(
     columns = grid_columns(len(pixels), columns)
     rows = math.ceil(len(pixels) / columns)
     texts = as_texts(names, "rows", count=rows) if len(names) else []
-    beside = 0.08 * max(map(len, texts), default=0)
-    ax = new_axes(figure, _INCHES * columns + 0.1 + beside, _INCHES * rows + (0.4 if has_title(title) else 0.1))
+    ax = new_axes(figure, _INCHES * columns + _beside(texts), _INCHES * rows + (0.4 if has_title(title) else _MARGINS))
     show_montage(ax, pixels, columns, names=texts)
     set_title(ax, title)
     return root_figure(ax)
@@ -97,6 +107,12 @@ def reconstruction_grid(
     empty = np.full((-n % columns, *shape[1:]), round(255 * GREY), np.uint8)
     groups = [np.concatenate([row, empty]).reshape(-1, columns, *shape[1:]) for row in rows.values()]
     names = list(rows) * len(groups[0])
-    ax = new_axes(figure, _INCHES * columns + 0.3 + 0.08 * max(map(len, rows)), len(names) * _INCHES + 0.1)
+    ax = new_axes(figure, _INCHES * columns + _beside(rows), len(names) * _INCHES + 0.12)
     show_montage(ax, np.stack(groups, axis=1).reshape(-1, *shape[1:]), columns, names=names)
     return root_figure(ax)
+
+
+def _beside(names: Iterable[str]) -> float:
+    """Inches that names of rows, and the margins, take beside the images."""
+    widest = max((text_width(name, NAME_SIZE) for name in names), default=0.0)
+    return widest + _MARGINS + (0.07 if widest else 0.0)  # between a name and its row
