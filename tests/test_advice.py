@@ -55,19 +55,24 @@ def followed(fix: str, pattern: str, **names: Any) -> Any:
         (MASK.int(), r"x\.bool\(\)", None),
         (GREY.expand(-1, 3, 8, 8).permute(0, 2, 3, 1), r"x\.permute\(0, 3, 1, 2\)", 0),
         (GREY.expand(-1, 3, 8, 8).permute(0, 2, 3, 1).numpy(), r"x\.transpose\(0, 3, 1, 2\)", 0),
-        (GREY.flatten(1), None, 0),
+        (GREY.flatten(1), r"x\.reshape\(-1, 1, 8, 8\)", 0),
+        (GREY.flatten(1).tolist(), r"np\.asarray\(x\)\.reshape\(-1, 1, 8, 8\)", 0),
+        (GREY[:, 0, :, :3].flatten(1), None, 0),
+        (GREY.numpy().view(np.int8), r"x\.view\(np\.uint8\)", 0),
+        (GREY.view(torch.int8), r"x\.view\(torch\.uint8\)", 0),
         (GREY.to_sparse(), r"x\.to_dense\(\)", 0),
         (np.ma.masked_array(GREY.numpy(), GREY.numpy() == 0), r"x\.filled\(0\)", 0),
     ],
 )
 def test_advice_on_images(scaled: Any, pattern: str | None, within: int | None) -> None:
     fix = refused(scaled)
-    right = scaled.reshape(-1, 1, 8, 8) if pattern is None else followed(fix, pattern, x=scaled)
+    right = scaled.reshape(-1, 1, 8, 3) if pattern is None else followed(fix, pattern, x=scaled)
     data = right if isinstance(right, ImageDataset) else ImageDataset(right)
     if within is None:
         assert torch.equal(data.images, MASK * 255)
     else:
-        assert int((data.images[:, :1].int() - GREY.int()).abs().max()) <= within
+        wanted = GREY[..., : data.image_shape[2]].int()
+        assert int((data.images[:, :1].int() - wanted).abs().max()) <= within
     Trainer(epochs=1, progress=False, device="cpu").fit(VAE(2, data.image_shape), data)
 
 
@@ -190,3 +195,38 @@ def test_advice_on_images_that_are_not_in_batches_and_on_a_data_set_in_place_of_
     assert len(trainer.fit(VAE(2, shape), DataLoader(list(images), batch_size=128))) == 1
     with pytest.raises(DataError, match=r"pass its images: data\.images"):
         VAE(2).reconstruct(ImageDataset(torch.rand(2, 28, 28)))
+
+
+class Table:
+    """A data frame, as far as its reader's advice goes."""
+
+    def __init__(self, columns: dict[str, Any]) -> None:
+        self.columns = list(columns)
+        self._parts = columns
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        return np.stack([self._parts[name] for name in self.columns], 1)
+
+    def __getitem__(self, name: str) -> Any:
+        return self._parts[name]
+
+    def drop(self, *, columns: str) -> Table:
+        return Table({name: part for name, part in self._parts.items() if name != columns})
+
+    def to_numpy(self) -> Any:
+        return np.asarray(self)
+
+
+@pytest.mark.parametrize("kind", [Table, np.array, torch.tensor, list])
+def test_advice_on_a_table_with_its_labels_in_a_column(kind: Any) -> None:
+    labels = np.arange(40) % 4
+    both = np.concatenate([labels[:, None], GREY.flatten(1).numpy()], 1)
+    table = Table({"digit": labels, **{f"pixel{n}": both[:, n + 1] for n in range(64)}})
+    given = table if kind is Table else kind(both.tolist())
+    data = followed(refused(given), r"ImageDataset\(.*\)", x=given)
+    assert torch.equal(data.images, GREY)
+    assert data.labels is not None
+    assert data.labels.tolist() == labels.tolist()
+    if kind is not list:
+        with pytest.raises(DataError, match="take the labels apart"):
+            Trainer(epochs=1, progress=False, device="cpu").fit(VAE(2, (1, 8, 8)), given)

@@ -160,3 +160,11 @@ class Correlated(Encoder):
     def forward(self, x: Tensor, y: Tensor | None = None) -> torch.distributions.MultivariateNormal:
         scale = torch.tensor([[1.0, 0.0], [0.5, 1.0]]).expand(len(x), 2, 2)
         return torch.distributions.MultivariateNormal(torch.zeros(len(x), 2), scale_tril=scale)
+
+
+def test_a_density_takes_enough_training_images(model: mv.VAE, images: mv.ImageDataset) -> None:
+    with pytest.raises(
+        DataError, match=r"at least 10 training images, to fit the density of 2 dimensions, got 9: pass"
+    ):
+        anomaly_scores(model, images, "density", train=images[:9])
+    assert anomaly_scores(model, images, "density", train=images[:10]).shape == (40,)

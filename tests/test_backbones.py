@@ -76,6 +76,13 @@ def test_small_images_are_enlarged() -> None:
     assert trunk(torch.rand(2, 1, 5, 9)).shape == (2, 4)
 
 
+def test_images_of_a_size_that_a_network_does_not_take() -> None:
+    with pytest.raises(ComponentError, match=r"images of a size that vit_b_16 takes, got 28 x 28: .*size=224\)"):
+        Backbone("vit_b_16", 4)(torch.rand(2, 1, 28, 28))
+    with pytest.raises(ComponentError, match=rf"images of a size that {SMALL} takes, got 5 x 9: .*size=224\)"):
+        Backbone(SMALL, 4)(torch.rand(2, 1, 5, 9))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

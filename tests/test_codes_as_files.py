@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,16 @@ def test_npz(tmp_path: Path) -> None:
         assert sorted(found) == ["deviations", "labels", "means"]
         np.testing.assert_array_equal(found["means"], CODES.means.numpy())
         np.testing.assert_array_equal(found["labels"], [7, 1])
+
+
+def test_names_of_classes_go_into_files(tmp_path: Path) -> None:
+    named = replace(CODES, class_names=("zero", "one"))  # and none for the label 7
+    rows = list(csv.reader(named[:2].save(tmp_path / "codes.csv").read_text().splitlines()))
+    assert [row[-2:] for row in rows] == [["label", "name"], ["7", "7"], ["1", "one"]]
+    with np.load(named.save(tmp_path / "codes.npz"), allow_pickle=False) as found:
+        assert found["class_names"].tolist() == ["zero", "one"]
+    data = mv.ImageDataset(torch.rand(4, 8, 8), ["cat", "dog", "cat", "cat"])
+    assert mv.analysis.encode_dataset(mv.VAE(2, (1, 8, 8)), data).class_names == ("cat", "dog")
 
 
 def test_a_frame() -> None:

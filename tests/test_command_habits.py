@@ -22,6 +22,7 @@ import mnistvae as mv
 from mnistvae import ImageDataset, commands
 from mnistvae.commands import RunFolder, cli, train
 from mnistvae.commands._speech import printable
+from mnistvae.commands.folder import read_record
 from mnistvae.commands.main import set_waiting
 from mnistvae.errors import MnistvaeError, SettingError
 from mnistvae.training import Callback, Doctor, State, Trainer
@@ -271,12 +272,16 @@ def slow(monkeypatch: pytest.MonkeyPatch, *callbacks: Callback) -> list[str]:
         warnings.simplefilter("always")
         listeners = [Doctor(patience=100), *callbacks]
         Trainer(epochs=3, progress=False, device="cpu", callbacks=listeners).fit(mv.VAE(2, (1, 8, 8)), data)
-    return [str(one.message) for one in caught if "threads" in str(one.message)]
+    return [str(one.message) for one in caught if "end them" in str(one.message)]
 
 
 def test_the_doctor_sees_a_run_that_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
     (line,) = slow(monkeypatch, Wait())
     assert re.match(r"this run computed for \d+% of its time: other programs .*--threads 1", line)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)  # it cannot have fewer
+    (line,) = slow(monkeypatch, Wait())
+    assert line.endswith("or the data come slowly; end them")
 
 
 def test_the_doctor_sees_a_run_that_is_interrupted_all_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -304,3 +309,39 @@ def test_the_folder_of_an_archive_is_no_class(tmp_path: Path) -> None:
     assert mv.ImageDataset.from_folder(tmp_path).class_names == ("a", "b")
     shutil.rmtree(tmp_path / "b")
     assert mv.ImageDataset.from_folder(tmp_path).class_names is None
+
+
+def test_the_scale_of_an_archive_is_an_option_and_stays_with_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mnistvae.data.load_dataset", mv.load_dataset)
+    levels = np.random.default_rng(0).integers(0, 4096, (40, 8, 8))
+    levels[0, 0, 0] = 4095
+    np.savez(tmp_path / "twelve.npz", images=levels)
+    data = (*HOW, "--dataset", tmp_path / "twelve.npz")
+    assert "give the value that is white: max_value=4095 (--max-value 4095)" in invoke("train", *data).stderr
+    succeed("train", *data, "--max-value", 4095, "--out", tmp_path / "run")
+    assert read_record(tmp_path / "run").max_value == 4095
+    succeed("encode", tmp_path / "run", "--out", tmp_path / "codes")
+    succeed("reconstruct", tmp_path / "run", "--dataset", "mnist-mini", "--image-size", 8)  # which has another scale
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [("--batch-size 0", "batch_size as"), ("--learning-rate -1", "learning_rate"), ("--device tpu", "a device")],
+)
+def test_settings_are_looked_at_before_the_data(
+    option: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError("the data were read")
+
+    monkeypatch.setattr("mnistvae.data.load_dataset", never)
+    result = invoke("train", *option.split(), "--out", tmp_path / "run")
+    assert result.exit_code == 2
+    assert said in result.stderr
+
+
+def test_a_share_that_holds_no_image_out() -> None:
+    result = invoke("train", "--validation-split", 0.001)
+    assert re.search(r"leaves some on both sides, got 0\.001, 0 images: one image is 0\.017", result.stderr)

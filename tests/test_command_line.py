@@ -271,6 +271,7 @@ def test_every_setting_of_every_recipe_is_an_option_and_every_option_a_setting()
         "data_root",
         "image_size",
         "image_channels",
+        "max_value",
         "out",
         "resume",
         "samples_every",

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from mnistvae import load_dataset
+from mnistvae import ImageDataset, load_dataset
 from mnistvae.data import read_idx, read_npz, split_rows
 from mnistvae.errors import DataError, DatasetNotFoundError, FileFormatError, MnistvaeError, SettingError
 
@@ -93,6 +93,24 @@ def test_colour_may_come_last(tmp_path: Path) -> None:
 def test_floats_are_grey_levels(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", images=TRAIN / 255)
     assert torch.equal(read_npz(tmp_path / "a.npz").images[:, 0], torch.from_numpy(TRAIN))
+
+
+def test_the_scale_of_an_archive(tmp_path: Path) -> None:
+    levels = np.arange(0, 4096, 64, dtype=np.uint16).reshape(16, 2, 2)
+    levels[0, 0, 0] = 4095
+    path = tmp_path / "twelve.npz"
+    np.savez(path, images=levels)
+    with pytest.raises(DataError, match=r"give the value that is white: max_value=4095 \(--max-value 4095\)"):
+        read_npz(path)
+    expected = ImageDataset(levels, max_value=4095).images
+    assert torch.equal(read_npz(path, max_value=4095).images, expected)
+    training = load_dataset(path, "train", max_value=4095)
+    assert torch.equal(training.images, read_npz(path, "train", max_value=4095).images)
+    with pytest.raises(SettingError, match="max_value as a finite number above 0"):
+        read_npz(path, max_value=0)
+    for other in ("mnist-mini", str(tmp_path)):
+        with pytest.raises(SettingError, match=r"max_value with an archive .npz or .npy alone, got 16 with"):
+            load_dataset(other, "train", max_value=16)
 
 
 class Bomb:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from mnistvae.errors import DataError
-from mnistvae.labels import as_labels
+from mnistvae.labels import as_labels, number_classes
 
 
 def read_only(x: NDArray[Any]) -> NDArray[Any]:
@@ -85,3 +86,49 @@ def test_labels_that_are_no_numbers_are_refused(y: Any) -> None:
 
 def test_labels_are_not_bounded_where_the_number_of_classes_is_not_known() -> None:
     assert as_labels([1000, -5], 2).tolist() == [1000, -5]
+
+
+@given(
+    labels=st.lists(st.integers(0, 9) | st.none(), min_size=1, max_size=8).filter(
+        lambda labels: any(one is not None for one in labels)
+    )
+)
+def test_a_label_that_is_missing_is_minus_one_in_every_form(labels: list[int | None]) -> None:
+    wanted = [-1 if one is None else one for one in labels]
+    floats = [math.nan if one is None else float(one) for one in labels]
+    forms: list[Any] = [
+        labels,
+        np.array(labels, dtype=object),
+        wanted,
+        [None if one is None else str(one) for one in labels],
+    ]
+    if None in labels:  # whole numbers that NaN made floats of
+        forms += [floats, np.array(floats), np.array(floats, np.float32), torch.tensor(floats)]
+        forms += [[NAType() if one is None else one for one in labels]]
+    for form in forms:
+        found, names = number_classes(form, len(labels))
+        assert names is None
+        assert found is not None
+        assert found.tolist() == wanted
+    found, names = number_classes([math.nan if one is None else f"digit {one}" for one in labels], len(labels))
+    assert found is not None
+    assert [-1 if one < 0 else int((names or ())[one][-1]) for one in found.tolist()] == wanted
+
+
+class NAType:
+    """A value that is missing, as pandas has it: nothing can be asked of it."""
+
+    def __bool__(self) -> bool:
+        raise TypeError("boolean value of NA is ambiguous")
+
+    def __eq__(self, other: object) -> Any:
+        return self
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def test_labels_that_are_no_whole_numbers_are_refused_with_and_without_a_missing_one() -> None:
+    for labels in ([0.5, 1.0], [0.5, math.nan], np.array([0.5, np.nan])):
+        with pytest.raises(DataError, match="these are no class numbers"):
+            number_classes(labels, 2)
+    assert number_classes([math.nan, None], 2) == (None, None)

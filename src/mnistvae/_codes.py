@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,8 @@ class LatentCodes:
     name: str = "images"
     #: Part of the data set that was encoded, such as "test".
     split: str = "all"
+    #: Names of the classes in the order of their numbers, where they have some.
+    class_names: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         given = {"means": self.means, "standard deviations": self.deviations}
@@ -67,7 +69,7 @@ class LatentCodes:
 
     def __getitem__(self, index: slice | Tensor) -> LatentCodes:
         labels = None if self.labels is None else self.labels[index]
-        return LatentCodes(self.means[index], self.deviations[index], labels, self.name, self.split)
+        return replace(self, means=self.means[index], deviations=self.deviations[index], labels=labels)
 
     def __repr__(self) -> str:
         n, latent_dim = self.means.shape
@@ -91,13 +93,18 @@ class LatentCodes:
     def to_pandas(self) -> Any:
         """Return a pandas ``DataFrame`` with a row for each image: ``mean_0``, ..., ``deviation_0``, ..., ``label``.
 
+        Where classes have names, they are in a further column ``name``.
+
         Raises:
             SettingError: If pandas is not installed.
         """
         return data_frame(self.columns())
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the codes to a file, atomically: ``.csv``, ``.npz`` (means, deviations, labels) or ``.parquet``.
+        """Write the codes to a file, atomically: ``.csv``, ``.npz`` or ``.parquet``.
+
+        An archive ``.npz`` has the arrays ``means``, ``deviations``, ``labels`` and ``class_names``, the last two where
+        there are some; the others are tables as :meth:`to_pandas` gives them.
 
         Raises:
             SettingError: If the suffix is another, or pandas and pyarrow, which write Parquet, are not installed.
@@ -112,7 +119,13 @@ class LatentCodes:
         """Return the columns of a table of the codes, by name."""
         parts = {"mean": self.means, "deviation": self.deviations}
         columns = {f"{name}_{n}": part[:, n].numpy() for name, part in parts.items() for n in range(self.latent_dim)}
-        return columns if self.labels is None else {**columns, "label": self.labels.numpy()}
+        if self.labels is None:
+            return columns
+        columns["label"] = self.labels.numpy()
+        if self.class_names is not None:
+            known = dict(enumerate(self.class_names))
+            columns["name"] = np.array([known.get(label, str(label)) for label in self.labels.tolist()])
+        return columns
 
 
 def _as_csv(codes: LatentCodes) -> bytes:
@@ -123,8 +136,11 @@ def _as_csv(codes: LatentCodes) -> bytes:
 def _as_npz(codes: LatentCodes) -> bytes:
     arrays = {"means": codes.means, "deviations": codes.deviations}
     arrays |= {} if codes.labels is None else {"labels": codes.labels}
+    found = {name: array.numpy() for name, array in arrays.items()}
+    if codes.labels is not None and codes.class_names is not None:
+        found["class_names"] = np.array(codes.class_names)
     stream = io.BytesIO()
-    np.savez(stream, **{name: array.numpy() for name, array in arrays.items()})  # type: ignore[arg-type]
+    np.savez(stream, **found)  # type: ignore[arg-type]
     return stream.getvalue()
 
 

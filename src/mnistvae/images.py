@@ -131,6 +131,23 @@ def _range_fix(low: float, high: float) -> str:
     return "undo the normalisation: drop Normalize from the transform, or x * std + mean with its numbers"
 
 
+def reshape_fix(shape: tuple[int, ...], x: Any) -> str:
+    """Advice that makes images (N, C, H, W) of numbers of another shape; ``x`` is what came."""
+    array = "x" if isinstance(x, Tensor | np.ndarray) else "x.to_numpy()" if hasattr(x, "to_numpy") else "np.asarray(x)"
+    if len(shape) == 2:
+        side, beside = math.isqrt(shape[1]), math.isqrt(max(0, shape[1] - 1))
+        if side**2 == shape[1]:
+            return f"reshape them: {array}.reshape(-1, 1, {side}, {side})"
+        if beside > 1 and beside**2 == shape[1] - 1:  # a table with its labels, usually in the first column
+            pixels, labels = f"{array}[:, 1:]", f"{array}[:, 0]"
+            if hasattr(x, "columns") and hasattr(x, "drop"):
+                label = next(iter(x.columns))
+                pixels, labels = f"x.drop(columns={label!r}).to_numpy()", f"x[{label!r}]"
+            pixels += f".reshape(-1, 1, {beside}, {beside})"
+            return f"take the labels apart; if they are the first column: ImageDataset({pixels}, {labels})"
+    return f"reshape them, for instance {array}.reshape(-1, 1, 28, 28)"
+
+
 def check_channels_first(shape: tuple[int, ...], x: Any) -> None:
     """Raise DataError if images of that shape, (N, C, H, W), seem to have their channels last; ``x`` is what came."""
     if shape[3] in {1, 3, 4} and shape[1] > 4:
@@ -162,7 +179,8 @@ def check_brightness(pixels: Tensor, x: Any) -> None:
         white = f"{math.ceil(top / unit) * unit:.3g}"  # three digits, and not below
         warnings.warn(
             f"the brightest of all pixels is {white} on the scale from 0 to {end}, which is nearly black: if that is "
-            f"white, pass ImageDataset(x, max_value={white}); if they are that dark, max_value={end} leaves this out",
+            f"white, pass ImageDataset(x, max_value={white}) (--max-value {white} on the command line); if they are that "
+            f"dark, max_value={end} leaves this out",
             stacklevel=3,
         )
 
@@ -195,6 +213,8 @@ def to_uint8(x: ArrayLike, max_value: float | None = None) -> Tensor:
     if low >= 0 and 1 < high <= 255:
         return x.to(torch.uint8)
     fix = _to_bytes(given) if low >= 0 and high <= 1 else _range_fix(low, high)
+    if x.dtype is torch.int8 and low < 0:  # bytes that were read with a sign
+        fix = f"read them without a sign: {for_kind(given, 'x.view(torch.uint8)', 'x.view(np.uint8)')}"
     raise DataError("images as floats in [0, 1] or as uint8", f"dtype {x.dtype} from {low} to {high}", fix)
 
 
@@ -263,11 +283,8 @@ def as_pixels(images: ArrayLike) -> NDArray[np.uint8]:
     if pixels.ndim == 3:
         pixels = pixels[:, None]
     if pixels.ndim != 4 or pixels.shape[1] not in {1, 3}:
-        raise DataError(
-            "images of shape (N, 1, H, W), (N, 3, H, W) or (N, H, W)",
-            f"shape {tuple(pixels.shape)}",
-            "reshape them, for instance x.reshape(-1, 1, 28, 28)",
-        )
+        expected, shape = "images of shape (N, 1, H, W), (N, 3, H, W) or (N, H, W)", tuple(pixels.shape)
+        raise DataError(expected, f"shape {shape}", reshape_fix(shape, images))
     if len(pixels) == 0:
         raise DataError("at least one image", "an empty batch", "check how the images were selected")
     return pixels
@@ -307,6 +324,8 @@ def _with_image_shape(x: Tensor, image_shape: ImageShape, given: Any) -> Tensor:
     fix = "reshape, or make the model for this shape"
     if x.shape == image_shape:
         fix = "add the batch dimension: x[None]"
+    elif x.ndim == 2 and x.shape[1] == math.prod(image_shape) + 1:
+        fix = reshape_fix(tuple(x.shape), given)
     elif x.ndim == 4 and x.shape[1:] == (height, width, channels):
         fix = "move the channels first: " + for_kind(given, "x.permute(0, 3, 1, 2)", "x.transpose(0, 3, 1, 2)")
     raise DataError(f"images of shape {' or '.join(forms)}", f"shape {tuple(x.shape)}", fix)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -123,8 +125,8 @@ def number_classes(
 ) -> tuple[Tensor | None, tuple[str, ...] | None]:
     """The labels of a data set as class numbers, and the names of the classes where labels are texts.
 
-    Texts that are integers become these; others are numbered in the order of their names, or of ``class_names``. -1
-    and None stand for no label; there are no labels, None, where all are such.
+    Texts that are integers become these; others are numbered in the order of their names, or of ``class_names``. -1,
+    None, NaN and pandas' NA stand for no label; there are no labels, None, where all are such.
 
     Args:
         y: Labels as :func:`as_labels` takes them, or n texts.
@@ -139,8 +141,7 @@ def number_classes(
         (tensor([0, 1, 0]), ('cat', 'dog'))
     """
     names = None if class_names is None else _check_names(class_names)
-    if not is_array(y) and isinstance(y, Sequence) and not isinstance(y, str | bytes | range):
-        y = [-1 if one is None else one for one in y]
+    y = _with_missing_as_minus_one(y)
     texts = _texts(y)
     if texts is not None:
         y, names = _numbered(texts, names)
@@ -154,6 +155,37 @@ def number_classes(
             wanted, f"a label {high}", "they count from 1: pass labels - 1" if low == 1 else "name them all"
         )
     return (None, None) if high < 0 else (labels, names)
+
+
+def _with_missing_as_minus_one(y: Any) -> Any:
+    """Labels with -1 for those that are missing; whole numbers, which NaN made floats of, are integers again."""
+    if isinstance(y, str | bytes | range | Mapping) or not (is_array(y) or isinstance(y, Sequence)):
+        return y
+    if isinstance(y, Tensor):
+        found = y.detach().cpu().double().numpy() if y.is_floating_point() else np.empty(0)
+    else:
+        found = np.asarray(y, dtype=None if is_array(y) else object)
+    missing = _missing(found)
+    if not missing.any():
+        return y
+    filled = np.where(missing, -1, found)
+    if found.dtype.kind == "O" and any(isinstance(one, str | bytes) for one in filled.flat):
+        return filled
+    with suppress(TypeError, ValueError):  # of what is neither text nor number, and is refused later
+        numbers = filled.astype(np.float64)
+        return numbers.astype(np.int64) if (numbers == numbers.round()).all() else numbers
+    return filled
+
+
+def _missing(labels: NDArray[Any]) -> NDArray[np.bool_]:
+    """True for each label that is None, NaN or pandas' NA."""
+    if labels.dtype.kind == "O":
+        return np.array([_is_missing(label) for label in labels.flat], bool).reshape(labels.shape)
+    return np.isnan(labels) if labels.dtype.kind == "f" else np.zeros(labels.shape, bool)
+
+
+def _is_missing(label: Any) -> bool:
+    return label is None or type(label).__name__ == "NAType" or (isinstance(label, float) and math.isnan(label))
 
 
 def _check_names(names: Any) -> tuple[str, ...]:
@@ -171,7 +203,7 @@ def _texts(y: Any) -> list[str] | None:
     if found.dtype.kind not in "OUST" or found.ndim not in {1, 2} or found.size != len(found):
         return None
     items = [one.decode() if isinstance(one, bytes) else one for one in found.ravel().tolist()]
-    items = ["" if one is None or one != one or one == -1 else one for one in items]  # NaN is not itself  # noqa: PLR0124
+    items = ["" if one == -1 else one for one in items]
     return items if all(isinstance(one, str) for one in items) and any(items) else None
 
 

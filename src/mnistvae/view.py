@@ -276,7 +276,7 @@ def _encode(view: View, data: ImageDataset) -> list[Distribution]:
 def _codes(posteriors: list[Distribution], data: ImageDataset) -> LatentCodes:
     means = torch.cat([passes.mean_of(posterior) for posterior in posteriors]).cpu()
     deviations = torch.cat([posterior.variance.sqrt() for posterior in posteriors]).cpu()
-    return LatentCodes(means, deviations, labels_of_all(data), data.name, data.split)
+    return LatentCodes(means, deviations, labels_of_all(data), data.name, data.split, data.class_names)
 
 
 def _pixels(*images: Tensor) -> Tensor:

@@ -106,7 +106,10 @@ def _density(view: View) -> Tensor:
     """Minus the log-density of the means of the posteriors under a mixture fitted to codes of training images."""
     if view.train is None:
         raise DataError("the images that the model was trained on", "none", "pass train=, or kind='regret'")
-    known = view.train[:_FITTED]
+    known, least = view.train[:_FITTED], max(10, 2 * view.model.latent_dim)
+    if len(known) < least:
+        expected = f"at least {least} training images, to fit the density of {view.model.latent_dim} dimensions"
+        raise DataError(expected, str(len(known)), "pass more of them as train=, or take kind='regret'")
     fitted = fit_prior(view.model, known, min(_COMPONENTS, max(1, len(known) // 100)), seed=view.seed)
     with measuring(view.model):
         means = view.codes.means.to(view.model.device, view.model.dtype)

@@ -63,6 +63,7 @@ class Opened:
         data_root: str | Path | None = None,
         image_size: Sequence[int] | None = None,
         image_channels: int | None = None,
+        max_value: float | None = None,
         *,
         limit: int | None = None,
     ) -> ImageDataset:
@@ -84,7 +85,8 @@ class Opened:
         try:
             size = image_size or self.about.image_size or None
             channels = self.about.image_channels if image_channels is None else image_channels
-            data = load_part(dataset or known, split, data_root, size, channels)
+            white = self.about.max_value if max_value is None and dataset is None else max_value
+            data = load_part(dataset or known, split, data_root, size, channels, white)
         except DatasetNotFoundError:
             if dataset is not None or known in dataset_names():
                 raise
@@ -98,6 +100,7 @@ def load_part(
     data_root: str | Path | None = None,
     image_size: Sequence[int] | None = None,
     image_channels: int | None = None,
+    max_value: float | None = None,
 ) -> ImageDataset:
     """A part of the data set of that name; a data set that is one already stays as it is."""
     if not isinstance(dataset, str):
@@ -111,6 +114,8 @@ def load_part(
         if image_channels not in {1, 3}:
             raise SettingError("`image_channels` as 1 for grey or 3 for colour", str(image_channels))
         more["channels"] = image_channels
+    if max_value is not None:
+        more["max_value"] = max_value
     return data.load_dataset(dataset, split, data_root, **more)
 
 
@@ -149,8 +154,8 @@ def hold_out(data: ImageDataset, share: float, seed: int) -> tuple[ImageDataset,
 
     number = round(share * len(data))
     if not 0 < number < len(data):
-        fix = "hold more or fewer out, or give more images"
-        raise SettingError("images to train on, and some to validate", f"{number} of {len(data)} held out", fix)
+        expected = f"`validation_split` as a share of the {len(data):,} images that leaves some on both sides"
+        raise SettingError(expected, f"{share:g}, {number} images", f"one image is {1 / len(data):.2g}")
     order = torch.randperm(
         len(data), generator=torch.Generator().manual_seed(derive_seed(seed, Stream.SPLIT)), device="cpu"
     )
@@ -162,12 +167,12 @@ def load_parts(
     dataset: str | ImageDataset, validation: ImageDataset | None, about: Provenance, data_root: str | Path | None
 ) -> tuple[ImageDataset, ImageDataset | None]:
     """The images to train on, and those to validate with, as the record of the run says."""
-    size, channels = about.image_size or None, about.image_channels
-    data = load_part(dataset, "train", data_root, size, channels)
+    form = about.image_size or None, about.image_channels, about.max_value
+    data = load_part(dataset, "train", data_root, *form)
     if about.validation_split is not None:
         return hold_out(data, about.validation_split, about.seed or 0)
     if isinstance(dataset, str):
-        validation = load_part(dataset, "test", data_root, size, channels)
+        validation = load_part(dataset, "test", data_root, *form)
     return data, validation
 
 

@@ -30,6 +30,7 @@ def encode(
     data_root: str | Path | None = None,
     image_size: Sequence[int] | None = None,
     image_channels: int | None = None,
+    max_value: float | None = None,
     format: Literal["csv", "npz", "parquet"] = "csv",  # noqa: A002 (the name of the option)
     limit: int | None = None,
     out: str | Path | None = None,
@@ -49,6 +50,7 @@ def encode(
         data_root: Folder of data sets, in torchvision's layout (default: $MNISTVAE_DATA, then a cache folder).
         image_size: Height and width of the images, or one number for both (default: those of its training).
         image_channels: 1 for grey, 3 for colour (default: those of its training).
+        max_value: Value that is white in an archive of yours (default: 1 or 255, or as in its training).
         format: Format of the file; Parquet takes pandas and pyarrow.
         limit: Only so many of the images.
         out: Folder for the file (default: encoded-TIME beside the model).
@@ -67,7 +69,7 @@ def encode(
     from mnistvae.view import View
 
     opened = open_model(model, about, device, classes)
-    data = opened.data(dataset, split, data_root, image_size, image_channels, limit=limit)
+    data = opened.data(dataset, split, data_root, image_size, image_channels, max_value, limit=limit)
     name = f"codes.{format}"
     with RunFolder.claim(out, (name,), lock=name, parent=opened.parent, name="encoded") as folder:
         codes = View(opened.model, data, binarization=opened.about.binarization or "none").codes

@@ -31,6 +31,7 @@ def evaluate(
     data_root: str | Path | None = None,
     image_size: Sequence[int] | None = None,
     image_channels: int | None = None,
+    max_value: float | None = None,
     num_samples: int = 500,
     only: Sequence[Literal["reconstruction", "likelihood", "latent", "generation"]] = (),
     metrics: Sequence[str | Metric] = (),
@@ -59,6 +60,7 @@ def evaluate(
         data_root: Folder of data sets, in torchvision's layout (default: $MNISTVAE_DATA, then a cache folder).
         image_size: Height and width of the images, or one number for both (default: those of its training).
         image_channels: 1 for grey, 3 for colour (default: those of its training).
+        max_value: Value that is white in an archive of yours (default: 1 or 255, or as in its training).
         num_samples: Importance samples an image, for the likelihood.
         only: A family of figures; may be given again (default: all).
         metrics: A metric of your own, as my.module:NAME, or that of an installed package; may be given again.
@@ -80,21 +82,20 @@ def evaluate(
         OutputError: If the folder holds such files already, or cannot be written.
         MnistvaeError: If the model cannot be loaded, or as :func:`mnistvae.metrics.evaluate` raises.
     """
-    from mnistvae.metrics import GROUPS
-    from mnistvae.metrics import evaluate as measure
+    from mnistvae import metrics as measures
 
     opened = open_model(model, about, device, classes)
-    data = opened.data(dataset, "test", data_root, image_size, image_channels, limit=limit)
+    data = opened.data(dataset, "test", data_root, image_size, image_channels, max_value, limit=limit)
     if train is None and isinstance(dataset, str | None) and (not only or "latent" in only):
-        train = opened.data(dataset, "train", data_root, image_size, image_channels)
+        train = opened.data(dataset, "train", data_root, image_size, image_channels, max_value)
     with RunFolder.claim(out, RunFolder.EVALUATED, parent=opened.parent, name="evaluated") as folder:
-        found = measure(
+        found = measures.evaluate(
             opened.model,
             data,
             train=train,
             num_samples=num_samples,
             binarization=opened.about.binarization or "none",
-            include=tuple(only) or GROUPS,
+            include=tuple(only) or measures.GROUPS,
             metrics=metrics,
             inception=inception,
             batch_size=batch_size,

@@ -30,6 +30,7 @@ def fit_prior(
     data_root: str | Path | None = None,
     image_size: Sequence[int] | None = None,
     image_channels: int | None = None,
+    max_value: float | None = None,
     components: int = 10,
     covariance: Literal["full", "diag"] = "full",
     seed: int = 0,
@@ -51,6 +52,7 @@ def fit_prior(
         data_root: Folder of data sets, in torchvision's layout (default: $MNISTVAE_DATA, then a cache folder).
         image_size: Height and width of the images, or one number for both (default: those of its training).
         image_channels: 1 for grey, 3 for colour (default: those of its training).
+        max_value: Value that is white in an archive of yours (default: 1 or 255, or as in its training).
         components: Number of normals in the mixture.
         covariance: Covariance of each normal: full, or diagonal.
         seed: Seed of the fit and of the samples.
@@ -72,7 +74,7 @@ def fit_prior(
     from mnistvae.io import save
 
     opened = open_model(model, about, device, classes)
-    data = opened.data(dataset, "train", data_root, image_size, image_channels)
+    data = opened.data(dataset, "train", data_root, image_size, image_channels, max_value)
     binarization = opened.about.binarization or "none"
     if binarization != "none" and data.binarization == "none":
         data = data.binarized(binarization, seed=opened.about.seed or 0)

@@ -42,6 +42,8 @@ class Provenance:
     image_size: tuple[int, ...] = ()
     #: Number of channels that images were brought to.
     image_channels: int | None = None
+    #: Value that is white in the archive of the images.
+    max_value: float | None = None
     #: Share of the training images that were held out to validate; None where others validated.
     validation_split: float | None = None
     #: Settings of the recipe's model.

@@ -29,6 +29,7 @@ def reconstruct(
     data_root: str | Path | None = None,
     image_size: Sequence[int] | None = None,
     image_channels: int | None = None,
+    max_value: float | None = None,
     split: Literal["train", "test"] = "test",
     n: int = 10,
     out: str | Path | None = None,
@@ -47,6 +48,7 @@ def reconstruct(
         data_root: Folder of data sets, in torchvision's layout (default: $MNISTVAE_DATA, then a cache folder).
         image_size: Height and width of the images, or one number for both (default: those of its training).
         image_channels: 1 for grey, 3 for colour (default: those of its training).
+        max_value: Value that is white in an archive of yours (default: 1 or 255, or as in its training).
         split: Part of the data set.
         n: Number of images, of all classes in turn.
         out: Folder for the picture (default: reconstructed-TIME beside the model).
@@ -66,7 +68,7 @@ def reconstruct(
 
     n = check_count("at least one image to reconstruct", n)
     opened = open_model(model, about, device, classes)
-    data = opened.data(dataset, split, data_root, image_size, image_channels)
+    data = opened.data(dataset, split, data_root, image_size, image_channels, max_value)
     with RunFolder.claim(out, ["reconstructions.png"], parent=opened.parent, name="reconstructed") as folder:
         figure = draw_reconstructions(opened.model, data, opened.about.binarization, n)
         path = folder.write_figure("reconstructions.png", figure)

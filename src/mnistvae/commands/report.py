@@ -32,6 +32,7 @@ def report(
     data_root: str | Path | None = None,
     image_size: Sequence[int] | None = None,
     image_channels: int | None = None,
+    max_value: float | None = None,
     num_samples: int = 50,
     metrics: Sequence[str | Metric] = (),
     sections: Sequence[str | Section] = (),
@@ -60,6 +61,7 @@ def report(
         data_root: Folder of data sets, in torchvision's layout (default: $MNISTVAE_DATA, then a cache folder).
         image_size: Height and width of the images, or one number for both (default: those of its training).
         image_channels: 1 for grey, 3 for colour (default: those of its training).
+        max_value: Value that is white in an archive of yours (default: 1 or 255, or as in its training).
         num_samples: Importance samples an image, for the likelihood.
         metrics: A metric of your own, as my.module:NAME, or that of an installed package; may be given again.
         sections: A section of your own at the end of the page, as my.module:NAME: a Section, or a function of the
@@ -87,11 +89,10 @@ def report(
     from mnistvae.report import SECTIONS, write_report
 
     opened = open_model(model, about, device, classes)
-    data = opened.data(dataset, "test", data_root, image_size, image_channels, limit=limit)
+    data = opened.data(dataset, "test", data_root, image_size, image_channels, max_value, limit=limit)
     if train is None and isinstance(dataset, str | None):
-        train = opened.data(dataset, "train", data_root, image_size, image_channels)
+        train = opened.data(dataset, "train", data_root, image_size, image_channels, max_value)
     history = history if isinstance(model, VAE) else RunFolder(opened.parent).read_history(opened.about.tag)
-    own = [resolve("section", one) if isinstance(one, str) else one for one in sections]
     with RunFolder.claim(out, RunFolder.REPORTED, parent=opened.parent, name="report") as folder:
         page = write_report(
             opened.model,
@@ -102,7 +103,7 @@ def report(
             binarization=opened.about.binarization or "none",
             about=_facts(opened.about),
             metrics=metrics,
-            sections=[*SECTIONS, *own],
+            sections=[*SECTIONS, *(resolve("section", one) if isinstance(one, str) else one for one in sections)],
             num_samples=num_samples,
             umap=umap,
             seed=seed,

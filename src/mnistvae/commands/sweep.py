@@ -32,6 +32,7 @@ def sweep(
     data_root: str | Path | None = None,
     image_size: Sequence[int] | None = None,
     image_channels: int | None = None,
+    max_value: float | None = None,
     epochs: int | None = None,
     out: str | Path | None = None,
     seed: int = 0,
@@ -54,6 +55,7 @@ def sweep(
         data_root: Folder of data sets, in torchvision's layout (default: $MNISTVAE_DATA, then a cache folder).
         image_size: Height and width that images are brought to, or one number for both (default: as they are).
         image_channels: 1 for grey, 3 for colour (default: as they are).
+        max_value: Value that is white in an archive of yours (default: 1 of floats, 255 of integers).
         epochs: Passes over the data, of each model (default: the recipe's).
         out: Folder for the files (default: runs/sweep-TIME).
         seed: Seed of weights, order and noise.
@@ -73,14 +75,15 @@ def sweep(
     from mnistvae import analysis
     from mnistvae.data import labels_of_all
 
-    data = load_part(dataset, "train", data_root, image_size, image_channels)
-    measured = load_part(dataset, "test", data_root, image_size, image_channels) if test is None else test
+    data = load_part(dataset, "train", data_root, image_size, image_channels, max_value)
+    measured = load_part(dataset, "test", data_root, image_size, image_channels, max_value) if test is None else test
     training |= {} if epochs is None else {"epochs": epochs}
     record = Provenance(
         recipe=recipe if isinstance(recipe, str) else chosen.name,
         dataset=dataset_name(dataset),
         image_size=tuple(image_size or ()),
         image_channels=image_channels,
+        max_value=max_value,
         training=dict(training),
         seed=seed,
         binarization={**chosen.training, **training}.get("binarization", data.binarization),

@@ -45,6 +45,11 @@ _HELPS = {
     "precision": "Precision of products; auto: bf16 where the device has instructions for it.",
 }
 
+#: What a run takes over from another one's record, besides settings and callbacks.
+_TAKEN_OVER = (
+    *("recipe", "dataset", "image_size", "image_channels", "max_value", "validation_split", "seed", "samples_every"),
+)
+
 
 @dataclass(frozen=True)
 class Run:
@@ -109,7 +114,7 @@ def _prepare(context: click.Context, values: dict[str, Any]) -> None:
 
 def _take_over(record: Provenance, values: dict[str, Any], given: Container[str]) -> None:
     """Set what is not given to what made another run."""
-    for name in ("recipe", "dataset", "image_size", "image_channels", "validation_split", "seed", "samples_every"):
+    for name in _TAKEN_OVER:
         if name not in given and getattr(record, name) not in (None, ()):
             values[name] = getattr(record, name)
     if "callbacks" not in given:
@@ -143,6 +148,7 @@ def train(
     data_root: str | Path | None = None,
     image_size: Sequence[int] | None = None,
     image_channels: int | None = None,
+    max_value: float | None = None,
     out: str | Path | None = None,
     resume: str | Path | None = None,
     seed: int = 0,
@@ -170,6 +176,7 @@ def train(
         data_root: Folder of data sets, in torchvision's layout (default: $MNISTVAE_DATA, then a cache folder).
         image_size: Height and width that images are brought to, or one number for both (default: as they are).
         image_channels: 1 for grey, 3 for colour (default: as they are).
+        max_value: Value that is white in an archive of yours (default: 1 of floats, 255 of integers).
         out: Folder of the run (default: runs/RECIPE-TIME).
         resume: Go on with the run in this folder.
         seed: Seed of weights, order and noise.
@@ -192,6 +199,7 @@ def train(
     """
     chosen = resolve_recipe(recipe)  # before torch is imported
     from mnistvae.commands._plan import Plan, open_run_folder, resolve_callback
+    from mnistvae.devices import resolve_device
     from mnistvae.training import rank_here, restarted
 
     writes = rank_here() == 0
@@ -200,7 +208,7 @@ def train(
         resume, settings = out, {}  # this process is there in place of one that failed
     if resume is None:
         every = check_count("samples_every as a number of epochs of at least 0", samples_every, least=0)
-        record = _record(recipe, dataset, image_size, image_channels, callbacks, settings, seed, every)
+        record = _record(recipe, dataset, image_size, image_channels, max_value, callbacks, settings, seed, every)
         share = held_out_share(validation_split, record.training, given=validation is not None)
         record = replace(record, validation_split=share)
     else:
@@ -210,6 +218,7 @@ def train(
         dataset = record.dataset or dataset if isinstance(dataset, str) else dataset
         chosen, callbacks = resolve_recipe(recipe), callbacks or record.callbacks
     chosen.check(record.settings)
+    chosen.trainer(**record.training, device=resolve_device(device))  # raises before data are read, which takes long
     data, validation = load_parts(dataset, validation, record, data_root)
     own = [resolve_callback(one) for one in callbacks]
     plan = Plan(chosen, record, data, validation, own, device, progress=progress, resume=resume is not None)
@@ -225,6 +234,7 @@ def _record(
     dataset: str | ImageDataset,
     image_size: Sequence[int] | None,
     image_channels: int | None,
+    max_value: float | None,
     callbacks: Sequence[str | Callback],
     settings: Mapping[str, Any],
     seed: int,
@@ -241,6 +251,7 @@ def _record(
         dataset=dataset_name(dataset),
         image_size=tuple(image_size or ()),
         image_channels=image_channels,
+        max_value=max_value,
         settings=_told(chosen.settings) | {name: value for name, value in settings.items() if name not in known},
         training=_told(chosen.training) | {name: value for name, value in settings.items() if name in known},
         seed=seed,

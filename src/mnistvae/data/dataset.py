@@ -18,7 +18,7 @@ from mnistvae.arrays import ArrayLike, as_tensor, is_array
 from mnistvae.data.folders import read_folder
 from mnistvae.data.pictures import ImageSize
 from mnistvae.errors import DataError, SettingError
-from mnistvae.images import ImageShape, check_brightness, check_channels_first, to_uint8
+from mnistvae.images import ImageShape, check_brightness, check_channels_first, reshape_fix, to_uint8
 from mnistvae.labels import Labels, number_classes
 
 __all__ = ["Binarization", "ImageDataset"]
@@ -42,8 +42,9 @@ class ImageDataset(Dataset[Any]):
         images: Images (N, C, H, W) or (N, H, W): a tensor, an array of any library (whatever has ``__array__`` or
             DLPack) or nested lists; bool, integers from 0 to 255 or floats in [0, 1], which are rounded to the nearest
             of 256 levels.
-        labels: Class numbers from 0, (N,) or (N, 1), -1 for an image without one; one-hot vectors (N, K); or texts,
-            which are numbered in the order of their names (texts that are integers become these). None for no labels.
+        labels: Class numbers from 0, (N,) or (N, 1); one-hot vectors (N, K); or texts, which are numbered in the order
+            of their names (texts that are integers become these). -1, None or NaN for an image without a label; None
+            in place of them all for no labels.
         class_names: Names of the classes in the order of their numbers; there may be more than the labels show
             (default: the labels themselves, where they are texts).
         max_value: Value that is white, where it is neither 1 nor 255: 15 of 4 bits, 4095 of 12, 65535 of 16.
@@ -82,11 +83,8 @@ class ImageDataset(Dataset[Any]):
         if pixels.ndim == 3:
             pixels = pixels[:, None]
         if pixels.ndim != 4 or min(pixels.shape[1:]) < 1:
-            raise DataError(
-                "images of shape (N, C, H, W) or (N, H, W)",
-                f"shape {tuple(pixels.shape)}",
-                "reshape them, for instance x.reshape(-1, 1, 28, 28)",
-            )
+            expected, shape = "images of shape (N, C, H, W) or (N, H, W)", tuple(pixels.shape)
+            raise DataError(expected, f"shape {shape}", reshape_fix(shape, images))
         check_channels_first(tuple(pixels.shape), images)
         if len(pixels) == 0:
             raise DataError("at least one image", "an empty set", "check the file, or how the subset was selected")

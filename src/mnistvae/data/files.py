@@ -23,7 +23,7 @@ from mnistvae.data.views import resized
 from mnistvae.errors import DataError, DatasetNotFoundError, FileFormatError, MnistvaeError
 from mnistvae.labels import number_classes
 
-__all__ = ["is_idx", "read_idx", "read_npz"]
+__all__ = ["is_archive", "is_idx", "read_idx", "read_npz"]
 
 _Array: TypeAlias = NDArray[Any]
 _T = TypeVar("_T")
@@ -36,7 +36,12 @@ _IDX = re.compile(r"(?P<set>.*)(?P<kind>images|labels)[-.]idx\d-ubyte(?P<gz>\.gz
 
 
 def read_npz(
-    path: str | PathLike[str], split: str = "all", *, image_size: ImageSize | None = None, channels: int | None = None
+    path: str | PathLike[str],
+    split: str = "all",
+    *,
+    image_size: ImageSize | None = None,
+    channels: int | None = None,
+    max_value: float | None = None,
 ) -> ImageDataset:
     """An archive of numpy's, .npz, or a single array, .npy, as a data set.
 
@@ -50,12 +55,13 @@ def read_npz(
         split: "train", "test" or "all".
         image_size: Height and width that images are brought to, or one integer for both; None to keep them.
         channels: 1 for grey, 3 for colour; None to keep them.
+        max_value: Value that is white, where it is neither 1 of floats nor 255 of integers: 15 of 4 bits, 4095 of 12.
 
     Raises:
         DatasetNotFoundError: If there is no such file, or no such split in it.
         FileFormatError: If it does not hold arrays of numbers, or is damaged.
         DataError: If it is not clear which arrays are meant, or they are no images and labels.
-        SettingError: If ``split``, ``image_size`` or ``channels`` makes no sense.
+        SettingError: If ``split``, ``image_size``, ``channels`` or ``max_value`` makes no sense.
     """
     path, split = Path(path), check_choice("split", split, ("train", "test", "all"))
     with _errors_name(path), path.open("rb") as stream:
@@ -66,7 +72,7 @@ def read_npz(
         stream.seek(0)
         loaded = np.load(stream, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
-            return _dataset({"all": (loaded, None)}, split, path.stem, image_size, channels)
+            return _dataset({"all": (loaded, None)}, split, path.stem, image_size, channels, max_value=max_value)
         with loaded as archive:
             every = _arrays_of_splits(archive)
             chosen = _chosen(every, split)
@@ -74,7 +80,7 @@ def read_npz(
             with _errors_name(path, "labels"):
                 labels = {name: archive[y] for name, (_, y) in every.items() if y is not None}
         arrays = {name: (x, labels.get(name)) for name, x in images.items()}
-        return _dataset(arrays, split, path.stem, image_size, channels, labels)
+        return _dataset(arrays, split, path.stem, image_size, channels, labels, max_value)
 
 
 def _arrays_of_splits(archive: Mapping[str, _Array]) -> dict[str, tuple[str, str | None]]:
@@ -126,6 +132,11 @@ def read_idx(
         arrays = {name: (_idx_array(x), None if y is None else _idx_array(y)) for name, (x, y) in chosen.items()}
         name = path.resolve().name if path.is_dir() else path.name.partition(".")[0]
         return _dataset(arrays, split, name, image_size, channels)
+
+
+def is_archive(path: Path) -> bool:
+    """Tell whether a path is that of numpy's files, by its name."""
+    return path.suffix in {".npz", ".npy"}
 
 
 def is_idx(path: Path) -> bool:
@@ -213,6 +224,7 @@ def _dataset(
     image_size: ImageSize | None,
     channels: int | None,
     every: Mapping[str, _Array] | None = None,
+    max_value: float | None = None,
 ) -> ImageDataset:
     """A data set of the arrays of its splits; of one piece, the part that is asked for.
 
@@ -222,7 +234,10 @@ def _dataset(
     if every and any(y.dtype.kind in "SU" for y in every.values()):
         texts = np.concatenate([np.ravel(y) for y in every.values()])
         names = number_classes(texts, len(texts))[1]
-    parts = [ImageDataset(_channels_first(x), y, class_names=None if y is None else names) for x, y in arrays.values()]
+    parts = [
+        ImageDataset(_channels_first(x), y, class_names=None if y is None else names, max_value=max_value)
+        for x, y in arrays.values()
+    ]
     images, labels = torch.cat([part.images for part in parts]), [p.labels for p in parts if p.labels is not None]
     given = torch.cat(labels) if labels else None
     data = ImageDataset(images, given, class_names=names if labels else None, max_value=255, name=name, split=split)
@@ -245,7 +260,9 @@ def _errors_name(path: Path, what: str = "images") -> Iterator[None]:
     try:
         yield
     except (DataError, DatasetNotFoundError) as error:
-        raise type(error)(f"{error.expected} in {path}", error.got, error.fix) from error
+        white = re.search(r"max_value=([\d.e+-]*\d)", error.fix or "")  # in words for those who have the array
+        given = f"give the value that is white: max_value={white[1]} (--max-value {white[1]})" if white else None
+        raise type(error)(f"{error.expected} in {path}", error.got, given or error.fix) from error
     except MnistvaeError:
         raise
     except Exception as error:

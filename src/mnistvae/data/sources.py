@@ -18,7 +18,7 @@ from mnistvae import plugins
 from mnistvae._checks import check_choice
 from mnistvae.data.batches import as_dataset
 from mnistvae.data.dataset import ImageDataset
-from mnistvae.data.files import is_idx, read_idx, read_npz
+from mnistvae.data.files import is_archive, is_idx, read_idx, read_npz
 from mnistvae.data.pictures import ImageSize, check_layout
 from mnistvae.data.views import resized
 from mnistvae.errors import DatasetNotFoundError, FileFormatError, SettingError
@@ -65,6 +65,7 @@ def load_dataset(
     *,
     image_size: ImageSize | None = None,
     channels: int | None = None,
+    max_value: float | None = None,
 ) -> ImageDataset:
     """A data set by its name, or from files.
 
@@ -87,9 +88,11 @@ def load_dataset(
         download: Fetch a set of torchvision's that is not there.
         image_size: Height and width that images are brought to, or one integer for both; None to keep them.
         channels: 1 for grey, 3 for colour; None to keep them.
+        max_value: Value that is white in an archive, where it is neither 1 of floats nor 255 of integers.
 
     Raises:
-        SettingError: If ``split``, ``image_size`` or ``channels`` makes no sense, or a function cannot be imported.
+        SettingError: If ``split``, ``image_size``, ``channels`` or ``max_value`` makes no sense, or a function cannot
+            be imported.
         DatasetNotFoundError: If the name is unknown, or the set is not on disk and cannot be fetched.
         DataError: If files hold no images that go together.
         FileFormatError: If a file is damaged, or of another kind.
@@ -100,12 +103,15 @@ def load_dataset(
     """
     split = check_choice("split", split, ("train", "test"))
     check_layout(image_size, channels)
+    if max_value is not None and not (_is_path(name) and is_archive(Path(name))):
+        fix = "leave it out: pictures and IDX files have 8 bits, and a function of yours gives images as it likes"
+        raise SettingError("max_value with an archive .npz or .npy alone", f"{max_value} with {str(name)!r}", fix)
     if name == "mnist-mini":
         data = _mnist_mini(split)
     elif name in dataset_names():
         data = _known(str(name), split, root, download)
     elif _is_path(name):
-        return _read(Path(name), split, image_size, channels)
+        return _read(Path(name), split, image_size, channels, max_value)
     else:
         data = _made(name, split)
     return resized(data, image_size, channels)
@@ -133,11 +139,15 @@ def _is_path(name: str | os.PathLike[str]) -> bool:
     return False
 
 
-def _read(path: Path, split: str, image_size: ImageSize | None, channels: int | None) -> ImageDataset:
+def _read(
+    path: Path, split: str, image_size: ImageSize | None, channels: int | None, max_value: float | None
+) -> ImageDataset:
     """A data set from a folder or a file."""
     try:
         path = path.expanduser()
-        read = read_npz if path.suffix in {".npz", ".npy"} else read_idx if is_idx(path) else ImageDataset.from_folder
+        if is_archive(path):
+            return read_npz(path, split, image_size=image_size, channels=channels, max_value=max_value)
+        read = read_idx if is_idx(path) else ImageDataset.from_folder
         other = read == ImageDataset.from_folder and path.is_file()
     except (OSError, RuntimeError) as error:  # RuntimeError: ~ of a user that there is not
         raise DatasetNotFoundError(f"a path that can be read, {path}", str(error), "check it") from None

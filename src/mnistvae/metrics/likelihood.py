@@ -256,8 +256,7 @@ def _bits(view: View) -> Tensor:
 
 def _how_sampled(view: View) -> str:
     effective = float(view.once(importance_estimate).effective_samples.median())
-    what = f"{view.tag}, no log-likelihood" if view.tag.startswith(_UNNORMALISED) else view.tag
-    return f"{what}; {view.num_samples} importance samples, {effective:.3g} of them effective (median)"
+    return f"{_what(view)}; {view.num_samples} importance samples, {effective:.3g} of them effective (median)"
 
 
 def _of_bound(name: str, better: Direction, how: str, part: Callable[[Bound], Tensor], *, tag: bool = True) -> Metric:
@@ -275,7 +274,12 @@ def _nll(view: View) -> Tensor:
 
 
 def _nll_a_pixel(view: View) -> str:
-    return f"{view.tag}; nll a pixel"
+    return f"{_what(view)}; nll a pixel"
+
+
+def _what(view: View) -> str:
+    """The tag of an estimate over all codes, and that it is no log-likelihood where it is none."""
+    return f"{view.tag}, no log-likelihood" if view.tag.startswith(_UNNORMALISED) else view.tag
 
 
 _NLL: Mapping[str, Any] = {"needs": ("importance samples",), "per": "image", "tagged": True}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -69,5 +70,11 @@ class Backbone(Component):
         x = x.expand(-1, 3, -1, -1)
         if self.size is not None:
             x = functional.interpolate(x, (self.size, self.size), mode="bilinear", antialias=True)
-        features: Tensor = self.network(x)
-        return features
+        if torch.compiler.is_compiling():  # which follows no except
+            return cast("Tensor", self.network(x))
+        try:
+            return cast("Tensor", self.network(x))
+        except (AssertionError, RuntimeError, ValueError) as error:
+            got = f"{x.shape[2]} x {x.shape[3]}: {' '.join(str(error).split())[:120]}"
+            fix = "bring them to the size that it was made for: Backbone(..., size=224)"
+            raise ComponentError(f"images of a size that {self.name} takes", got, fix) from error

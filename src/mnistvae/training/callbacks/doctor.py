@@ -152,12 +152,11 @@ class Doctor(Callback):
             what = f"this run waits for the cores: {what}"
         else:
             return
-        self._say(
-            state,
-            "slow",
-            f"{what}; end them, or use fewer threads (mnistvae train --threads 1, or OMP_NUM_THREADS=1 and "
-            "GOMP_SPINCOUNT=500 before Python starts)",
+        fewer = (
+            ", or use fewer threads (mnistvae train --threads 1, or OMP_NUM_THREADS=1 and GOMP_SPINCOUNT=500 before "
+            "Python starts)"
         )
+        self._say(state, "slow", f"{what}; end them{fewer if torch.get_num_threads() > 1 else ''}")
 
     def _say(self, state: State, what: str, text: str) -> None:
         if what not in self._said:
