@@ -179,8 +179,8 @@ def check_brightness(pixels: Tensor, x: Any) -> None:
         white = f"{math.ceil(top / unit) * unit:.3g}"  # three digits, and not below
         warnings.warn(
             f"the brightest of all pixels is {white} on the scale from 0 to {end}, which is nearly black: if that is "
-            f"white, pass ImageDataset(x, max_value={white}) (--max-value {white} on the command line); if they are that "
-            f"dark, max_value={end} leaves this out",
+            f"white, pass ImageDataset(x, max_value={white}) (on the command line --max-value {white}); if they are "
+            f"that dark, max_value={end} leaves this out",
             stacklevel=3,
         )
 
