@@ -635,7 +635,8 @@ def test_version_and_help() -> None:
         for parameter in command.params:
             if parameter.param_type_name == "option":
                 assert parameter.help, (name, parameter.name)
-    drawn, measured = {"generate", "reconstruct", "animate"}, {"evaluate", "compare", "report", "sweep"}
+    drawn = {"generate", "reconstruct", "animate"}
+    measured = {"evaluate", "compare", "report", "reproduce", "sweep"}
     assert set(cli.commands) == {"train", "fit-prior", "encode", "info", "recipes"} | drawn | measured
 
 

@@ -43,6 +43,7 @@ OBJECTIVES: dict[str, Callable[[], Objective]] = {
     "ELBO, beta and schedule": lambda: ELBO(beta=2.5, schedule=Linear(10, start=0.5)),
     "ELBO, free bits": lambda: ELBO(free_bits=0.001),
     "ELBO, capacity": lambda: ELBO(beta=3.0, capacity=0.7),
+    "ELBO, several codes": lambda: ELBO(beta=1.5, num_samples=3),
     "IWAE": lambda: IWAE(num_samples=3),
     "IWAE, doubly": lambda: IWAE(num_samples=3, gradient="doubly-reparameterized"),
     "BetaTC": lambda: BetaTC(alpha=0.5, beta=2.0, gamma=1.5, num_images=40),
@@ -294,6 +295,25 @@ def test_a_schedule_raises_the_capacity_and_leaves_beta() -> None:
         objective.advance(step)
         torch.testing.assert_close(cost(objective.train()), 3 * (KL - capacity).abs())
         torch.testing.assert_close(cost(objective.eval()), 3 * (KL - 2.0).abs())
+
+
+@pytest.mark.parametrize("prior", list(PRIORS))
+def test_elbo_of_several_codes_is_the_mean_of_those_of_each(prior: str) -> None:
+    x = torch.rand(6, *SHAPE, dtype=torch.float64)
+    vae = small_vae(ELBO(beta=1.5, num_samples=4), PRIORS[prior]()).double()
+    torch.manual_seed(1)
+    got = vae.loss(x)
+    posterior = vae.encode(x)
+    torch.manual_seed(1)
+    codes = posterior.rsample(torch.Size([4]))
+    each = torch.stack([-vae.decode(code).log_prob(x) for code in codes])
+    kl = torch.stack([posterior.log_prob(code) - vae.latent_prior().log_prob(code) for code in codes]).mean(0)
+    if prior == "normal":  # in closed form
+        kl = td.kl_divergence(posterior, vae.latent_prior())
+    torch.testing.assert_close(got.reconstruction, each.mean(0))
+    torch.testing.assert_close(got.kl, kl)
+    torch.testing.assert_close(got.loss, each.mean(0) + 1.5 * kl)
+    assert not torch.allclose(each[0], each[1])
 
 
 # ----------------------------------------------------------------------------------------------------------- IWAE
@@ -555,10 +575,11 @@ def test_a_schedule_is_an_instance_of_schedule(schedule: Any, got: str) -> None:
         ELBO(schedule=schedule)
 
 
+@pytest.mark.parametrize("objective", [IWAE, ELBO])
 @pytest.mark.parametrize("value", [0, -1, 2.5, "3", None, True])
-def test_the_number_of_samples_is_at_least_1(value: Any) -> None:
+def test_the_number_of_samples_is_at_least_1(objective: Callable[..., Objective], value: Any) -> None:
     with pytest.raises(SettingError, match="expected num_samples as an integer of at least 1, got"):
-        IWAE(num_samples=value)
+        objective(num_samples=value)
 
 
 @pytest.mark.parametrize("value", ["x", "Plain", None, 1])

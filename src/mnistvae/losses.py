@@ -215,10 +215,10 @@ def kl_or_estimate(q: Distribution, p: Distribution, z: Tensor) -> Tensor:
     Args:
         q: The posterior, batch shape (B,).
         p: The prior, batch shape (B,) or ().
-        z: One draw from q, (B, latent_dim).
+        z: One draw from q, (B, latent_dim), or several, (K, B, latent_dim).
 
     Returns:
-        (B,), nats.
+        (B,), nats; estimates at several draws are (K, B).
     """
     try:
         return kl_divergence(q, p)

@@ -105,8 +105,8 @@ class ELBO(Objective):
 
     .. math:: -\mathbb{E}_{q(z \mid x)}[\log p(x \mid z)] + \beta \, D_{KL}(q(z \mid x) \| p(z))
 
-    The expectation is estimated at one code, drawn by reparameterization. Kingma and Welling
-    (2014), equation 7, for beta = 1; Higgins et al. (2017), equation 4, for any beta.
+    The expectation is estimated at codes drawn by reparameterization, one unless ``num_samples`` says more.
+    Kingma and Welling (2014), equation 7, for beta = 1; Higgins et al. (2017), equation 4, for any beta.
 
     With ``free_bits`` the KL term is :func:`mnistvae.losses.free_bits` (Kingma et al., 2016,
     equation 15); with a ``capacity`` it is :math:`\beta \, |D_{KL} - C|` (Burgess et al., 2018, equation 8).
@@ -118,9 +118,11 @@ class ELBO(Objective):
         free_bits: Nats of KL in each latent dimension that cost nothing; under a prior that does not
             factorise, latent_dim times as many in the whole code.
         capacity: C, nats of KL that the code is held to; None for no such term.
+        num_samples: Codes drawn for each image, over which the terms are averaged: the same bound with less noise.
 
     Raises:
-        SettingError: If a number is negative or infinite, or both free bits and a capacity are given.
+        SettingError: If a number is negative or infinite, there is no sample, or both free bits and a capacity are
+            given.
         ComponentError: If the schedule is none.
 
     Example:
@@ -139,8 +141,10 @@ class ELBO(Objective):
         schedule: Schedule | None = None,
         free_bits: float = 0.0,
         capacity: float | None = None,
+        num_samples: int = 1,
     ) -> None:
         super().__init__()
+        self.num_samples = check_count("num_samples as an integer of at least 1", num_samples)
         self.beta = check_number("a finite beta of at least 0", beta, fix="beta = 1 is the evidence lower bound")
         self.schedule = _check_schedule(schedule)
         self.free_bits = check_number("free_bits as a finite number of nats of at least 0", free_bits)
@@ -164,10 +168,15 @@ class ELBO(Objective):
 
     def forward(self, model: LatentVariableModel, x: Tensor, y: Tensor | None = None) -> Terms:
         posterior = model.encode(x, y)
-        z = posterior.rsample()
-        reconstruction = -model.decode(z, y).log_prob(x)
+        if self.num_samples == 1:
+            z = posterior.rsample()
+            reconstruction = -model.decode(z, y).log_prob(x)
+        else:
+            z = posterior.rsample(torch.Size([self.num_samples]))
+            reconstruction = -_for_each_code(model, z, x, y).mean(0)
         prior = model.latent_prior(y)
         kl = kl_or_estimate(posterior, prior, z)
+        kl = kl.mean(0) if kl.dim() > 1 else kl  # an estimate at each of several codes
         if self.schedule is not None and self._unmoved >= 0 and self.training and torch.is_grad_enabled():
             self._count()
         factor: Tensor | float = 1.0 if self.schedule is None or not self.training else self._factor

@@ -22,11 +22,14 @@ from mnistvae.commands.provenance import Provenance
 from mnistvae.commands.recipes import recipes
 from mnistvae.commands.reconstruct import reconstruct
 from mnistvae.commands.report import report
+from mnistvae.commands.reproduce import reproduce
+from mnistvae.commands.reproduction import Reproduction
 from mnistvae.commands.sweep import sweep
 from mnistvae.commands.train import Run, train
 
 __all__ = [
     "Provenance",
+    "Reproduction",
     "Run",
     "RunFolder",
     "animate",
@@ -41,6 +44,7 @@ __all__ = [
     "recipes",
     "reconstruct",
     "report",
+    "reproduce",
     "sweep",
     "train",
 ]

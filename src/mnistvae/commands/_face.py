@@ -193,7 +193,7 @@ def parameters_of(function: Callable[..., Any]) -> list[Parameter]:
             str(one.annotation),
             one.default,
             helps.get(one.name, ""),
-            positional=one.default is one.empty and one.kind is not one.KEYWORD_ONLY,
+            positional=one.kind is not one.KEYWORD_ONLY,
         )
         for one in inspect.signature(function).parameters.values()
         if one.kind is not one.VAR_KEYWORD
@@ -240,7 +240,9 @@ def option(parameter: Parameter, name: str | None = None) -> click.Parameter | N
         return None
     if parameter.positional:
         shown = parameter.name.upper() + ("..." if multiple else "")
-        return click.Argument([parameter.name], nargs=-1 if multiple else 1, required=True, metavar=shown, type=kind)
+        needed = parameter.default is inspect.Parameter.empty
+        how: dict[str, Any] = {"nargs": -1 if multiple else 1, "required": needed, "type": kind}
+        return click.Argument([parameter.name], metavar=shown if needed else f"[{shown}]", **how)
     flag = name or ("-" if len(parameter.name) == 1 else "--") + parameter.name.replace("_", "-")
     default = parameter.default
     if isinstance(default, tuple):

@@ -47,6 +47,8 @@ class RunFolder:
     REPORTED = ("report.html", "metrics.json")
     #: The files that show that a sweep is there.
     SWEPT = ("sweep.csv", "by_class.csv")
+    #: The files of a row of the literature that is reproduced; the runs are in folders beside them.
+    REPRODUCED = ("reproduced.json", "reproduced.md")
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = as_path(path)

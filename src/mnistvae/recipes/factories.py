@@ -55,6 +55,7 @@ def mlp(
     hidden: tuple[int, ...],
     activation: Literal["relu", "tanh"] = "relu",
     leak: float = 0.0,
+    num_samples: int = 1,
 ) -> VAE:
     """A VAE with fully connected networks.
 
@@ -66,11 +67,13 @@ def mlp(
         hidden: Widths of the hidden layers.
         activation: Activation between the layers.
         leak: Slope of a LeakyReLU below zero; 0 for the activation above.
+        num_samples: Codes that training draws for each image.
     """
     from mnistvae.objectives import ELBO
 
     between = _activation(activation, leak)
-    return _fully_connected(image_shape, num_classes, latent_dim, hidden, between, objective=ELBO(beta))
+    objective = ELBO(beta, num_samples=num_samples)
+    return _fully_connected(image_shape, num_classes, latent_dim, hidden, between, objective=objective)
 
 
 def gaussian_mlp(

@@ -143,7 +143,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
                 "kingma2014",
                 "the first VAE: 784-500-20, tanh, binarized pixels",
                 mlp,
-                {"latent_dim": 20, "beta": 1.0, "hidden": (500,), "activation": "tanh"},
+                {"latent_dim": 20, "beta": 1.0, "hidden": (500,), "activation": "tanh", "num_samples": 1},
                 {**_BINARY, "epochs": 50},
                 "Kingma and Welling (2014), section 5 and appendix C.1; Adam in place of Adagrad",
             ),
