@@ -4,7 +4,7 @@ A recipe is a row of a table: a function that makes the model, its settings and 
 changed; a setting that the recipe does not have is an error. A recipe of one's own is an object of this class in any
 module: :func:`get` finds it as ``my.module:NAME``. torch is imported when a model is made, not when the table is read.
 
-:data:`ROWS` is a second table: published figures, each with the recipe that is to reach it.
+``ROWS`` is a second table: published figures, each with the recipe that is to reach it.
 """
 
 from mnistvae.recipes.literature import ROWS, Row, get_row

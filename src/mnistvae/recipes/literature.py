@@ -83,7 +83,7 @@ def get_row(name: str) -> Row:
     """The row of a name.
 
     Args:
-        name: A key of :data:`ROWS`, or ``my.module:NAME`` for a row of one's own.
+        name: A key of ``ROWS``, or ``my.module:NAME`` for a row of one's own.
 
     Raises:
         SettingError: If there is no such row, or its module cannot be imported.
