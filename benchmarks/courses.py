@@ -12,10 +12,13 @@ do not depend on how busy the machine is; seconds do.
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 import statistics
 import time
 from typing import Any
+
+import torch
 
 import mnistvae as mv
 
@@ -40,6 +43,9 @@ def run(
 ) -> tuple[float, float]:
     """Loss of the last validation and seconds of a training."""
     model = recipe.model(seed=seed)
+    if "beta2" in settings:
+        settings = {**settings, "optimizer": functools.partial(torch.optim.Adam, betas=(0.9, settings["beta2"]))}
+        del settings["beta2"]
     trainer = recipe.trainer(**{"seed": seed, "validate_every": 10**6, "progress": False, **settings})
     start = time.perf_counter()
     history = trainer.fit(model, data[0], data[1])
@@ -63,6 +69,7 @@ def main() -> None:
     parser.add_argument("--schedule", nargs="+", default=["one-cycle"])
     parser.add_argument("--precision", nargs="+", default=["fp32"])
     parser.add_argument("--ema", type=float, nargs="+", default=[0.0])
+    parser.add_argument("--beta2", type=float, nargs="+", default=[0.999], help="the second of Adam's betas")
     parser.add_argument("--dataset", default="mnist-mini")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--usual", action="store_true", help="the usual course, too")
@@ -70,12 +77,19 @@ def main() -> None:
     given = parser.parse_args()
     recipe = mv.recipes.get(given.recipe)
     data = tuple(mv.load_dataset(given.dataset, split) for split in ("train", "test"))
-    names = ("epochs", "learning_rate", "batch_size", "schedule", "precision", "ema")
+    names = ("epochs", "learning_rate", "batch_size", "schedule", "precision", "ema", "beta2")
     values = [[one or None for one in getattr(given, name)] for name in names]
     courses: list[tuple[str, dict[str, Any]]] = []
     if given.usual or given.judge:
         epochs, rate, size = USUAL[given.recipe]
-        plain = {"epochs": epochs, "learning_rate": rate, "batch_size": size, "schedule": None, "precision": "fp32"}
+        plain = {
+            "epochs": epochs,
+            "learning_rate": rate,
+            "batch_size": size,
+            "schedule": None,
+            "precision": "fp32",
+            "beta2": 0.999,
+        }
         courses.append((f"usual: {epochs} epochs, {rate:g}, batches of {size}", {**plain, "steps": None, "ema": None}))
     if given.judge:
         courses.append(("the recipe", {}))

@@ -1,4 +1,4 @@
-"""Training speed: mnistvae's Trainer beside two loops that people write, and beside the limit of the machine.
+"""Training speed: mnistvae's Trainer beside loops that people write, and beside the limit of the machine.
 
     MNISTVAE_DATA=FOLDER python benchmarks/train.py [--epochs 10] [--device cpu] [--only NAME ...] [--json FILE]
 
@@ -12,6 +12,8 @@ they take turns, an epoch each, so that all see the same machine and none anothe
 - ``fp32``: the recipe ``mlp-20`` as it is.
 - ``fp32+compile`` and ``bf16+compile``: the same with ``compile=True``, and with ``precision="bf16"`` too; the epoch in
   which it is compiled does not count.
+- ``jax``, where it is installed: a whole epoch as one function that JAX compiles, shuffling, ``lax.scan`` over the
+  batches and Adam included, on images that stay in memory. The epoch in which it is compiled does not count.
 - ``limit-fp32``, ``limit-bf16``: what a step cannot do without: its matrix products, forward and backward, by the
   fastest library there is in torch, and the bytes that Adam reads and writes, at the measured speed of memory.
 - ``fast``, ``fast+compile``: the recipe ``mlp-20-fast``, whole runs, one for each two turns of the others. With
@@ -27,6 +29,7 @@ not a likelihood).
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import math
 import multiprocessing
@@ -156,6 +159,58 @@ def _fast(root: str, device: str, epochs: int, after: After, **how: Any) -> floa
     return statistics.mean(losses)
 
 
+def _jax(root: str, _device: str, epochs: int, after: After) -> float:
+    """The same training as one compiled function an epoch; the test loss at the end."""
+    import jax
+    import jax.numpy as jnp
+
+    def pixels(split: Any) -> Any:
+        return jnp.asarray(mv.load_dataset("mnist", split, root).images.flatten(1).numpy())
+
+    def losses(weights: Any, x: Any, key: Any) -> Any:
+        (w1, b1), (w2, b2), (w3, b3), (w4, b4) = weights
+        mean, logvar = jnp.split(jax.nn.relu(x @ w1 + b1) @ w2 + b2, 2, axis=1)
+        z = mean + jnp.exp(0.5 * logvar) * jax.random.normal(key, mean.shape)
+        logits = jax.nn.relu(z @ w3 + b3) @ w4 + b4
+        entropy = jnp.sum(jax.nn.softplus(logits) - x * logits, 1)
+        return entropy - 0.5 * jnp.sum(1 + logvar - mean**2 - jnp.exp(logvar), 1)
+
+    def step(state: Any, batch: Any) -> Any:
+        weights, first, second, n = state
+        rows, key = batch
+        gradient = jax.grad(lambda w: losses(w, train[rows] / 255.0, key).mean())(weights)
+        n = n + 1
+        first = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, first, gradient)
+        second = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, second, gradient)
+        rate = 1e-3 * jnp.sqrt(1 - 0.999**n) / (1 - 0.9**n)
+        weights = jax.tree.map(lambda w, m, v: w - rate * m / (jnp.sqrt(v) + 1e-8), weights, first, second)
+        return (weights, first, second, n), None
+
+    @jax.jit
+    def epoch(state: Any, key: Any) -> Any:
+        order = jax.random.permutation(key, len(train))
+        keys = jax.random.split(key, steps + 1)
+        state, _ = jax.lax.scan(step, state, (order[: steps * BATCH].reshape(steps, BATCH), keys[1:]))
+        return step(state, (order[steps * BATCH :], keys[0]))[0]  # the last batch, which is smaller
+
+    train, steps = pixels("train"), 60_000 // BATCH
+    key, *keys = jax.random.split(jax.random.key(0), 1 + len(MAPS))
+    weights = [
+        tuple(
+            jax.random.uniform(k, shape, minval=-1, maxval=1) / math.sqrt(i)
+            for k, shape in ((one, (i, o)), (one, (o,)))
+        )
+        for one, (i, o, _) in zip(keys, MAPS, strict=True)
+    ]
+    zeros = jax.tree.map(jnp.zeros_like, weights)
+    state = (weights, zeros, zeros, 0)
+    for number in range(epochs):
+        started = time.perf_counter()
+        state = jax.block_until_ready(epoch(state, jax.random.fold_in(key, number)))
+        after(time.perf_counter() - started)
+    return float(jax.jit(losses)(state[0], pixels("test") / 255.0, key).mean())
+
+
 def _limit(root: str, device: str, epochs: int, after: After, *, dtype: torch.dtype) -> float:
     """As many steps as an epoch has, of what no implementation can leave out."""
     torch.manual_seed(0)
@@ -195,11 +250,14 @@ CONTENDERS: dict[str, tuple[Callable[..., float], dict[str, Any]]] = {
     "fp32": (_ours, {}),
     "fp32+compile": (_ours, {"compile": True}),
     "bf16+compile": (_ours, {"precision": "bf16", "compile": True}),
+    "jax": (_jax, {}),
     "limit-fp32": (_limit, {"dtype": torch.float32}),
     "limit-bf16": (_limit, {"dtype": torch.bfloat16}),
     "fast": (_fast, {}),
     "fast+compile": (_fast, {"compile": True}),
 }
+#: Those whose first epoch compiles.
+COMPILED = ("fp32+compile", "bf16+compile", "fast+compile", "jax")
 #: Those that are timed by whole runs.
 FAST = ("fast", "fast+compile")
 
@@ -261,7 +319,8 @@ def main() -> None:
     parser.add_argument("--data-root", default=os.environ.get("MNISTVAE_DATA"))
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--only", nargs="+", choices=list(CONTENDERS), default=list(CONTENDERS))
+    there = [name for name in CONTENDERS if name != "jax" or importlib.util.find_spec("jax")]
+    parser.add_argument("--only", nargs="+", choices=there, default=there)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     if not options.data_root:
@@ -271,7 +330,7 @@ def main() -> None:
     images = len(mv.load_dataset("mnist", "train", options.data_root))
     steps = -(-images // BATCH)
     machine = f"{platform.machine()}, {options.device}, {torch.get_num_threads()} threads, torch {torch.__version__}"
-    median = {n: statistics.median(s[1:] if "compile" in n and len(s) > 1 else s) for n, (s, _) in taken.items()}
+    median = {n: statistics.median(s[1:] if n in COMPILED and len(s) > 1 else s) for n, (s, _) in taken.items()}
     print(f"\n{machine}; medians of {options.epochs} epochs of {images:,} images, batch {BATCH}")
     print(f"{'':14s}{'s/epoch':>9s}{'images/s':>11s}{'ms/step':>9s}{'speed':>8s}{'of limit':>10s}{'test loss':>11s}")
     table = {}

@@ -223,7 +223,7 @@ def test_binarizing_twice_is_refused(first: Any, second: Any) -> None:
 def test_an_unknown_binarization_is_refused() -> None:
     with pytest.raises(SettingError, match=r"'static'.*got 'otsu'"):
         ImageDataset(grey()).binarized("otsu")  # type: ignore[arg-type]
-    with pytest.raises(SettingError, match="none, static, dynamic, threshold, got 'otsu'"):
+    with pytest.raises(SettingError, match="'none', 'static', 'dynamic', 'threshold', 'larochelle', got 'otsu'"):
         ImageDataset(grey(), binarization="otsu")  # type: ignore[arg-type]
 
 

@@ -20,6 +20,7 @@ import torchvision
 from torch import Tensor
 
 from mnistvae.data import dataset_names, default_root, load_dataset, sources
+from mnistvae.data.papers import PAPERS
 from mnistvae.errors import DataError, DatasetNotFoundError, FileFormatError, SettingError
 
 ROOT = Path(__file__).parents[1]
@@ -331,7 +332,7 @@ def test_a_function_of_an_installed_package_has_a_name(outside: Path, monkeypatc
     (info / "entry_points.txt").write_text("[mnistvae.datasets]\nsevens = outside_data:digits\n")
     assert load_dataset("sevens").name == "sevens"
     with pytest.raises(
-        DatasetNotFoundError, match=r"emnist-mnist, sevens, the path .*got 'seven': .*closest is 'sevens'"
+        DatasetNotFoundError, match=r"omniglot-28, sevens, the path .*got 'seven': .*closest is 'sevens'"
     ):
         load_dataset("seven")
 
@@ -369,7 +370,7 @@ def _no_network(*args: Any, **kwargs: Any) -> None:
 def test_every_name_is_known_and_no_other(tmp_path: Path) -> None:
     names = dataset_names()
     assert names[0] == "mnist-mini"
-    assert len(names) == len(set(names)) == 11
+    assert len(names) == len(set(names)) == 14
     with pytest.raises(
         DatasetNotFoundError, match=r"mnist-mini, mnist, fashion-mnist.*got 'minst': check the spelling"
     ):
@@ -383,12 +384,12 @@ def test_an_unknown_split_is_refused(name: str) -> None:
         load_dataset(name, "validation")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("name", [name for name in dataset_names() if name != "mnist-mini"])
+@pytest.mark.parametrize("name", [name for name in dataset_names() if name not in {"mnist-mini", *PAPERS}])
 def test_a_missing_set_is_one_clear_error(tmp_path: Path, name: str) -> None:
     with pytest.raises(DatasetNotFoundError) as caught:
         load_dataset(name, "train", tmp_path, download=False)
     message = str(caught.value)
-    assert f"the data set '{name}' under {tmp_path}" in message
+    assert f"the data set '{name.removesuffix('-50k')}' under {tmp_path}" in message
     assert "download=False" in message
     assert "mnist-mini" in message
     assert "`root`" in message

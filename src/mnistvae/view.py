@@ -18,7 +18,7 @@ from mnistvae._codes import LatentCodes
 from mnistvae._passes import Done, OfBatch, Pass, measuring
 from mnistvae._products import fast_products
 from mnistvae.arrays import ArrayLike, check_finite
-from mnistvae.data import Binarization, ImageDataset, as_dataset, as_trained, labelled, labels_of_all
+from mnistvae.data import Binarization, ImageDataset, as_dataset, as_trained, drawn_like, labelled, labels_of_all
 from mnistvae.images import to_uint8
 from mnistvae.models import VAE
 
@@ -88,7 +88,7 @@ class View:
         number = len(self.data) if num_generated is None else num_generated
         self.num_generated = check_count("num_generated as an integer of at least 1", number)
         #: How the images that the model sees became black and white.
-        self.binarization = binarization if self.data.binarization == "none" else self.data.binarization
+        self.binarization = drawn_like(binarization) if self.data.binarization == "none" else self.data.binarization
         self.progress = progress
         self._of_reconstructions = Pass(len(self.data))
         self._of_samples = Pass(self.num_generated)

@@ -39,6 +39,7 @@ __all__ = [
     "run_folder",
     "setting_text",
     "settings_text",
+    "validates",
 ]
 
 #: A function that is called with each line for the reader.
@@ -96,7 +97,7 @@ class Opened:
 
 def load_part(
     dataset: str | ImageDataset,
-    split: Literal["train", "test"],
+    split: Literal["train", "validation", "test"],
     data_root: str | Path | None = None,
     image_size: Sequence[int] | None = None,
     image_channels: int | None = None,
@@ -119,19 +120,20 @@ def load_part(
     return data.load_dataset(dataset, split, data_root, **more)
 
 
-def held_out_share(share: float | None, training: Mapping[str, Any], *, given: bool) -> float | None:
+def held_out_share(share: float | None, training: Mapping[str, Any], *, given: bool, own: bool = False) -> float | None:
     """The share of the training images that are held out to validate, or None where others validate.
 
     Args:
         share: The one that was asked for.
         training: Settings of the Trainer.
         given: Whether there are images to validate with.
+        own: Whether the data set has some of its own.
 
     Raises:
         SettingError: If it is no share, or there are others to validate with.
     """
     if share is None:
-        return None if given or training.get("patience") is None else 0.1
+        return None if given or own or training.get("patience") is None else 0.1
     expected = "`validation_split` as a share of at least 0 and below 1"
     if check_number(expected, share) >= 1:
         raise SettingError(expected, f"{share:g}", "0.1 is a tenth of the training images")
@@ -163,6 +165,13 @@ def hold_out(data: ImageDataset, share: float, seed: int) -> tuple[ImageDataset,
     return data[rows[1]], data[rows[0]]
 
 
+def validates(dataset: str | ImageDataset) -> bool:
+    """Tell whether a data set, by its name, has images of its own to validate with."""
+    from mnistvae.data import dataset_names
+
+    return isinstance(dataset, str) and dataset in dataset_names("validation")
+
+
 def load_parts(
     dataset: str | ImageDataset, validation: ImageDataset | None, about: Provenance, data_root: str | Path | None
 ) -> tuple[ImageDataset, ImageDataset | None]:
@@ -172,7 +181,7 @@ def load_parts(
     if about.validation_split is not None:
         return hold_out(data, about.validation_split, about.seed or 0)
     if isinstance(dataset, str):
-        validation = load_part(dataset, "test", data_root, *form)
+        validation = load_part(dataset, "validation" if validates(dataset) else "test", data_root, *form)
     return data, validation
 
 

@@ -43,9 +43,9 @@ def encode(
 
     Args:
         model: File of a model, or folder of a run; in Python also a model.
-        dataset: Data set of the images: mnist-mini (built in), mnist, fashion-mnist, kmnist, qmnist, emnist-..., a
-            folder of pictures, an .npz, IDX files, or my.module:load; in Python also images (default: the one it was
-            trained on).
+        dataset: Data set of the images: mnist-mini (built in), mnist, fashion-mnist, kmnist, qmnist, emnist-...,
+            mnist-50k, mnist-larochelle, omniglot-28, a folder of pictures, an .npz, IDX files, or my.module:load; in
+            Python also images (default: the one it was trained on).
         split: Part of a data set that is given by name.
         data_root: Folder of data sets, in torchvision's layout (default: $MNISTVAE_DATA, then a cache folder).
         image_size: Height and width of the images, or one number for both (default: those of its training).

@@ -52,9 +52,9 @@ def evaluate(
 
     Args:
         model: File of a model, or folder of a run; in Python also a model.
-        dataset: Data set of the test images: mnist-mini (built in), mnist, fashion-mnist, kmnist, qmnist, emnist-..., a
-            folder of pictures, an .npz, IDX files, or my.module:load; in Python also images (default: the one it was
-            trained on).
+        dataset: Data set of the test images: mnist-mini (built in), mnist, fashion-mnist, kmnist, qmnist, emnist-...,
+            mnist-50k, mnist-larochelle, omniglot-28, a folder of pictures, an .npz, IDX files, or my.module:load; in
+            Python also images (default: the one it was trained on).
         train: Images that the model was trained on, from which classifiers of codes learn (default: those of a data set
             that is given by name).
         data_root: Folder of data sets, in torchvision's layout (default: $MNISTVAE_DATA, then a cache folder).

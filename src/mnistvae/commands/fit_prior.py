@@ -47,8 +47,8 @@ def fit_prior(
     Args:
         model: File of a model, or folder of a run; in Python also a model.
         dataset: Data set of the training images: mnist-mini (built in), mnist, fashion-mnist, kmnist, qmnist,
-            emnist-..., a folder of pictures, an .npz, IDX files, or my.module:load; in Python also images (default: the
-            one it was trained on).
+            emnist-..., mnist-50k, mnist-larochelle, omniglot-28, a folder of pictures, an .npz, IDX files, or
+            my.module:load; in Python also images (default: the one it was trained on).
         data_root: Folder of data sets, in torchvision's layout (default: $MNISTVAE_DATA, then a cache folder).
         image_size: Height and width of the images, or one number for both (default: those of its training).
         image_channels: 1 for grey, 3 for colour (default: those of its training).
@@ -71,13 +71,14 @@ def fit_prior(
     """
     from mnistvae import fitting
     from mnistvae.commands._pictures import draw_samples
+    from mnistvae.data import drawn_like
     from mnistvae.io import save
 
     opened = open_model(model, about, device, classes)
     data = opened.data(dataset, "train", data_root, image_size, image_channels, max_value)
-    binarization = opened.about.binarization or "none"
-    if binarization != "none" and data.binarization == "none":
-        data = data.binarized(binarization, seed=opened.about.seed or 0)
+    kind = drawn_like(opened.about.binarization or "none")
+    if kind != "none" and data.binarization == "none":
+        data = data.binarized(kind, seed=opened.about.seed or 0)
     with RunFolder.claim(
         out, ("model.safetensors", "samples.png"), lock="samples.png", parent=opened.parent, name="fitted"
     ) as folder:

@@ -60,7 +60,7 @@ class Provenance:
     images: int | None = None
     #: Fingerprint of those images and their labels.
     fingerprint: int | None = None
-    #: Treatment of grey pixels: "none", "static", "dynamic" or "threshold".
+    #: Treatment of grey pixels: "none", "static", "dynamic" or "threshold"; "larochelle" for his, from files.
     binarization: Binarization | None = None
     #: Number of epochs that were done.
     epochs: int | None = None

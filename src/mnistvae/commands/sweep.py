@@ -50,7 +50,8 @@ def sweep(
         recipe: Recipe, or its name.
         latent_dims: Sizes of the code, at least two.
         dataset: Data set to train and measure on: mnist-mini (built in), mnist, fashion-mnist, kmnist, qmnist,
-            emnist-..., a folder of pictures, an .npz, IDX files, or my.module:load; in Python also images to train on.
+            emnist-..., mnist-50k, mnist-larochelle, omniglot-28, a folder of pictures, an .npz, IDX files, or
+            my.module:load; in Python also images to train on.
         test: Images to measure on, where ``dataset`` is not a name.
         data_root: Folder of data sets, in torchvision's layout (default: $MNISTVAE_DATA, then a cache folder).
         image_size: Height and width that images are brought to, or one number for both (default: as they are).

@@ -23,6 +23,7 @@ from mnistvae.commands._inputs import (
     recipe_names,
     resolve_recipe,
     run_folder,
+    validates,
 )
 from mnistvae.commands.folder import RunFolder, read_record
 from mnistvae.commands.provenance import Provenance
@@ -168,11 +169,13 @@ def train(
 
     Args:
         recipe: Recipe, or its name; a conditional one takes its number of classes from the data.
-        dataset: Data set to train on: mnist-mini (built in), mnist, fashion-mnist, kmnist, qmnist, emnist-..., a folder
-            of pictures, an .npz, IDX files, or my.module:load; in Python also images to train on.
+        dataset: Data set to train on: mnist-mini (built in), mnist, fashion-mnist, kmnist, qmnist, emnist-...,
+            mnist-50k, mnist-larochelle, omniglot-28, a folder of pictures, an .npz, IDX files, or my.module:load; in
+            Python also images to train on.
         validation: Images to validate with, where ``dataset`` is not a name.
         validation_split: Share of the training images that validate and are not trained on, such as 0.1; 0 for none
-            (default: 0.1 with patience, which would choose by the test images, and else the test images validate).
+            (default: mnist-50k and mnist-larochelle have images for it; of others the test images validate, or with
+            patience, which would choose by them, 0.1 of the training images).
         data_root: Folder of data sets, in torchvision's layout (default: $MNISTVAE_DATA, then a cache folder).
         image_size: Height and width that images are brought to, or one number for both (default: as they are).
         image_channels: 1 for grey, 3 for colour (default: as they are).
@@ -209,7 +212,7 @@ def train(
     if resume is None:
         every = check_count("samples_every as a number of epochs of at least 0", samples_every, least=0)
         record = _record(recipe, dataset, image_size, image_channels, max_value, callbacks, settings, seed, every)
-        share = held_out_share(validation_split, record.training, given=validation is not None)
+        share = held_out_share(validation_split, record.training, given=validation is not None, own=validates(dataset))
         record = replace(record, validation_split=share)
     else:
         resume = run_folder(resume)

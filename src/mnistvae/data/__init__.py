@@ -8,7 +8,7 @@ from mnistvae.data.resident import Batch, Batches, BatchSource
 from mnistvae.data.sources import dataset_names, default_root, load_dataset
 from mnistvae.data.splits import split_rows
 from mnistvae.data.streams import LoaderBatches, is_stream
-from mnistvae.data.views import as_trained, going_round, labelled, labels_of_all, one_of_each, resized
+from mnistvae.data.views import as_trained, drawn_like, going_round, labelled, labels_of_all, one_of_each, resized
 
 __all__ = [
     "Batch",
@@ -24,6 +24,7 @@ __all__ = [
     "batch_source",
     "dataset_names",
     "default_root",
+    "drawn_like",
     "going_round",
     "is_stream",
     "labelled",

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, overload
+from typing import Any, Literal, TypeAlias, get_args, overload
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from mnistvae._checks import as_integer
+from mnistvae._checks import as_integer, check_choice
 from mnistvae._random import Stream, derive_seed
 from mnistvae.arrays import ArrayLike, as_tensor, is_array
 from mnistvae.data.folders import read_folder
@@ -23,12 +23,12 @@ from mnistvae.labels import Labels, number_classes
 
 __all__ = ["Binarization", "ImageDataset"]
 
-#: Way in which grey pixels become black and white: not at all, by one draw, by a new draw at each use, or at 1/2.
-Binarization: TypeAlias = Literal["none", "static", "dynamic", "threshold"]
+#: Way in which grey pixels become black and white: not at all, by one draw, by a new draw at each use, at 1/2, or by
+#: somebody else: Larochelle's draw, which comes from files.
+Binarization: TypeAlias = Literal["none", "static", "dynamic", "threshold", "larochelle"]
 #: Arguments of ImageDataset that are attributes of it as well.
 _ARGUMENTS = ("images", "labels", "class_names", "name", "split", "binarization")
 _INDEX, _INDICES = "images by number, slice, mask or list", "data[3], data[:100], data[[1, 5]], data[data.labels == 3]"
-_BINARIZATIONS = ("none", "static", "dynamic", "threshold")
 
 
 class ImageDataset(Dataset[Any]):
@@ -51,7 +51,7 @@ class ImageDataset(Dataset[Any]):
         name: Name of the data set, for records and figures.
         split: Name of the part of it that this is, for instance "train".
         binarization: "dynamic" makes :class:`~mnistvae.data.Batches` draw each pixel anew; see
-            :meth:`binarized`, the usual way to set it.
+            :meth:`binarized`, the usual way to set it. "larochelle" is what ``load_dataset("mnist-larochelle")`` gives.
 
     Raises:
         DataError: If there are no images, shape, dtype or values are wrong, or labels or names do not match.
@@ -90,8 +90,7 @@ class ImageDataset(Dataset[Any]):
             raise DataError("at least one image", "an empty set", "check the file, or how the subset was selected")
         if max_value is None:
             check_brightness(pixels, images)
-        if binarization not in _BINARIZATIONS:
-            raise SettingError(f"binarization as one of {', '.join(_BINARIZATIONS)}", repr(binarization))
+        check_choice("binarization", binarization, get_args(Binarization))
         self.images = pixels.contiguous()
         self.labels: Tensor | None = None
         self.class_names: tuple[str, ...] | None = None
@@ -194,7 +193,7 @@ class ImageDataset(Dataset[Any]):
             return self
         return self.replace(images=self.images.to(device), max_value=255)
 
-    def binarized(self, kind: Literal["static", "dynamic", "threshold"], *, seed: int = 0) -> ImageDataset:
+    def binarized(self, kind: Binarization, *, seed: int = 0) -> ImageDataset:
         """The same images in black and white.
 
         Args:
@@ -208,7 +207,8 @@ class ImageDataset(Dataset[Any]):
             DataError: If the images are binarized already.
         """
         if self.binarization != "none":
-            raise DataError("grey images", f"images with binarization {self.binarization!r}", "start from the original")
+            fix = "start from the original, or leave these as they are: binarization='none' (--binarization none)"
+            raise DataError("grey images", f"images with binarization {self.binarization!r}", fix)
         if kind == "dynamic":
             images = self.images
         elif kind == "static":
@@ -216,7 +216,8 @@ class ImageDataset(Dataset[Any]):
         elif kind == "threshold":
             images = (self.images >= 128).to(torch.uint8) * 255
         else:
-            raise SettingError("binarized('static'), ('dynamic') or ('threshold')", repr(kind))
+            files = "those pixels come from files: load_dataset('mnist-larochelle')" if kind == "larochelle" else None
+            raise SettingError("binarized('static'), ('dynamic') or ('threshold')", repr(kind), files)
         return self.replace(images=images, binarization=kind, max_value=255)
 
     def replace(self, **changes: Any) -> ImageDataset:

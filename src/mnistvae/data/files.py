@@ -23,7 +23,7 @@ from mnistvae.data.views import resized
 from mnistvae.errors import DataError, DatasetNotFoundError, FileFormatError, MnistvaeError
 from mnistvae.labels import number_classes
 
-__all__ = ["is_archive", "is_idx", "read_idx", "read_npz"]
+__all__ = ["errors_name", "is_archive", "is_idx", "read_idx", "read_npz"]
 
 _Array: TypeAlias = NDArray[Any]
 _T = TypeVar("_T")
@@ -64,7 +64,7 @@ def read_npz(
         SettingError: If ``split``, ``image_size``, ``channels`` or ``max_value`` makes no sense.
     """
     path, split = Path(path), check_choice("split", split, ("train", "test", "all"))
-    with _errors_name(path), path.open("rb") as stream:
+    with errors_name(path), path.open("rb") as stream:
         head = stream.read(4)
         if head and not head.startswith((b"PK", b"\x93NUM", b"\x80")):  # \x80 begins a pickle, of which np.load tells
             got = f"one that begins with {head!r}, which is no .npz or .npy file"
@@ -77,7 +77,7 @@ def read_npz(
             every = _arrays_of_splits(archive)
             chosen = _chosen(every, split)
             images = {name: archive[x] for name, (x, _) in chosen.items()}
-            with _errors_name(path, "labels"):
+            with errors_name(path, "labels"):
                 labels = {name: archive[y] for name, (_, y) in every.items() if y is not None}
         arrays = {name: (x, labels.get(name)) for name, x in images.items()}
         return _dataset(arrays, split, path.stem, image_size, channels, labels, max_value)
@@ -127,7 +127,7 @@ def read_idx(
         SettingError: If ``split``, ``image_size`` or ``channels`` makes no sense.
     """
     path, split = Path(path), check_choice("split", split, ("train", "test", "all"))
-    with _errors_name(path):
+    with errors_name(path):
         chosen = _chosen(_idx_of_splits(path), split)
         arrays = {name: (_idx_array(x), None if y is None else _idx_array(y)) for name, (x, y) in chosen.items()}
         name = path.resolve().name if path.is_dir() else path.name.partition(".")[0]
@@ -253,7 +253,7 @@ def _channels_first(images: _Array) -> _Array:
 
 
 @contextmanager
-def _errors_name(path: Path, what: str = "images") -> Iterator[None]:
+def errors_name(path: Path, what: str = "images") -> Iterator[None]:
     """A block in which whatever goes wrong is an error that names the file or folder."""
     if not path.exists():
         raise DatasetNotFoundError(f"a file or folder {path}", "no such file", "check the path")

@@ -19,9 +19,10 @@ from mnistvae._checks import check_choice
 from mnistvae.data.batches import as_dataset
 from mnistvae.data.dataset import ImageDataset
 from mnistvae.data.files import is_archive, is_idx, read_idx, read_npz
+from mnistvae.data.papers import PAPERS, read_papers
 from mnistvae.data.pictures import ImageSize, check_layout
 from mnistvae.data.views import resized
-from mnistvae.errors import DatasetNotFoundError, FileFormatError, SettingError
+from mnistvae.errors import DataError, DatasetNotFoundError, FileFormatError, SettingError
 
 __all__ = ["dataset_names", "default_root", "load_dataset"]
 
@@ -38,14 +39,19 @@ _CLASSES = {
 }
 
 
-def dataset_names() -> list[str]:
-    """The names of mnistvae's own data sets and torchvision's that :func:`load_dataset` knows.
+def dataset_names(split: Literal["train", "validation", "test"] = "train") -> list[str]:
+    """The names of the data sets that :func:`load_dataset` knows.
+
+    Args:
+        split: Part that the data sets have; few have one of their own to validate with.
 
     Example:
-        >>> dataset_names()[:3]
-        ['mnist-mini', 'mnist', 'fashion-mnist']
+        >>> dataset_names()[:3], dataset_names("validation")
+        (['mnist-mini', 'mnist', 'fashion-mnist'], ['mnist-50k', 'mnist-larochelle'])
     """
-    return ["mnist-mini", *_FOLDERS, *(f"emnist-{kind}" for kind in _EMNIST)]
+    names = ["mnist-mini", *_FOLDERS, *(f"emnist-{kind}" for kind in _EMNIST), "mnist-50k", *PAPERS]
+    few = check_choice("split", split, ("train", "validation", "test")) == "validation"
+    return ["mnist-50k", "mnist-larochelle"] if few else names
 
 
 def default_root() -> Path:
@@ -59,7 +65,7 @@ def default_root() -> Path:
 
 def load_dataset(
     name: str | os.PathLike[str],
-    split: Literal["train", "test"] = "train",
+    split: Literal["train", "validation", "test"] = "train",
     root: str | os.PathLike[str] | None = None,
     download: bool = True,
     *,
@@ -75,6 +81,13 @@ def load_dataset(
     and if need be downloaded, by torchvision. EMNIST's images are turned upright and its letters are
     numbered from 0.
 
+    ``mnist-50k`` is MNIST split as papers on generative models have it: the first 50,000 of its 60,000 training images
+    are "train", the last 10,000 "validation". ``mnist-larochelle``, with the same parts, is those images in black and
+    white as Larochelle drew them once (tag ``binarized-larochelle``), and ``omniglot-28`` the OMNIGLOT of Burda et al.,
+    labelled by its 50 alphabets. Both are read from the files that were published, which are not downloaded:
+    ``binarized_mnist_train.amat``, ``..._valid.amat``, ``..._test.amat`` in ``root/binarized_mnist``, and
+    ``chardata.mat`` in ``root/OMNIGLOT``, or all in ``root``.
+
     A path is that of a folder of pictures (:meth:`ImageDataset.from_folder`), of an archive ``.npz``
     (:func:`read_npz`) or of IDX files (:func:`read_idx`). ``my.module:NAME``, or a name that an installed package has
     in its entry points ``mnistvae.datasets``, is a function that is called with "train" or "test" and returns an
@@ -83,7 +96,7 @@ def load_dataset(
     Args:
         name: One of :func:`dataset_names`, a path, or the name of a function. A name of ours is never a path: write
             ``./mnist`` for a folder of that name.
-        split: "train" or "test".
+        split: "train" or "test"; also "validation" of those in ``dataset_names("validation")``.
         root: Folder in torchvision's layout (default: :func:`default_root`).
         download: Fetch a set of torchvision's that is not there.
         image_size: Height and width that images are brought to, or one integer for both; None to keep them.
@@ -97,17 +110,29 @@ def load_dataset(
         DataError: If files hold no images that go together.
         FileFormatError: If a file is damaged, or of another kind.
 
+    Warns:
+        UserWarning: If a file of ``mnist-larochelle`` or ``omniglot-28`` is not the one that was published.
+
+    References:
+        Larochelle and Murray (2011), "The Neural Autoregressive Distribution Estimator". Burda, Grosse and
+        Salakhutdinov (2016), "Importance Weighted Autoencoders", section 5.
+
     Example:
         >>> load_dataset("mnist-mini", "test")
         ImageDataset(2000 images of shape (1, 28, 28), 10 classes, name='mnist-mini', split='test')
     """
-    split = check_choice("split", split, ("train", "test"))
+    own = name in dataset_names("validation")
+    split = check_choice("split", split, ("train", "validation", "test") if own else ("train", "test"))
     check_layout(image_size, channels)
     if max_value is not None and not (_is_path(name) and is_archive(Path(name))):
         fix = "leave it out: pictures and IDX files have 8 bits, and a function of yours gives images as it likes"
         raise SettingError("max_value with an archive .npz or .npy alone", f"{max_value} with {str(name)!r}", fix)
     if name == "mnist-mini":
         data = _mnist_mini(split)
+    elif name == "mnist-50k":
+        data = _split_by_papers(split, root, download)
+    elif name in [*PAPERS]:
+        data = read_papers(str(name), split, _folder(root))
     elif name in dataset_names():
         data = _known(str(name), split, root, download)
     elif _is_path(name):
@@ -189,6 +214,26 @@ def _known(name: str, split: str, root: str | os.PathLike[str] | None, download:
         got, fix = f"a label {int(labels.max())}: the file of labels is damaged", "delete it and copy it again"
         raise FileFormatError(f"labels from 0 to {classes - 1} in {name} under {folder}", got, fix)
     return ImageDataset(images, labels, class_names=_CLASSES.get(name), name=name, split=split)
+
+
+def _split_by_papers(split: str, root: str | os.PathLike[str] | None, download: bool) -> ImageDataset:
+    """A part of MNIST, whose last 10,000 training images validate."""
+    data = _known("mnist", "test" if split == "test" else "train", root, download)
+    if split != "test":
+        if len(data) != 60_000:
+            raise DataError("the 60,000 training images of MNIST, to split them as papers do", f"{len(data):,}")
+        data = data[:50_000] if split == "train" else data[50_000:]
+    return data.replace(name="mnist-50k", split=split)
+
+
+def _folder(root: str | os.PathLike[str] | None) -> Path:
+    """The folder of data sets."""
+    try:
+        return default_root() if root is None else Path(root)
+    except RuntimeError as error:  # no home
+        raise DatasetNotFoundError(
+            "a cache folder for data sets", str(error), "pass `root`, or set MNISTVAE_DATA"
+        ) from None
 
 
 def _from_files(name: str, split: str, folder: Path) -> tuple[torch.Tensor, torch.Tensor] | None:

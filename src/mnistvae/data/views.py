@@ -10,7 +10,7 @@ from mnistvae.data.dataset import Binarization, ImageDataset
 from mnistvae.data.pictures import ImageSize, check_layout, pixels_of
 from mnistvae.errors import DataError
 
-__all__ = ["as_trained", "going_round", "labelled", "labels_of_all", "one_of_each", "resized"]
+__all__ = ["as_trained", "drawn_like", "going_round", "labelled", "labels_of_all", "one_of_each", "resized"]
 
 
 def as_trained(data: ImageDataset, binarization: Binarization, *, seed: int = 0) -> ImageDataset:
@@ -24,6 +24,16 @@ def as_trained(data: ImageDataset, binarization: Binarization, *, seed: int = 0)
     if binarization == "none" or data.binarization != "none":
         return data
     return data.binarized("threshold" if binarization == "threshold" else "static", seed=seed)
+
+
+def drawn_like(binarization: Binarization) -> Binarization:
+    """The binarization that grey images get for a model that was trained with one: for Larochelle's a draw of ours.
+
+    Example:
+        >>> drawn_like("dynamic"), drawn_like("larochelle")
+        ('dynamic', 'static')
+    """
+    return "static" if binarization == "larochelle" else binarization
 
 
 def one_of_each(data: ImageDataset, n: int = 10) -> ImageDataset:
@@ -65,7 +75,8 @@ def resized(data: ImageDataset, image_size: ImageSize | None = None, channels: i
 
     Raises:
         SettingError: If the size or the number of channels makes no sense.
-        DataError: If the images have another number of channels than 1 or 3.
+        DataError: If the images have another number of channels than 1 or 3, or are black and white already, which
+            another size would make grey.
 
     Example:
         >>> resized(mv.load_dataset("mnist-mini", "test")[:5], 32, channels=3).image_shape
@@ -78,6 +89,11 @@ def resized(data: ImageDataset, image_size: ImageSize | None = None, channels: i
     shape = (wanted or own, *(size or own_size))
     if shape == data.image_shape:
         return data
+    if shape[1:] != data.image_shape[1:] and data.binarization not in {"none", "dynamic"}:
+        got = f"{data.name!r} in black and white, binarization {data.binarization!r}"
+        raise DataError(
+            "grey images, to resize them", got, "leave their size, or resize the grey ones and binarize these"
+        )
     if own not in {1, 3}:
         raise DataError("images of 1 or 3 channels, to resize them", f"{own} channels")
     images = torch.empty(len(data), *shape, dtype=torch.uint8, device="cpu")

@@ -29,7 +29,7 @@ _AT_ONCE = 64
 #: What the classifier reads: (channels, height, width).
 DIGIT_SHAPE: ImageShape = (1, 28, 28)
 #: Names of the data sets whose images it reads; give yours one of them (``ImageDataset(name="mnist")``) if it does.
-DATASETS = ("mnist", "mnist-mini", "qmnist", "emnist-digits", "emnist-mnist")
+DATASETS = ("mnist", "mnist-mini", "mnist-50k", "qmnist", "emnist-digits", "emnist-mnist")
 #: Channels of the three scales; the last is the number of features.
 _WIDTHS = (16, 32, 64)
 _WEIGHTS = "digit_classifier.safetensors"

@@ -262,7 +262,7 @@ def _conditions(view: View, metric: Metric) -> dict[str, Any]:
 
 def _pixels(view: View) -> str:
     """The way in which the images shown were made black and white, or "" where their fingerprint tells."""
-    if view.binarization == "none" or view.data.binarization in {"static", "threshold"}:
+    if view.binarization == "none" or view.data.binarization not in {"none", "dynamic"}:
         return ""
     return view.binarization if view.binarization == "threshold" else f"{view.binarization} under seed {view.seed}"
 

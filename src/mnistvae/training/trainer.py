@@ -43,6 +43,7 @@ from mnistvae.training.state import State
 from mnistvae.training.steps import (
     CompiledStep,
     Step,
+    is_worth_compiling,
     make_steps,
     recorder_for,
     resolve_precision,
@@ -82,7 +83,7 @@ class Trainer:
         precision: "fp32"; "bf16", products in bfloat16 (autocast), weights and sums in fp32; "auto", bf16 where the
             device has instructions for it.
         compile: Compile forward and backward pass, and on a CPU Adam's update with them, which leaves no ``.grad``
-            behind; worth its seconds in long runs only.
+            behind; worth its seconds in long runs only, which "auto" decides by the work ahead.
         cuda_graph: On an NVIDIA GPU, record the step and play it back, where data and optimizer allow: many times as
             fast for small networks. Leave it out for a model whose loss does something else from step to step.
         seed: Seed of order and noise.
@@ -119,7 +120,7 @@ class Trainer:
         patience: int | None = None,
         validate_every: int = 1,
         precision: Literal["fp32", "bf16", "auto"] = "fp32",
-        compile: bool = False,  # noqa: A002 (the word that everyone knows)
+        compile: bool | Literal["auto"] = False,  # noqa: A002 (the word that everyone knows)
         cuda_graph: bool = True,
         seed: int = 0,
         binarization: Binarization = "none",
@@ -144,7 +145,7 @@ class Trainer:
         self.validate_every = check_count("validate_every as an integer of at least 1", validate_every)
         self.precision = precision
         resolve_precision(precision, torch.device("cpu"))
-        self.compile = _check_switch("compile", compile)
+        self.compile = compile if compile == "auto" else _check_switch('compile, unless it is "auto",', compile)
         self.cuda_graph = _check_switch("cuda_graph", cuda_graph)
         self.seed = check_seed(seed)
         self.binarization = check_choice("binarization", binarization, get_args(Binarization))
@@ -291,7 +292,7 @@ def _prepare(
     rates = Rates(optimizer, resolve_schedule(settings.schedule), _total_steps(settings, batches))
     budget = Budget(settings.steps, None if settings.minutes is None else 60 * settings.minutes)
     limits = Limits(budget, Signals(), world, device)
-    step = _step(settings, model, optimizer, limits, source.batch_size)
+    step = _step(settings, model, optimizer, limits, source.batch_size, rates.steps)
     callbacks = [*_asked_for(settings), *settings.callbacks]
     callbacks.sort(key=lambda callback: callback.last)
     called = [callback for callback in callbacks if world.writes or callback.everywhere]
@@ -322,8 +323,15 @@ def _prepare(
     return run, state, snapshots
 
 
-def _step(settings: Trainer, model: VAE, optimizer: torch.optim.Optimizer, limits: Limits, batch_size: int) -> Step:
-    """One step of training, compiled if that was asked for."""
+def _step(
+    settings: Trainer,
+    model: VAE,
+    optimizer: torch.optim.Optimizer,
+    limits: Limits,
+    batch_size: int,
+    steps: int | None,
+) -> Step:
+    """One step of training, compiled if that was asked for, or is worth its while."""
     world = limits.world
     how: dict[str, Any] = {
         "autocast": resolve_precision(settings.precision, model.device),
@@ -332,7 +340,11 @@ def _step(settings: Trainer, model: VAE, optimizer: torch.optim.Optimizer, limit
         "world": world,
         "exchange": limits.exchange if world.size > 1 else None,
     }
-    if not settings.compile:
+    compiles = settings.compile
+    if compiles == "auto":
+        images = batch_size * settings.accumulate // world.size
+        compiles = is_worth_compiling(model, images, steps, settings.minutes)
+    if not compiles:
         return Step(model, optimizer, **how)
     rows = world.rows(batch_size)
     whole = settings.accumulate == world.size == 1

@@ -9,6 +9,7 @@ from mnistvae.training.steps.base import SingleSteps, Steps, Take
 from mnistvae.training.steps.compiled import CompiledStep
 from mnistvae.training.steps.eager import Step, resolve_precision
 from mnistvae.training.steps.graph import GraphSteps, Recorder, recorder_for, takes_single_steps
+from mnistvae.training.steps.worth import is_worth_compiling
 
 __all__ = [
     "CompiledStep",
@@ -16,6 +17,7 @@ __all__ = [
     "Step",
     "Steps",
     "Take",
+    "is_worth_compiling",
     "make_steps",
     "recorder_for",
     "resolve_precision",
