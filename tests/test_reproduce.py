@@ -32,7 +32,7 @@ TINY = Row(
     training={"batch_size": 500, "binarization": "dynamic", "schedule": "one-cycle"},
     minutes=0.001,
     num_samples=3,
-    dataset="mnist-mini",
+    datasets=("mnist-mini",),
     note="A toy.",
 )
 QUICK: dict[str, Any] = {"dataset": "mnist-mini", "limit": 20, "device": "cpu", "progress": False}
@@ -181,12 +181,25 @@ def test_the_command_that_it_gives_repeats_the_weights(begun: tuple[Path, Reprod
 
 
 def test_other_data_give_no_difference(tmp_path: Path) -> None:
-    row = Row(**{**vars(TINY), "dataset": "mnist"})
+    row = Row(**{**vars(TINY), "datasets": ("mnist",)})
     found = made(row, tmp_path / "one")
     assert found.difference is None
     assert "none: other data" in found.to_markdown()
     other = Row(**{**vars(TINY), "tag": "binarized-static"})
     assert Reproduction(other, *(getattr(found, name) for name in list(vars(found))[1:])).difference is None
+
+
+def test_images_that_are_black_and_white_already_are_left_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grey = {split: load_dataset("mnist-mini", split)[:500] for split in ("train", "test")}  # type: ignore[arg-type]
+    monkeypatch.setattr(
+        "mnistvae.data.load_dataset", lambda name, split, root: grey[split].binarized("threshold").replace(name=name)
+    )
+    row = Row(**{**vars(TINY), "datasets": ("bw",), "tag": "binarized-threshold"})
+    found = made(row, tmp_path / "bw", dataset="bw")
+    assert (found.tag, found.about.training["binarization"]) == ("binarized-threshold", "none")
+    assert found.difference is not None
 
 
 def test_a_finished_folder_is_taken_and_its_seeds_are_not_trained_again(

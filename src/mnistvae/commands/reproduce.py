@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from mnistvae.commands.train import train
 from mnistvae.errors import OutputError, SettingError
 
 if TYPE_CHECKING:
+    from mnistvae.data import ImageDataset
     from mnistvae.metrics import Evaluation
     from mnistvae.recipes import Row
 
@@ -56,7 +58,7 @@ def reproduce(
         minutes: Minutes of training, for each seed (default: the row's).
         epochs: Epochs of training, for each seed (default: as many as fit into the minutes).
         seeds: Number of trainings, with the seeds from 0 on.
-        dataset: Data set to train and measure on; with another one than the row's, no difference is taken.
+        dataset: Data set to train and measure on; with other test images than the row has, no difference is taken.
         data_root: Folder of data sets, in torchvision's layout (default: $MNISTVAE_DATA, then a cache folder).
         num_samples: Importance samples an image (default: the row's).
         limit: Only so many of the test images.
@@ -111,6 +113,17 @@ class _Work:
     _: KW_ONLY
     progress: bool
 
+    @cached_property
+    def data(self) -> ImageDataset:
+        """The images to train on."""
+        return load_part(self.asked["dataset"], "train", self.data_root)
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """The row's settings of the Trainer; images that are black and white already are left as they are."""
+        own = {} if self.data.binarization == "none" else {"binarization": "none"}
+        return {**self.row.training, **own}
+
     def plan(self, say: Say) -> tuple[bool, int]:
         """Tell whether the folder was begun before, and the number of epochs, which is measured where it was not.
 
@@ -132,11 +145,10 @@ class _Work:
                 raise OutputError(f"the settings with which {self.folder} was begun", f"other {got or 'epochs'}", fix)
             say(f"goes on in {self.folder}, with {epochs} epochs a seed")
             return True, epochs
-        recipe, settings, training = resolve_recipe(self.row.recipe), self.row.settings, self.row.training
         epochs, minutes = self.asked["epochs"], self.asked["minutes"]
         if epochs is None:
-            data = load_part(self.asked["dataset"], "train", self.data_root)
-            pace = measure_pace(recipe, settings, training, data, self.device)
+            recipe = resolve_recipe(self.row.recipe)
+            pace = measure_pace(recipe, self.row.settings, self.training, self.data, self.device)
             epochs = pace.epochs_in(minutes)
             say(f"{minutes:g} minutes a seed: {epochs} times an epoch of {pace.epoch:.2f} s, after {pace.start:.0f} s")
         write_json(file, {"asked": dict(self.asked), "epochs": epochs})
@@ -152,7 +164,7 @@ class _Work:
         if state == "unfinished":
             train(resume=place.path, **how)
         elif state == "new":
-            changes = {**self.row.settings, **self.row.training, "epochs": epochs, "validate_every": epochs}
+            changes = {**self.row.settings, **self.training, "epochs": epochs, "validate_every": epochs}
             dataset = self.asked["dataset"]
             train(recipe=self.row.recipe, dataset=dataset, out=place.path, seed=seed, samples_every=0, **how, **changes)
         file = place.path / RunFolder.EVALUATED[0]

@@ -69,13 +69,13 @@ class Reproduction:
     @property
     def difference(self) -> float | None:
         """Difference of the mean from the published figure; None where that is of other data, or of other pixels."""
-        same = (self.about.dataset, self.tag) == (self.row.dataset, self.row.tag)
+        same = self.about.dataset in self.row.datasets and self.tag == self.row.tag
         return self.mean - self.row.published if same else None
 
     def to_dict(self) -> dict[str, Any]:
         """The figures, the protocols and the settings, as JSON can hold them."""
         row, protocol, about = self.row, self.evaluations[0].protocol, self.about.to_metadata()
-        published = {name: getattr(row, name) for name in ("dataset", "tag", "num_samples", "images")}
+        published = {name: getattr(row, name) for name in ("tag", "num_samples", "images")}
         ours = {
             "mean": self.mean,
             "standard_deviation_over_seeds": self.deviation,
@@ -92,7 +92,7 @@ class Reproduction:
             "source": row.source,
             "metric": row.metric,
             "unit": row.unit,
-            "published": {"value": row.published, **published},
+            "published": {"value": row.published, "dataset": row.datasets[0], **published},
             "ours": ours,
             "difference": self.difference,
             "seeds": list(range(len(self.values))),
@@ -116,7 +116,7 @@ class Reproduction:
         error = "unknown" if self.standard_error is None else f"{self.standard_error:.2f}"
         each = ", ".join(f"{value:.2f} in {time:.0f} s" for value, time in zip(self.values, self.seconds, strict=True))
         made = settings_text({**about.settings, **about.training})
-        theirs = f"{row.num_samples:,} | {row.images:,} | {row.dataset}, {row.tag}"
+        theirs = f"{row.num_samples:,} | {row.images:,} | {row.datasets[0]}, {row.tag}"
         ours = f"{self._num_samples:,} | {protocol['images']:,} | {about.dataset}, {self.tag}"
         return "\n".join(
             [
