@@ -170,7 +170,7 @@ ROWS: Mapping[str, Row] = MappingProxyType(
                 epochs=10,
                 metric="negative_elbo",
                 num_samples=1,
-                note="The program's own network, batch, learning rate and number of epochs.",
+                note="The program's own network, batch and learning rate.",
             ),
         )
     }
