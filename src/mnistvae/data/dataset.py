@@ -90,7 +90,7 @@ class ImageDataset(Dataset[Any]):
             raise DataError("at least one image", "an empty set", "check the file, or how the subset was selected")
         if max_value is None:
             check_brightness(pixels, images)
-        check_choice("binarization", binarization, get_args(Binarization))
+        binarization = check_choice("binarization", binarization, get_args(Binarization))
         self.images = pixels.contiguous()
         self.labels: Tensor | None = None
         self.class_names: tuple[str, ...] | None = None

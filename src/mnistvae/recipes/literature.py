@@ -68,15 +68,19 @@ class Row:
     note: str = ""
 
     def __post_init__(self) -> None:
-        check_choice("metric", self.metric, _METRICS)
-        check_number("published as a finite number", self.published, float("-inf"), above=True)
-        check_number("minutes above 0", self.minutes, above=True)
-        check_count("num_samples of at least 1", self.num_samples)
-        check_count("images of at least 1", self.images)
-        if self.epochs is not None:
-            check_count("epochs of at least 1, or None", self.epochs)
-        for name in ("settings", "training"):  # read-only, as a recipe's are
-            object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+        epochs = self.epochs
+        checked = {
+            "metric": check_choice("metric", self.metric, _METRICS),
+            "published": check_number("published as a finite number", self.published, float("-inf"), above=True),
+            "minutes": check_number("minutes above 0", self.minutes, above=True),
+            "num_samples": check_count("num_samples of at least 1", self.num_samples),
+            "images": check_count("images of at least 1", self.images),
+            "epochs": None if epochs is None else check_count("epochs of at least 1, or None", epochs),
+            "settings": MappingProxyType(dict(self.settings)),  # read-only, as a recipe's are
+            "training": MappingProxyType(dict(self.training)),
+        }
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
 
 
 def get_row(name: str) -> Row:

@@ -10,7 +10,7 @@ import inspect
 import math
 import os
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 
@@ -55,6 +55,8 @@ __all__ = ["Data", "Trainer"]
 
 #: Settings that a resumed run may change; every other one has to be the same.
 _MAY_CHANGE = frozenset({"epochs", "steps", "minutes", "device", "progress", "callbacks"})
+#: What may be done to grey images; the pixels of papers come from files as they are.
+_BINARIZATIONS: tuple[Binarization, ...] = ("none", "static", "dynamic", "threshold")
 
 
 class Trainer:
@@ -145,10 +147,10 @@ class Trainer:
         self.validate_every = check_count("validate_every as an integer of at least 1", validate_every)
         self.precision = precision
         resolve_precision(precision, torch.device("cpu"))
-        self.compile = compile if compile == "auto" else _check_switch('compile, unless it is "auto",', compile)
+        self.compile = compile if compile == "auto" else _check_switch("compile", compile, fix='or "auto"')
         self.cuda_graph = _check_switch("cuda_graph", cuda_graph)
         self.seed = check_seed(seed)
-        self.binarization = check_choice("binarization", binarization, get_args(Binarization))
+        self.binarization = check_choice("binarization", binarization, _BINARIZATIONS)
         self.device = device
         self.progress = _check_switch("progress", progress)
         self.callbacks = _check_callbacks(callbacks)
@@ -381,9 +383,9 @@ def _examples(source: BatchSource, seed: int, device: torch.device) -> Batch:
         return source.examples()
 
 
-def _check_switch(name: str, value: bool) -> bool:
+def _check_switch(name: str, value: bool, fix: str | None = None) -> bool:
     if not isinstance(value, bool):
-        raise SettingError(f"{name} as True or False", repr(value))
+        raise SettingError(f"{name} as True or False", repr(value), fix)
     return value
 
 
