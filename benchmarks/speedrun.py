@@ -14,7 +14,7 @@ The rules, so that others can enter:
   level's probability, under seed 0; the standard error is over the images.
 - Five seeds: the median and the range of the seconds, and of the figures. A track is won where the median reaches it.
 
-The numbers of epochs below are the smallest that reach their track's figure in a search over seeds from 100 on.
+Numbers of epochs below are where a search over seeds from 100 on begins (``--epochs``, ``--limit``, ``--samples``).
 """
 
 from __future__ import annotations
