@@ -228,7 +228,8 @@ class VAE(Component):
         if z.is_complex():
             raise DataError("codes as real numbers", f"dtype {z.dtype}", "pass z.real")
         kind = self._anchor.device.type
-        keeps = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+        asked = torch.compiler.is_compiling() or torch.amp.is_autocast_available(kind)  # which torch 2.10 can't compile
+        keeps = asked and torch.is_autocast_enabled(kind)
         z = z.to(self._anchor.device, None if keeps else self._anchor.dtype)  # codes from numpy come in float64
         # Under autocast the decoder gives bfloat16, in which a sum over pixels would lose whole nats.
         parameters = self.decoder(z, self._labels(y, z.shape[0])).to(self._anchor.dtype)
