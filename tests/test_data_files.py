@@ -109,8 +109,20 @@ def test_the_scale_of_an_archive(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="max_value as a finite number above 0"):
         read_npz(path, max_value=0)
     for other in ("mnist-mini", str(tmp_path)):
-        with pytest.raises(SettingError, match=r"max_value with an archive .npz or .npy alone, got 16 with"):
+        with pytest.raises(SettingError, match=r"max_value with arrays alone \(.*\), got 16 with"):
             load_dataset(other, "train", max_value=16)
+
+
+def test_the_scale_of_idx_files(tmp_path: Path) -> None:
+    mask = np.arange(1200, dtype=np.uint8).reshape(12, 10, 10) % 2
+    path = tmp_path / "masks-images-idx3-ubyte"
+    path.write_bytes(struct.pack(">I3I", 0x803, *mask.shape) + mask.tobytes())
+    with pytest.raises(
+        DataError, match=r"got a maximum of 1: give the value that is white: max_value=1 \(--max-value 1\)"
+    ):
+        load_dataset(path)
+    assert torch.equal(load_dataset(path, "test", max_value=1).images, read_idx(path, "test", max_value=1).images)
+    assert set(read_idx(path, max_value=1).images.unique().tolist()) == {0, 255}
 
 
 class Bomb:

@@ -27,6 +27,7 @@ __all__ = [
     "Say",
     "dataset_name",
     "find_own_classes",
+    "has_validation",
     "held_out_share",
     "hold_out",
     "load_part",
@@ -39,7 +40,6 @@ __all__ = [
     "run_folder",
     "setting_text",
     "settings_text",
-    "validates",
 ]
 
 #: A function that is called with each line for the reader.
@@ -120,24 +120,27 @@ def load_part(
     return data.load_dataset(dataset, split, data_root, **more)
 
 
-def held_out_share(share: float | None, training: Mapping[str, Any], *, given: bool, own: bool = False) -> float | None:
+def held_out_share(
+    share: float | None, training: Mapping[str, Any], dataset: str | ImageDataset, validation: ImageDataset | None
+) -> float | None:
     """The share of the training images that are held out to validate, or None where others validate.
 
     Args:
         share: The one that was asked for.
         training: Settings of the Trainer.
-        given: Whether there are images to validate with.
-        own: Whether the data set has some of its own.
+        dataset: Data set to train on, which may have images of its own to validate with.
+        validation: Images to validate with that are given.
 
     Raises:
         SettingError: If it is no share, or there are others to validate with.
     """
     if share is None:
-        return None if given or own or training.get("patience") is None else 0.1
+        others = validation is not None or has_validation(dataset)
+        return None if others or training.get("patience") is None else 0.1
     expected = "`validation_split` as a share of at least 0 and below 1"
     if check_number(expected, share) >= 1:
         raise SettingError(expected, f"{share:g}", "0.1 is a tenth of the training images")
-    if given:
+    if validation is not None:
         raise SettingError("`validation` or `validation_split`", "both", "leave one of them out")
     return float(share)
 
@@ -165,7 +168,7 @@ def hold_out(data: ImageDataset, share: float, seed: int) -> tuple[ImageDataset,
     return data[rows[1]], data[rows[0]]
 
 
-def validates(dataset: str | ImageDataset) -> bool:
+def has_validation(dataset: str | ImageDataset) -> bool:
     """Tell whether a data set, by its name, has images of its own to validate with."""
     from mnistvae.data import dataset_names
 
@@ -181,7 +184,7 @@ def load_parts(
     if about.validation_split is not None:
         return hold_out(data, about.validation_split, about.seed or 0)
     if isinstance(dataset, str):
-        validation = load_part(dataset, "validation" if validates(dataset) else "test", data_root, *form)
+        validation = load_part(dataset, "validation" if has_validation(dataset) else "test", data_root, *form)
     return data, validation
 
 

@@ -50,7 +50,7 @@ def encode(
         data_root: Folder of data sets, in torchvision's layout (default: $MNISTVAE_DATA, then a cache folder).
         image_size: Height and width of the images, or one number for both (default: those of its training).
         image_channels: 1 for grey, 3 for colour (default: those of its training).
-        max_value: Value that is white in an archive of yours (default: 1 or 255, or as in its training).
+        max_value: Value that is white in arrays of yours (.npz, IDX; default: 1 or 255, or as in its training).
         format: Format of the file; Parquet takes pandas and pyarrow.
         limit: Only so many of the images.
         out: Folder for the file (default: encoded-TIME beside the model).

@@ -52,7 +52,7 @@ def fit_prior(
         data_root: Folder of data sets, in torchvision's layout (default: $MNISTVAE_DATA, then a cache folder).
         image_size: Height and width of the images, or one number for both (default: those of its training).
         image_channels: 1 for grey, 3 for colour (default: those of its training).
-        max_value: Value that is white in an archive of yours (default: 1 or 255, or as in its training).
+        max_value: Value that is white in arrays of yours (.npz, IDX; default: 1 or 255, or as in its training).
         components: Number of normals in the mixture.
         covariance: Covariance of each normal: full, or diagonal.
         seed: Seed of the fit and of the samples.

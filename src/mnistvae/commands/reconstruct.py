@@ -48,7 +48,7 @@ def reconstruct(
         data_root: Folder of data sets, in torchvision's layout (default: $MNISTVAE_DATA, then a cache folder).
         image_size: Height and width of the images, or one number for both (default: those of its training).
         image_channels: 1 for grey, 3 for colour (default: those of its training).
-        max_value: Value that is white in an archive of yours (default: 1 or 255, or as in its training).
+        max_value: Value that is white in arrays of yours (.npz, IDX; default: 1 or 255, or as in its training).
         split: Part of the data set.
         n: Number of images, of all classes in turn.
         out: Folder for the picture (default: reconstructed-TIME beside the model).

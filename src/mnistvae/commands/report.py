@@ -61,7 +61,7 @@ def report(
         data_root: Folder of data sets, in torchvision's layout (default: $MNISTVAE_DATA, then a cache folder).
         image_size: Height and width of the images, or one number for both (default: those of its training).
         image_channels: 1 for grey, 3 for colour (default: those of its training).
-        max_value: Value that is white in an archive of yours (default: 1 or 255, or as in its training).
+        max_value: Value that is white in arrays of yours (.npz, IDX; default: 1 or 255, or as in its training).
         num_samples: Importance samples an image, for the likelihood.
         metrics: A metric of your own, as my.module:NAME, or that of an installed package; may be given again.
         sections: A section of your own at the end of the page, as my.module:NAME: a Section, or a function of the

@@ -56,7 +56,7 @@ def sweep(
         data_root: Folder of data sets, in torchvision's layout (default: $MNISTVAE_DATA, then a cache folder).
         image_size: Height and width that images are brought to, or one number for both (default: as they are).
         image_channels: 1 for grey, 3 for colour (default: as they are).
-        max_value: Value that is white in an archive of yours (default: 1 of floats, 255 of integers).
+        max_value: Value that is white in arrays of yours (.npz, IDX; default: 1 of floats, 255 of integers).
         epochs: Passes over the data, of each model (default: the recipe's).
         out: Folder for the files (default: runs/sweep-TIME).
         seed: Seed of weights, order and noise.

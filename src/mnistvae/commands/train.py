@@ -23,7 +23,6 @@ from mnistvae.commands._inputs import (
     recipe_names,
     resolve_recipe,
     run_folder,
-    validates,
 )
 from mnistvae.commands.folder import RunFolder, read_record
 from mnistvae.commands.provenance import Provenance
@@ -179,7 +178,7 @@ def train(
         data_root: Folder of data sets, in torchvision's layout (default: $MNISTVAE_DATA, then a cache folder).
         image_size: Height and width that images are brought to, or one number for both (default: as they are).
         image_channels: 1 for grey, 3 for colour (default: as they are).
-        max_value: Value that is white in an archive of yours (default: 1 of floats, 255 of integers).
+        max_value: Value that is white in arrays of yours (.npz, IDX; default: 1 of floats, 255 of integers).
         out: Folder of the run (default: runs/RECIPE-TIME).
         resume: Go on with the run in this folder.
         seed: Seed of weights, order and noise.
@@ -212,7 +211,7 @@ def train(
     if resume is None:
         every = check_count("samples_every as a number of epochs of at least 0", samples_every, least=0)
         record = _record(recipe, dataset, image_size, image_channels, max_value, callbacks, settings, seed, every)
-        share = held_out_share(validation_split, record.training, given=validation is not None, own=validates(dataset))
+        share = held_out_share(validation_split, record.training, dataset, validation)
         record = replace(record, validation_split=share)
     else:
         resume = run_folder(resume)

@@ -105,7 +105,12 @@ def _arrays_of_splits(archive: Mapping[str, _Array]) -> dict[str, tuple[str, str
 
 
 def read_idx(
-    path: str | PathLike[str], split: str = "all", *, image_size: ImageSize | None = None, channels: int | None = None
+    path: str | PathLike[str],
+    split: str = "all",
+    *,
+    image_size: ImageSize | None = None,
+    channels: int | None = None,
+    max_value: float | None = None,
 ) -> ImageDataset:
     """IDX files, the format of MNIST, as a data set.
 
@@ -119,19 +124,20 @@ def read_idx(
         split: "train", "test" or "all".
         image_size: Height and width that images are brought to, or one integer for both; None to keep them.
         channels: 1 for grey, 3 for colour; None to keep them.
+        max_value: Value that is white, where it is not 255: 1 of masks, 15 of 4 bits.
 
     Raises:
         DatasetNotFoundError: If there are no such files, or not those of the split.
         FileFormatError: If a file is not in this format, or cut short.
         DataError: If there are several sets in the folder, or images and labels do not match.
-        SettingError: If ``split``, ``image_size`` or ``channels`` makes no sense.
+        SettingError: If ``split``, ``image_size``, ``channels`` or ``max_value`` makes no sense.
     """
     path, split = Path(path), check_choice("split", split, ("train", "test", "all"))
     with errors_name(path):
         chosen = _chosen(_idx_of_splits(path), split)
         arrays = {name: (_idx_array(x), None if y is None else _idx_array(y)) for name, (x, y) in chosen.items()}
         name = path.resolve().name if path.is_dir() else path.name.partition(".")[0]
-        return _dataset(arrays, split, name, image_size, channels)
+        return _dataset(arrays, split, name, image_size, channels, max_value=max_value)
 
 
 def is_archive(path: Path) -> bool:

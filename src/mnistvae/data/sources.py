@@ -101,7 +101,7 @@ def load_dataset(
         download: Fetch a set of torchvision's that is not there.
         image_size: Height and width that images are brought to, or one integer for both; None to keep them.
         channels: 1 for grey, 3 for colour; None to keep them.
-        max_value: Value that is white in an archive, where it is neither 1 of floats nor 255 of integers.
+        max_value: Value that is white in an archive or IDX files, where it is neither 1 of floats nor 255 of integers.
 
     Raises:
         SettingError: If ``split``, ``image_size``, ``channels`` or ``max_value`` makes no sense, or a function cannot
@@ -124,9 +124,8 @@ def load_dataset(
     own = name in dataset_names("validation")
     split = check_choice("split", split, ("train", "validation", "test") if own else ("train", "test"))
     check_layout(image_size, channels)
-    if max_value is not None and not (_is_path(name) and is_archive(Path(name))):
-        fix = "leave it out: pictures and IDX files have 8 bits, and a function of yours gives images as it likes"
-        raise SettingError("max_value with an archive .npz or .npy alone", f"{max_value} with {str(name)!r}", fix)
+    if max_value is not None and (name in dataset_names() or not _is_path(name)):
+        raise _of_no_arrays(name, max_value)
     if name == "mnist-mini":
         data = _mnist_mini(split)
     elif name == "mnist-50k":
@@ -170,15 +169,23 @@ def _read(
     """A data set from a folder or a file."""
     try:
         path = path.expanduser()
-        if is_archive(path):
-            return read_npz(path, split, image_size=image_size, channels=channels, max_value=max_value)
-        read = read_idx if is_idx(path) else ImageDataset.from_folder
-        other = read == ImageDataset.from_folder and path.is_file()
+        of_arrays = read_npz if is_archive(path) else read_idx if is_idx(path) else None
+        other = of_arrays is None and path.is_file()
     except (OSError, RuntimeError) as error:  # RuntimeError: ~ of a user that there is not
         raise DatasetNotFoundError(f"a path that can be read, {path}", str(error), "check it") from None
     if other:
         raise DatasetNotFoundError("a folder, an archive .npz or an IDX file", str(path), "unpack it, or convert it")
-    return read(path, split, image_size=image_size, channels=channels)
+    if of_arrays is not None:
+        return of_arrays(path, split, image_size=image_size, channels=channels, max_value=max_value)
+    if max_value is not None:
+        raise _of_no_arrays(path, max_value)
+    return ImageDataset.from_folder(path, split, image_size=image_size, channels=channels)
+
+
+def _of_no_arrays(name: Any, max_value: Any) -> SettingError:
+    """The error where the value that is white is given for images that say it themselves."""
+    fix = "leave it out: pictures have 8 bits a channel, and data sets with a name are on the scale that they should be"
+    return SettingError("max_value with arrays alone (.npz, .npy, IDX files)", f"{max_value} with {str(name)!r}", fix)
 
 
 def _made(name: Any, split: str) -> ImageDataset:

@@ -256,7 +256,7 @@ def _bits(view: View) -> Tensor:
 
 def _how_sampled(view: View) -> str:
     effective = float(view.once(importance_estimate).effective_samples.median())
-    return f"{_what(view)}; {view.num_samples} importance samples, {effective:.3g} of them effective (median)"
+    return f"{_tag_in_words(view)}; {view.num_samples} importance samples, {effective:.3g} of them effective (median)"
 
 
 def _of_bound(name: str, better: Direction, how: str, part: Callable[[Bound], Tensor], *, tag: bool = True) -> Metric:
@@ -274,10 +274,10 @@ def _nll(view: View) -> Tensor:
 
 
 def _nll_a_pixel(view: View) -> str:
-    return f"{_what(view)}; nll a pixel"
+    return f"{_tag_in_words(view)}; nll a pixel"
 
 
-def _what(view: View) -> str:
+def _tag_in_words(view: View) -> str:
     """The tag of an estimate over all codes, and that it is no log-likelihood where it is none."""
     return f"{view.tag}, no log-likelihood" if view.tag.startswith(_UNNORMALISED) else view.tag
 
