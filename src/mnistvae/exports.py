@@ -284,10 +284,15 @@ def _onnx(graph: _Graph, about: Mapping[str, Any], opset: int) -> bytes:
     if opset > newest:
         raise SettingError(f"opset of at most {newest}, which this onnx knows", str(opset), f"leave it out for {OPSET}")
     axes = tuple({0: "batch"} for _ in graph.inputs)
-    names = {"input_names": list(graph.inputs), "output_names": list(graph.outputs)}
     with _quiet():
-        made = torch.onnx.export(
-            _program(graph), dynamo=True, opset_version=max(opset, OPSET), dynamic_shapes=axes, verbose=False, **names
+        made: Any = torch.onnx.export(
+            _program(graph),
+            dynamo=True,
+            opset_version=max(opset, OPSET),
+            input_names=list(graph.inputs),
+            output_names=list(graph.outputs),
+            dynamic_shapes=axes,
+            verbose=False,
         )
         model = made.model_proto
         try:
