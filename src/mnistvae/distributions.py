@@ -274,7 +274,8 @@ class PixelLogistic(_Pixels):
         inverse = (-self.log_scale.to(exact)).exp()
         centre, step = self.loc.to(exact) * inverse, inverse / (self.levels - 1)
         total = torch.zeros_like(centre)
-        for levels in torch.arange(0.5, self.levels - 1, device=centre.device, dtype=exact).split(_AT_ONCE):
+        edges = torch.arange(0.5, self.levels - 1, device=centre.device, dtype=exact)
+        for levels in torch.split(edges, _AT_ONCE):
             total = total + torch.sigmoid(centre - levels.reshape(-1, *[1] * centre.ndim) * step).sum(0)
         return (total / (self.levels - 1)).to(self.loc.dtype)
 

@@ -31,8 +31,13 @@ __all__ = ["OPSET", "describe", "export"]
 
 #: The version of ONNX's operators where nobody asks for another: what torch's own graphs are written in.
 OPSET = 18
-_PARTS = ("encoder", "decoder", "reconstruct", "sample")
-_FORMATS = ("onnx", "pt2")
+_PARTS: tuple[Literal["encoder", "decoder", "reconstruct", "sample"], ...] = (
+    "encoder",
+    "decoder",
+    "reconstruct",
+    "sample",
+)
+_FORMATS: tuple[Literal["onnx", "pt2"], ...] = ("onnx", "pt2")
 
 
 def export(
@@ -193,7 +198,9 @@ class _Sample(_Decode):
 class _SampleMixture(_Sample):
     """Noise to images, with uniform noise that chooses the component of a mixture."""
 
-    def forward(self, noise: Tensor, uniform: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward(  # type: ignore[override]  # one input more
+        self, noise: Tensor, uniform: Tensor, labels: Tensor | None = None
+    ) -> Tensor:
         return self.draw(noise, uniform, labels)
 
 
