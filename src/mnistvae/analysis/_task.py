@@ -42,7 +42,7 @@ class Plan(Protocol):
 
 @dataclass(frozen=True)
 class Task:
-    """What all trials have in common.
+    """The data, the settings and the score that all trials have in common.
 
     Raises:
         SettingError: If a setting or the score is not known.

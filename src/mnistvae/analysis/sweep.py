@@ -135,7 +135,7 @@ def make_task(
     score: str,
     measure: Callable[[VAE, ImageDataset], Evaluation] | None = None,
 ) -> Task:
-    """What all trials have in common, checked.
+    """The task that all trials have in common, checked.
 
     Raises:
         SettingError: If there is no recipe, no number of seeds, or no such score.

@@ -82,6 +82,8 @@ class Sweep:
     trials: tuple[Trial, ...]
     #: Name of the score that chooses.
     by: str = "mse"
+    #: Standard errors of the best score within which a score is as good.
+    tolerance: float = 1.0
 
     @property
     def settings(self) -> tuple[str, ...]:
@@ -125,7 +127,7 @@ class Sweep:
         classes = [int(row["class"]) for row in tables[0][0]]
         return {label: [fmean(table[n][name] for table in each) for each in tables] for n, label in enumerate(classes)}
 
-    def best(self, name: str | None = None, *, tolerance: float = 1.0) -> Trial:
+    def best(self, name: str | None = None, *, tolerance: float | None = None) -> Trial:
         """The trial of the smallest values whose score is within ``tolerance`` standard errors of the best one.
 
         More of a setting (latent dimensions, say) often buys a little more of a score for ever; this is the least that
@@ -134,7 +136,7 @@ class Sweep:
 
         Args:
             name: Name of the score (default: the one that the sweep is by).
-            tolerance: Number of standard errors of the best score; 0 for the very best.
+            tolerance: Number of standard errors of the best score; 0 for the very best (default: the sweep's).
 
         Raises:
             DataError: If neither side of the score is better, no trial is complete, or two scores cannot be compared.
@@ -149,6 +151,7 @@ class Sweep:
             raise DataError(f"{name} of all trials made alike", reason, "choose by another score, such as mse")
         sign = 1 if scores[0].better == "lower" else -1
         least = min(scores, key=lambda one: sign * one.value)
+        tolerance = self.tolerance if tolerance is None else tolerance
         bound = sign * least.value + (tolerance * (least.standard_error or 0) if tolerance else 0)
         ranks = {name: _ranks([trial.settings[name] for trial in self.trials]) for name in self.settings}
         good = [one for one, score in zip(self.complete, scores, strict=True) if sign * score.value <= bound]

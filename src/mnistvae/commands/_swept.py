@@ -1,4 +1,4 @@
-"""What a sweep leaves: tables, figures, models, and the lines that say which is the best."""
+"""The tables, figures and models of a sweep, and the lines that say which is the best."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -127,37 +128,20 @@ def sweep(
     varied = _varied(latent_dims, vary, settings)
     from mnistvae import analysis
     from mnistvae.commands._swept import Swept
-    from mnistvae.training import Trainer
 
-    known = Trainer.setting_names()
     settings |= {} if epochs is None else {"epochs": epochs}
-    record = Provenance(
-        recipe=recipe if isinstance(recipe, str) else chosen.name,
-        dataset=dataset_name(dataset),
-        image_size=tuple(image_size or ()),
-        image_channels=image_channels,
-        max_value=max_value,
-        validation_split=_share(validation_split, dataset, validation),
-        settings={name: value for name, value in settings.items() if name not in known},
-        training={name: value for name, value in settings.items() if name in known},
-        seed=seed,
+    form = tuple(image_size or ()), image_channels, max_value
+    record = replace(
+        _record(recipe, dataset, form, settings, seed), validation_split=_share(validation_split, dataset, validation)
     )
     data, measured = load_parts(dataset, validation, record, data_root)
     if measured is None:
         raise SettingError("images to choose by", "a share of 0", "0.1 is a tenth of the training images")
     score = score or ("mse" if list(varied) == ["latent_dim"] else "negative_elbo")
+    training = {**record.training, "device": device, "progress": progress}
+    how: dict[str, Any] = {"score": score, "settings": record.settings, "training": training, "seeds": seeds}
     with RunFolder.claim(out, RunFolder.SWEPT, name="sweep") as folder:
-        found = analysis.sweep(
-            chosen,
-            varied,
-            data,
-            measured,
-            score=score,
-            settings=record.settings,
-            training={**record.training, "device": device, "progress": progress},
-            seeds=seeds,
-            seed=seed,
-        )
+        found = analysis.sweep(chosen, varied, data, measured, seed=seed, **how)
         swept = Swept(chosen, record, found, data, measured, device, data_root)
         swept.write(folder)
     swept.tell(say)
@@ -180,6 +164,29 @@ def _varied(
     if twice:
         raise SettingError(f"{twice[0]} to vary, or as a setting for all", "both", "leave one of them out")
     return varied
+
+
+def _record(
+    recipe: str | Recipe,
+    dataset: str | ImageDataset,
+    form: tuple[tuple[int, ...], int | None, float | None],
+    settings: Mapping[str, Any],
+    seed: int,
+) -> Provenance:
+    """The record of what all trainings have in common; settings that the Trainer has are the Trainer's."""
+    from mnistvae.training import Trainer
+
+    known = Trainer.setting_names()
+    return Provenance(
+        recipe=recipe if isinstance(recipe, str) else recipe.name,
+        dataset=dataset_name(dataset),
+        image_size=form[0],
+        image_channels=form[1],
+        max_value=form[2],
+        settings={name: value for name, value in settings.items() if name not in known},
+        training={name: value for name, value in settings.items() if name in known},
+        seed=seed,
+    )
 
 
 def _share(share: float | None, dataset: str | ImageDataset, validation: ImageDataset | None) -> float | None:
