@@ -5,20 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import socket
 import threading
 import time
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from mnistvae._files import as_path, make_folder
-from mnistvae._random import derive_seed
+from mnistvae.analysis._storage import open_storage, seeded_sampler
+from mnistvae.analysis._workers import PULSE, identity, is_left
 from mnistvae.analysis.trials import Trained, Trial
-from mnistvae.errors import OutputError, SettingError
+from mnistvae.errors import SettingError
 from mnistvae.metrics import Score
 
 if TYPE_CHECKING:
@@ -26,10 +23,8 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial
 
-__all__ = ["Study", "optuna_quietly"]
+__all__ = ["Study"]
 
-#: Seconds between two signs of life of a trial that is under way, and without one after which it counts as left.
-_PULSE, _SILENCE = 20.0, 300.0
 #: Seconds between two looks at what other processes do, where there is nothing else to do.
 _WAIT = 0.5
 #: Times that a trial is begun: one that kills its process each time (for want of memory, say) must not go on for ever.
@@ -40,27 +35,6 @@ _STATES: Mapping[str, Literal["complete", "pruned", "failed", "running"]] = {
     "FAIL": "failed",
     "RUNNING": "running",
 }
-
-
-@contextmanager
-def optuna_quietly() -> Iterator[Any]:
-    """Optuna for a block in which it says nothing that is no warning, and warns of nothing that is experimental.
-
-    Raises:
-        SettingError: If it is not installed.
-    """
-    try:
-        import optuna
-    except ImportError as error:
-        raise SettingError("the library optuna for a search", str(error), 'pip install "mnistvae[search]"') from error
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            yield optuna
-    finally:
-        optuna.logging.set_verbosity(before)
 
 
 class Study:
@@ -96,16 +70,14 @@ class Study:
         digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:10]
         self.name = f"{name}-{digest}"
         self._space, self._grid, self._seed = space, grid, seed
-        with _storage_errors(storage):
-            self._study = optuna.create_study(
-                study_name=self.name,
-                storage=_open(storage),
-                pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=2),
-                direction="minimize" if minimize else "maximize",
-                load_if_exists=True,
-            )
-            self._agree()
-        self._own: optuna.Trial | None = None
+        how: dict[str, Any] = {
+            "study_name": self.name,
+            "pruner": optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=2),
+            "direction": "minimize" if minimize else "maximize",
+            "load_if_exists": True,
+        }
+        self._study = open_storage(storage, lambda opened: optuna.create_study(storage=opened, **how))
+        self._agree()
 
     def _agree(self) -> None:
         """Leave what varies in the study, or see that it is what the study has."""
@@ -140,14 +112,14 @@ class Study:
                 time.sleep(_WAIT)
                 continue
             # Each trial has random numbers of its own, so that two processes never draw the same.
-            self._study.sampler = _sampler(self._seed)
+            self._study.sampler = seeded_sampler(self._seed)
             trial = self._study.ask()
-            trial.set_user_attr("worker", _identity())
+            trial.set_user_attr("worker", identity())
             if trial.number in {one.number for one in self._counted()[:number]}:
                 for name, distribution in self._space.items():
                     _suggest(trial, name, distribution)
                 return trial
-            trial.set_user_attr("withdrawn", True)  # another process took the last one at the same moment
+            trial.set_user_attr("withdrawn", "another process took the last one at the same moment")
             self._end(trial.number, "FAIL")
 
     @contextmanager
@@ -156,7 +128,7 @@ class Study:
         done = threading.Event()
 
         def beat() -> None:
-            while not done.wait(_PULSE):
+            while not done.wait(PULSE):
                 with suppress(Exception):  # the storage may be away for a while
                     trial.set_user_attr("pulse", time.time())
 
@@ -164,9 +136,9 @@ class Study:
         thread.start()
         try:
             yield
-        except BaseException:
+        except BaseException as error:
             self._end(trial.number, "FAIL")
-            self._again(trial.number)
+            self._again(trial.number, counts=not isinstance(error, KeyboardInterrupt))
             raise
         finally:
             done.set()
@@ -213,7 +185,7 @@ class Study:
     def _fill(self) -> None:
         """Offer what was left by processes that are no more, and combinations that nobody has taken."""
         for one in self._study.get_trials(deepcopy=False):
-            if one.state.name == "RUNNING" and _is_left(one) and self._end(one.number, "FAIL"):
+            if one.state.name == "RUNNING" and is_left(one) and self._end(one.number, "FAIL"):
                 self._again(one.number)
         if self._grid is not None:
             there = {one.user_attrs["combination"] for one in self._counted()}
@@ -221,12 +193,13 @@ class Study:
                 if n not in there:
                     self._study.enqueue_trial(dict(combination), user_attrs={"combination": n})
 
-    def _again(self, number: int) -> None:
+    def _again(self, number: int, *, counts: bool = True) -> None:
         """Offer a trial that was left once more, unless it was begun often enough."""
         (one,) = (each for each in self._study.get_trials(deepcopy=False) if each.number == number)
         if not _has_failed(one):
-            kept = {name: value for name, value in one.user_attrs.items() if name in {"combination"}}
-            self._study.enqueue_trial(one.params, user_attrs={**kept, "attempt": one.user_attrs.get("attempt", 1) + 1})
+            kept = {name: value for name, value in one.user_attrs.items() if name == "combination"}
+            kept["attempt"] = one.user_attrs.get("attempt", 1) + counts
+            self._study.enqueue_trial(one.params, user_attrs=kept)
 
     def find(self, number: int, values: Mapping[str, Mapping[str, Any]]) -> Trial:
         """The record of the trial of a number; see :meth:`record`."""
@@ -260,46 +233,6 @@ def _has_failed(one: FrozenTrial) -> bool:
     return "failed" in one.user_attrs or (often and "withdrawn" not in one.user_attrs)
 
 
-def _is_left(one: FrozenTrial) -> bool:
-    """Tell whether nobody works at a trial that was begun: its process is gone, or gave no sign of life for long."""
-    place, pid, started = one.user_attrs.get("worker", ["", 0, ""])
-    mine = _identity()
-    if place == mine[0] and os.name != "nt":
-        if not _runs(pid, started):
-            return True
-    begun = one.datetime_start.timestamp() if one.datetime_start else 0.0
-    return time.time() - max(begun, one.user_attrs.get("pulse", 0.0)) > _SILENCE
-
-
-def _identity() -> list[Any]:
-    """The place of this process, its number there, and its start, which tells it from a later one of that number."""
-    place = socket.gethostname()
-    with suppress(OSError):
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        place = f"{place}/{boot}/{os.readlink('/proc/self/ns/pid')}"  # noqa: PTH115 (it is no path)
-    return [place, os.getpid(), _start(os.getpid())]
-
-
-def _start(pid: int) -> str:
-    """The start of a process on this machine, "" where that is not known, and "gone" for one that only waits."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-    except OSError:
-        return ""
-    return "gone" if fields[0] in "ZX" else fields[19]
-
-
-def _runs(pid: int, started: str) -> bool:
-    """Tell whether a process of this machine still runs."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return _start(pid) == started
-
-
 def _suggest(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> None:
     """Have Optuna choose a value."""
     from optuna.distributions import CategoricalDistribution, IntDistribution
@@ -310,58 +243,3 @@ def _suggest(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> 
         trial.suggest_int(name, distribution.low, distribution.high, log=distribution.log)
     else:
         trial.suggest_float(name, distribution.low, distribution.high, log=distribution.log)  # type: ignore[attr-defined]
-
-
-def _sampler(seed: int) -> optuna.samplers.BaseSampler:
-    """A tree-structured Parzen estimator (Bergstra et al., 2011) whose draws are a function of seed and trial."""
-    from optuna.samplers import BaseSampler, TPESampler
-
-    class Seeded(BaseSampler):
-        def before_trial(self, study: Any, trial: Any) -> None:
-            own = derive_seed(seed, trial.number) % 2**32
-            self._inner = TPESampler(seed=own, multivariate=True, constant_liar=True)
-            self._inner.before_trial(study, trial)
-
-        def infer_relative_search_space(self, study: Any, trial: Any) -> Any:
-            return self._inner.infer_relative_search_space(study, trial)
-
-        def sample_relative(self, study: Any, trial: Any, search_space: Any) -> Any:
-            return self._inner.sample_relative(study, trial, search_space)
-
-        def sample_independent(self, study: Any, trial: Any, param_name: Any, param_distribution: Any) -> Any:
-            return self._inner.sample_independent(study, trial, param_name, param_distribution)
-
-    return Seeded()
-
-
-def _open(storage: str | os.PathLike[str] | None) -> Any:
-    """The storage, as Optuna has it."""
-    from optuna.storages import InMemoryStorage, JournalStorage, RDBStorage
-    from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
-
-    if storage is None:
-        return InMemoryStorage()
-    if isinstance(storage, str) and "://" in storage:
-        return RDBStorage(storage)
-    path = as_path(storage)
-    make_folder(path.parent)
-    lock = JournalFileOpenLock(str(path)) if os.name == "nt" else None  # links need rights there
-    return JournalStorage(JournalFileBackend(str(path), lock))
-
-
-@contextmanager
-def _storage_errors(storage: str | os.PathLike[str] | None) -> Iterator[None]:
-    """A block that opens a storage, in which whatever goes wrong with it is an error like any other of a setting."""
-    from optuna.exceptions import OptunaError
-    from sqlalchemy.exc import SQLAlchemyError
-
-    fix = "a path such as study.log, or a URL such as sqlite:///study.db"
-    try:
-        yield
-    except (SettingError, OutputError):
-        raise
-    except OSError as error:
-        raise OutputError(f"to write the storage {storage}", error.strerror or str(error), fix) from error
-    except (OptunaError, SQLAlchemyError, ImportError, ValueError, KeyError, TypeError) as error:
-        got = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:200]
-        raise OutputError(f"{storage} as the storage of a study", got, fix) from error

@@ -10,7 +10,8 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from mnistvae._checks import as_integer, check_count, check_number
-from mnistvae.analysis._study import Study, optuna_quietly
+from mnistvae.analysis._storage import optuna_quietly
+from mnistvae.analysis._study import Study
 from mnistvae.analysis._task import LOSSES, Plan, Task, losses
 from mnistvae.analysis.sweep import check_values, check_vary, grid, make_task
 from mnistvae.analysis.trials import Sweep, Trained, Trial
@@ -73,9 +74,10 @@ def search(
     """Let Optuna choose settings, trial after trial, by what earlier trials came to; the extra ``[search]``.
 
     Values are chosen by a tree-structured Parzen estimator (Bergstra et al., 2011), the first ten at random. A trial is
-    trained under each seed, and what counts is the mean. Under its first seed it is pruned at the end of an epoch, from
-    the second one on, if its score so far is worse than the median of the others after that epoch; this is for scores
-    of the validation alone, and begins after five trials. A trial whose loss is no longer finite has failed, and counts.
+    trained under each seed, and what counts is the mean. It is pruned at the end of an epoch, from the second one on,
+    if the best that it came to so far is worse than the median of the others after that epoch: under its first seed,
+    after five trials, and only by the validation's own scores, which each epoch has. A trial whose loss is no longer
+    finite has failed, and counts.
 
     The same call in another process, or on another machine with the same ``storage``, works on the same study, and the
     call after a process was killed goes on with it: what that process left is tried again. The study belongs to the
@@ -208,7 +210,7 @@ def _distribution(name: str, given: Sequence[Any] | Range, task: Task) -> Any:
 
 
 def _about(task: Task) -> dict[str, Any]:
-    """What a study belongs to: all that makes its trials comparable, as JSON has it."""
+    """All that makes the trials of a study comparable, as JSON has it."""
     settings = {**getattr(task.recipe, "settings", {}), **task.settings}
     training = {**getattr(task.recipe, "training", {}), **task.training}
     return {

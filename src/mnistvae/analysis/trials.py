@@ -176,7 +176,7 @@ class Sweep:
             for run in trial.runs or (Trained(-1, {}),):
                 how = [*([run.seed if run.seed >= 0 else None] if seeds else []), *([trial.state] if states else [])]
                 scores = [run.scores[name].value if name in run.scores else None for name in names]
-                rows.append([*trial.settings.values(), *how, *scores])
+                rows.append([*map(_cell, trial.settings.values()), *how, *scores])
         header = [*self.settings, *(["seed"] if seeds else []), *(["state"] if states else []), *names]
         return write_atomically(path, csv_text(header, rows).encode())
 
@@ -194,9 +194,14 @@ class Sweep:
         for trial in self.complete:
             found = [(trial.score(name).value, trial.spread(name)) for name in names]
             cells = [None if math.isnan(value) else value for pair in found for value in pair]
-            rows.append([*trial.settings.values(), len(trial.runs), *cells])
+            rows.append([*map(_cell, trial.settings.values()), len(trial.runs), *cells])
         header = [f"{name}{suffix}" for name in names for suffix in ("_mean", "_std")]
         return write_atomically(path, csv_text([*self.settings, "seeds", *header], rows).encode())
+
+
+def _cell(value: Any) -> Any:
+    """A value in a table, in which nothing stands for None alone."""
+    return "None" if value is None else value
 
 
 def _ranks(values: Sequence[Any]) -> dict[str, int]:

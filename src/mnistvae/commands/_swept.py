@@ -11,6 +11,7 @@ from statistics import fmean
 from typing import Any
 
 import torch
+from matplotlib.figure import Figure
 
 from mnistvae import plotting
 from mnistvae._files import write_atomically
@@ -52,9 +53,9 @@ class Swept:
         found.to_csv(folder.path / "sweep.csv")
         found.summary_to_csv(folder.path / "summary.csv")
         self._write_models(folder)
-        folder.write_figure("sweep.png", self._lines())
+        folder.write_figure("sweep.png", self._lines() if found.tolerance else self._course())
         labels = labels_of_all(self.measured)
-        if labels is None:
+        if labels is None or not found.evaluations:  # of a study, whose trials other processes may have trained
             return
         self._write_classes(folder)
         if len(found.settings) > 1:
@@ -109,7 +110,7 @@ class Swept:
         header = [*found.settings, "class", *(["name"] if named else []), "mse", "psnr"]
         write_atomically(folder.path / "by_class.csv", csv_text(header, rows).encode())
 
-    def _lines(self) -> Any:
+    def _lines(self) -> Figure:
         """The figure of the scores: over the values of the first setting, a line for each combination of the others."""
         found, first = self.found, self.found.settings[0]
         values = list({repr(trial.settings[first]): trial.settings[first] for trial in found.trials}.values())
@@ -136,7 +137,18 @@ class Swept:
         shown = [value_of(value) for value in values]
         return plotting.score_lines(shown, lines, errors=errors, setting=first, unit=unit, best=mark)
 
-    def tell(self, say: Say) -> None:
+    def _course(self) -> Figure:
+        """The figure of a search: the scores by trial and by setting."""
+        found, better = self.found, self.found.best().score(self.found.by)
+        trials = [trial for trial in found.trials if trial.state in {"complete", "pruned"}]
+        last = [[*trial.course.values()][-1] if trial.course else float("nan") for trial in trials]
+        done = [trial.state == "complete" for trial in trials]
+        scores = [trial.score(found.by).value if trial.runs else end for trial, end in zip(trials, last, strict=True)]
+        settings = {name: [value_of(trial.settings[name]) for trial in trials] for name in found.settings}
+        unit = f"{found.by}{f', {better.unit}' if better.unit else ''}"
+        return plotting.search_panels(scores, settings, done=done, higher=better.better == "higher", unit=unit)
+
+    def tell(self, folder: RunFolder, say: Say) -> None:
         """Pass the table, the best and the command that trains it on to ``say``."""
         found = self.found
         best, score = found.best(), found.best().score(found.by)
@@ -152,7 +164,7 @@ class Swept:
         for trial in found.trials:
             if trial.note:
                 say(f"{settings_line(trial.settings)} {trial.state}: {trial.note}")
-        say(f"best: {settings_line(best.settings)}, {rule(score)}")
+        say(f"best: {settings_line(best.settings)}, {rule(score, found)}")
         held_out = "training images that were held out, not on the test images"
         images = held_out if self.record.validation_split else "validation images"
         seeds = f"; ± is the standard error over {len(best.runs)} seeds" if len(best.runs) > 1 else ""
@@ -160,6 +172,7 @@ class Swept:
         again = self.command(best)
         if again:
             say(f"train it on all training images:\n  {again}")
+        say(f"wrote {folder.path}")
 
     def command(self, trial: Trial) -> str:
         """The command that trains a trial's model, or "" where its data, recipe or settings have no text."""
@@ -183,12 +196,22 @@ class Swept:
         return shlex.join(line)
 
 
-def rule(score: Score) -> str:
+def tell_trial(trial: Trial, by: str, say: Say) -> None:
+    """Pass a line about a trial that has ended on to ``say``."""
+    came: str = trial.state
+    if trial.state == "complete":
+        came = f"{by} {trial.score(by).text()}"
+    elif trial.state == "pruned" and trial.course:
+        came = f"pruned after epoch {max(trial.course)}, {by} {trial.course[max(trial.course)]:.4g}"
+    say(f"{settings_line(trial.settings)}: {came}")
+
+
+def rule(score: Score, found: Sweep) -> str:
     """The rule by which a score was chosen, in words."""
     side = "lowest" if score.better == "lower" else "highest"
     name = score.name.upper() if score.name in {"mse", "mae", "psnr", "ssim", "nll"} else score.name
-    if score.standard_error is None:
-        return f"the {side} {name}"
+    if score.standard_error is None or not found.tolerance:
+        return f"the {side} {name} of {len(found.trials)}"
     return f"the smallest within one standard error of the {side} {name}"
 
 

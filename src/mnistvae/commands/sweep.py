@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,10 +39,11 @@ _SIZES = (5, 10, 15, 20)
 def _options() -> list[click.Parameter]:
     """Options whose texts are settings."""
     several: dict[str, Any] = {"multiple": True}
-    vary = "Values of a setting of the recipe or of the Trainer, such as beta=0.5,1,4; may be given again."
+    vary = "Values of a setting of the recipe or of the Trainer, such as beta=0.5,1,4, or for --trials a range, such "
+    vary += "as beta=0.1..4 or learning_rate=1e-4..1e-2:log; may be given again."
     fixed = "Any other setting, the same for all, such as hidden=[64]; may be given again."
     return [
-        click.Option(["--vary", "varied"], metavar="NAME=A,B,...", help=vary, **several),
+        click.Option(["--vary", "varied"], metavar="NAME=VALUES", help=vary, **several),
         click.Option(["--set", "assignments"], metavar="NAME=VALUE", help=fixed, **several),
     ]
 
@@ -68,6 +70,8 @@ def sweep(
     recipe: str | Recipe = "beta-conv",
     latent_dims: Sequence[int] | None = None,
     vary: Mapping[str, Any] | None = None,
+    trials: int | None = None,
+    storage: str | None = None,
     seeds: int = 1,
     score: str | None = None,
     dataset: str | ImageDataset = "mnist-mini",
@@ -91,11 +95,18 @@ def sweep(
     the images have labels, MSE and PSNR by class as by_class.csv, mse_by_class.png and psnr_by_class.png.
     The best is the one of the smallest values whose score is within one standard error of the best score.
 
+    With --trials, Optuna chooses values from lists and ranges, stops early what others beat, and names the very best.
+    With --storage, the same command in several processes works on one study, and goes on with one that was killed.
+
     Args:
         recipe: Recipe, or its name.
         latent_dims: Sizes of the code, at least two: short for --vary latent_dim=... (default: 5,10,15,20 where nothing
             else varies).
-        vary: Values, at least two, by the name of a setting of the recipe or of the Trainer.
+        vary: Values, at least two, or with ``trials`` a :class:`~mnistvae.analysis.Range`, by the name of a setting of
+            the recipe or of the Trainer.
+        trials: Number of trials by Optuna, those of all processes together (default: every combination).
+        storage: Where Optuna keeps the study: a file, which may be on a shared disk, or a database's URL, such as
+            sqlite:///study.db (default: nowhere).
         seeds: Number of trainings of each combination, with the seeds from --seed on.
         score: Score that chooses: negative_elbo or validation_loss, in nats, or a metric of evaluate (default: mse for
             sizes of the code alone, otherwise negative_elbo).
@@ -122,30 +133,32 @@ def sweep(
 
     Raises:
         OutputError: If the folder holds such files already, or cannot be written.
-        MnistvaeError: As :func:`mnistvae.analysis.sweep` raises.
+        MnistvaeError: As :func:`mnistvae.analysis.sweep` and :func:`mnistvae.analysis.search` raise.
     """
     chosen = resolve_recipe(recipe)  # before torch is imported
     varied = _varied(latent_dims, vary, settings)
     from mnistvae import analysis
-    from mnistvae.commands._swept import Swept
+    from mnistvae.commands._swept import Swept, tell_trial
 
     settings |= {} if epochs is None else {"epochs": epochs}
     form = tuple(image_size or ()), image_channels, max_value
-    record = replace(
-        _record(recipe, dataset, form, settings, seed), validation_split=_share(validation_split, dataset, validation)
-    )
+    share = _share(validation_split, dataset, validation)
+    record = replace(_record(recipe, dataset, form, settings, seed), validation_split=share)
     data, measured = load_parts(dataset, validation, record, data_root)
     if measured is None:
         raise SettingError("images to choose by", "a share of 0", "0.1 is a tenth of the training images")
-    score = score or ("mse" if list(varied) == ["latent_dim"] else "negative_elbo")
+    score = score or ("mse" if list(varied) == ["latent_dim"] and trials is None else "negative_elbo")
+    run: Callable[..., Sweep] = analysis.sweep
+    if trials is not None or storage is not None:
+        told = partial(tell_trial, by=score, say=say)
+        run = partial(analysis.search, trials=trials, storage=storage, done=told)
     training = {**record.training, "device": device, "progress": progress}
     how: dict[str, Any] = {"score": score, "settings": record.settings, "training": training, "seeds": seeds}
     with RunFolder.claim(out, RunFolder.SWEPT, name="sweep") as folder:
-        found = analysis.sweep(chosen, varied, data, measured, seed=seed, **how)
+        found = run(chosen, varied, data, measured, seed=seed, **how)
         swept = Swept(chosen, record, found, data, measured, device, data_root)
         swept.write(folder)
-    swept.tell(say)
-    say(f"wrote {folder.path}")
+    swept.tell(folder, say)
     return found
 
 
