@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         recipes,
         report,
         schedules,
+        sklearn,
         training,
         view,
     )
@@ -88,6 +89,7 @@ __all__ = [
     "report",
     "save",
     "schedules",
+    "sklearn",
     "training",
     "view",
 ]
