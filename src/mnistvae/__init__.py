@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         schedules,
         training,
         view,
+        zoo,
     )
     from mnistvae.data import ImageDataset, load_dataset
     from mnistvae.errors import MnistvaeError
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from mnistvae.models import VAE, BetaVAE, ConditionalVAE
     from mnistvae.training import History, Trainer
     from mnistvae.view import View
+    from mnistvae.zoo import pretrained
 
 __all__ = [
     "VAE",
@@ -83,6 +85,7 @@ __all__ = [
     "objectives",
     "plotting",
     "plugins",
+    "pretrained",
     "priors",
     "recipes",
     "report",
@@ -90,6 +93,7 @@ __all__ = [
     "schedules",
     "training",
     "view",
+    "zoo",
 ]
 
 _HOMES = {
@@ -104,6 +108,7 @@ _HOMES = {
     "fit_prior": "fitting",
     "load": "io",
     "load_dataset": "data",
+    "pretrained": "zoo",
     "save": "io",
 }
 
