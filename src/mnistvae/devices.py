@@ -52,8 +52,8 @@ def keep_freed_memory(limit: int = 1 << 30) -> bool:
     """Let this process keep memory that it frees, and use it again, rather than return it to the system at each step.
 
     A step of a convolutional model on a CPU frees some megabytes of activations, and asks for them again in the next
-    one; each page that comes from the system is filled with zeros first. Kept, they saved a fifth of the time of a
-    training of ``conv``. The command line calls this; a program of your own may, before it trains. It is a setting of
+    one; each page that comes from the system is filled with zeros first. Kept, they save up to a fifth of the
+    processor's time in a training of ``conv``. The command line calls this; a program of your own may, before it trains. It is a setting of
     the C library for the whole process, and only glibc, on Linux, has it. Where one of glibc's variables
     (``MALLOC_TRIM_THRESHOLD_``, ``MALLOC_MMAP_THRESHOLD_``) is set, it is left as it is.
 
