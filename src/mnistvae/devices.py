@@ -53,9 +53,9 @@ def keep_freed_memory(limit: int = 1 << 30) -> bool:
 
     A step of a convolutional model on a CPU frees some megabytes of activations, and asks for them again in the next
     one; each page that comes from the system is filled with zeros first. Kept, they save up to a fifth of the
-    processor's time in a training of ``conv``. The command line calls this; a program of your own may, before it trains. It is a setting of
-    the C library for the whole process, and only glibc, on Linux, has it. Where one of glibc's variables
-    (``MALLOC_TRIM_THRESHOLD_``, ``MALLOC_MMAP_THRESHOLD_``) is set, it is left as it is.
+    processor's time in a training of ``conv``. The command line calls this; a program of your own may, before it
+    trains. It is a setting of the C library for the whole process, and only glibc, on Linux, has it. Where one of
+    glibc's variables (``MALLOC_TRIM_THRESHOLD_``, ``MALLOC_MMAP_THRESHOLD_``) is set, it is left as it is.
 
     Args:
         limit: Bytes that are kept at most.

@@ -1,4 +1,4 @@
-"""The cards of the trained models: where each comes from, and how good it is."""
+"""The cards of the trained models: their origin, and what was measured of them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["ModelCard", "card"]
 
 @dataclass(frozen=True)
 class ModelCard:
-    """Where a trained model comes from, and how good it is; as a string, a text for people.
+    """The origin of a trained model, and all that was measured of it; as a string, a text for people.
 
     Example:
         >>> found = mv.zoo.card("conv")
