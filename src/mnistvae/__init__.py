@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         devices,
         distributions,
         errors,
+        exports,
         fitting,
         images,
         io,
@@ -43,14 +44,17 @@ if TYPE_CHECKING:
         sklearn,
         training,
         view,
+        zoo,
     )
     from mnistvae.data import ImageDataset, load_dataset
     from mnistvae.errors import MnistvaeError
+    from mnistvae.exports import export
     from mnistvae.fitting import fit_prior
     from mnistvae.io import load, save
     from mnistvae.models import VAE, BetaVAE, ConditionalVAE
     from mnistvae.training import History, Trainer
     from mnistvae.view import View
+    from mnistvae.zoo import pretrained
 
 __all__ = [
     "VAE",
@@ -69,6 +73,8 @@ __all__ = [
     "devices",
     "distributions",
     "errors",
+    "export",
+    "exports",
     "fit_prior",
     "fitting",
     "images",
@@ -84,6 +90,7 @@ __all__ = [
     "objectives",
     "plotting",
     "plugins",
+    "pretrained",
     "priors",
     "recipes",
     "report",
@@ -92,6 +99,7 @@ __all__ = [
     "sklearn",
     "training",
     "view",
+    "zoo",
 ]
 
 _HOMES = {
@@ -103,9 +111,11 @@ _HOMES = {
     "Trainer": "training",
     "VAE": "models",
     "View": "view",
+    "export": "exports",
     "fit_prior": "fitting",
     "load": "io",
     "load_dataset": "data",
+    "pretrained": "zoo",
     "save": "io",
 }
 

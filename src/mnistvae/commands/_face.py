@@ -145,6 +145,10 @@ class Command(click.Command):
             ctx.params["say"] = speak
         if quiet and "progress" in ctx.params:
             ctx.params["progress"] = False
+        if "device" in ctx.params:  # it computes
+            from mnistvae.devices import keep_freed_memory
+
+            keep_freed_memory()
         with _torch_threads(threads):
             return super().invoke(ctx)
 
@@ -254,7 +258,7 @@ def option(parameter: Parameter, name: str | None = None) -> click.Parameter | N
     else:
         settings["type"] = kind
     if isinstance(kind, click.Path):
-        settings["metavar"] = "DIR"
+        settings["metavar"] = "FILE" if parameter.help.startswith("File ") else "DIR"
     elif kind is click.STRING and parameter.name != "device":
         settings["metavar"] = "NAME"
     return click.Option([flag, parameter.name], multiple=multiple, help=_help_text(parameter.help), **settings)
