@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import singledispatch
+from itertools import chain
 from typing import Any
 
 import torch
@@ -222,6 +224,16 @@ class PixelContinuousBernoulli(_Pixels):
         return torch.where(near, series, torch.where(self.logits > 0, above_half, 1 - above_half))
 
     @property
+    def variance(self) -> Tensor:
+        r""":math:`1 / l^2 - e^l / (e^l - 1)^2`, (..., C, H, W)."""
+        size = self.logits.abs()
+        near = size < 0.5  # the series is exact to 1e-9 there
+        square = torch.where(near, size, 0.0).square()
+        series = 1 / 12 - square * (1 / 240 - square * (1 / 6048 - square / 172800))
+        far = torch.where(near, 1.0, size)
+        return torch.where(near, series, 1 / far.square() - (-far).exp() / torch.expm1(-far).square())
+
+    @property
     def mode(self) -> Tensor:
         return (self.logits >= 0).to(self.logits.dtype)
 
@@ -267,13 +279,27 @@ class PixelLogistic(_Pixels):
     @property
     def mean(self) -> Tensor:
         r"""The mean of the levels, (..., C, H, W): :math:`\sum_k P(x \ge k / (L - 1)) / (L - 1)`."""
+        total = torch.zeros_like(self.loc, dtype=torch.promote_types(self.loc.dtype, torch.float32))
+        for probability in self._at_least():
+            total = total + probability
+        return (total / (self.levels - 1)).to(self.loc.dtype)
+
+    @property
+    def variance(self) -> Tensor:
+        """The variance of the levels about their mean, (..., C, H, W)."""
+        mean, least, total = self.mean, torch.ones_like(self.loc), torch.zeros_like(self.loc)
+        for level, more in enumerate(chain(self._at_least(), [torch.zeros_like(self.loc)])):
+            total = total + (least - more) * (level / (self.levels - 1) - mean).square()
+            least = more.to(self.loc.dtype)
+        return total
+
+    def _at_least(self) -> Iterator[Tensor]:
+        """The probability of each level from 1 on or a higher one; all at once they would take 255 times the memory."""
         exact = torch.promote_types(self.loc.dtype, torch.float32)
         inverse = (-self.log_scale.to(exact)).exp()
         centre, step = self.loc.to(exact) * inverse, inverse / (self.levels - 1)
-        total = torch.zeros_like(centre)
-        for level in range(1, self.levels):  # one after the other: all at once would take 255 times the memory
-            total = total + torch.sigmoid(centre - (level - 0.5) * step)
-        return (total / (self.levels - 1)).to(self.loc.dtype)
+        for level in range(1, self.levels):
+            yield torch.sigmoid(centre - (level - 0.5) * step)
 
     @property
     def mode(self) -> Tensor:
