@@ -51,7 +51,7 @@ if os.environ.get("DOCS_INTERSPHINX") == "1":
         "torch": ("https://docs.pytorch.org/docs/stable", None),
     }
 nitpick_ignore_regex = [
-    ("py:.*", r"(torch|numpy|matplotlib|PIL|click|collections|contextlib|enum|os|pathlib|typing)\..+"),
+    ("py:.*", r"(torch|numpy|matplotlib|PIL|click|collections|contextlib|enum|os|pathlib|sklearn|typing)\..+"),
     ("py:.*", "|".join(vars(builtins))),
     ("py:class", r"[A-Z]"),  # variables of types
 ]

@@ -56,6 +56,7 @@ ORDER = [
     "plot_interpolation.py",
     "plot_clusters.py",
     "plot_classify_codes.py",
+    "plot_sklearn.py",
     "plot_errors.py",
     "plot_latent_sizes.py",
     "plot_custom_encoder.py",

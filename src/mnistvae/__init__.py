@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         recipes,
         report,
         schedules,
+        sklearn,
         training,
         view,
     )
@@ -90,6 +91,7 @@ __all__ = [
     "report",
     "save",
     "schedules",
+    "sklearn",
     "training",
     "view",
 ]

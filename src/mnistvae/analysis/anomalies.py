@@ -106,14 +106,37 @@ def _density(view: View) -> Tensor:
     """Minus the log-density of the means of the posteriors under a mixture fitted to codes of training images."""
     if view.train is None:
         raise DataError("the images that the model was trained on", "none", "pass train=, or kind='regret'")
-    known, least = view.train[:_FITTED], max(10, 2 * view.model.latent_dim)
+    return -_density_of_codes(view, fit_code_density(view.model, view.train, view.seed))
+
+
+def fit_code_density(model: VAE, train: ImageDataset, seed: int) -> VAE:
+    """A copy of the model whose prior is the mixture that the score ``"density"`` takes.
+
+    Args:
+        model: Trained model.
+        train: Images that it was trained on; the first 20,000 are used.
+        seed: Seed of the fit.
+
+    Raises:
+        DataError: If there are fewer than 10 images, or 2 for each latent dimension.
+    """
+    known, least = train[:_FITTED], max(10, 2 * model.latent_dim)
     if len(known) < least:
-        expected = f"at least {least} training images, to fit the density of {view.model.latent_dim} dimensions"
+        expected = f"at least {least} training images, to fit the density of {model.latent_dim} dimensions"
         raise DataError(expected, str(len(known)), "pass more of them as train=, or take kind='regret'")
-    fitted = fit_prior(view.model, known, min(_COMPONENTS, max(1, len(known) // 100)), seed=view.seed)
+    return fit_prior(model, known, min(_COMPONENTS, max(1, len(known) // 100)), seed=seed)
+
+
+def code_density(fitted: VAE, data: ImageDataset) -> Tensor:
+    """The log-density of each image's code, (N,), under the prior that :func:`fit_code_density` gave the model."""
+    view = View(fitted, data)
+    return _density_of_codes(view, fitted)
+
+
+def _density_of_codes(view: View, fitted: VAE) -> Tensor:
     with measuring(view.model):
         means = view.codes.means.to(view.model.device, view.model.dtype)
-        return -check_finite(fitted.latent_prior().log_prob(means), "densities of codes").cpu()
+        return check_finite(fitted.latent_prior().log_prob(means), "densities of codes").cpu()
 
 
 def _complexity(view: View) -> Tensor:
