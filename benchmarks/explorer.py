@@ -4,7 +4,7 @@
     python benchmarks/explorer.py runs/first resnet-flow  # models, or recipes
 
 A redraw is what a drag costs: the decoder, the image, the plane's handle, the sliders. Two figures are given: redraws
-one after the other, and those that are shown while a pointer drags the handle for two seconds, which a screen limits to 60.
+one after the other, and those shown while a pointer drags the handle for two seconds, which a screen limits to 60.
 Needs playwright and Chromium.
 """
 

@@ -14,29 +14,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mnistvae.explorer.layers import batch_norm, conv, group_norm, layer_norm, pool, product, spatial
+from mnistvae.explorer.steps import Rule, pair, reduced, shape_of, strides_in
 from mnistvae.explorer.tape import Tape, Value, schema_of
 
 __all__ = ["translate"]
 
-#: A function that adds the steps of an operation and returns the number of its value; None where it cannot.
-Rule = Callable[[Tape, Mapping[str, Any], Any], "int | None"]
-
 #: Functions of each value that need no settings; the page calls them by the same names.
 _PLAIN = (
     *("relu", "sigmoid", "tanh", "exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "reciprocal", "neg", "abs", "sign"),
-    *(
-        "sin",
-        "cos",
-        "silu",
-        "mish",
-        "hardswish",
-        "hardsigmoid",
-        "floor",
-        "round",
-        "erf",
-        "logical_not",
-        "log_sigmoid_forward",
-    ),
+    *("sin", "cos", "silu", "mish", "hardswish", "hardsigmoid", "floor", "round", "erf", "logical_not"),
+    *("log_sigmoid_forward",),
 )
 #: Functions of each value with settings: those of the operation, in the order in which the page takes them.
 _SET: Mapping[str, Callable[[Mapping[str, Any]], list[Any]]] = {
@@ -69,8 +57,6 @@ _SPATIAL = (
 )
 #: Operations that put values in another order.
 _MOVES = ("flip", "roll", "pixel_shuffle", "repeat", "index_select", "index")
-#: Most pixels of a channel before such a map, whose table grows with their number.
-_MOST_PIXELS = 1 << 14
 
 
 def translate(tape: Tape, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> bool:
@@ -138,192 +124,51 @@ def _zip(name: str) -> Rule:
         if a.get("rounding_mode") is not None:
             return None
         if a.get("alpha", 1) != 1:
-            second = Value(_pair(tape, "mul", second, a["alpha"], _shape(second), _shape(second), ()))
-            return _pair(tape, name, first, second, out.shape, _shape(first), _shape(a["other"]))
+            second = Value(pair(tape, "mul", second, a["alpha"], shape_of(second), shape_of(second), ()))
+            return pair(tape, name, first, second, out.shape, shape_of(first), shape_of(a["other"]))
         if name == "rsub":
-            return _pair(tape, "sub", second, first, out.shape, _shape(second), _shape(first))
-        return _pair(tape, name, first, second, out.shape, _shape(first), _shape(second))
+            return pair(tape, "sub", second, first, out.shape, shape_of(second), shape_of(first))
+        return pair(tape, name, first, second, out.shape, shape_of(first), shape_of(second))
 
     return rule
 
 
-def _pair(
-    tape: Tape,
-    name: str,
-    first: Any,
-    second: Any,
-    shape: Sequence[int],
-    of_first: Sequence[int],
-    of_second: Sequence[int],
-) -> int:
-    """A function of two values, of operands that may be broadcast."""
-    strides = [_strides(one, shape) for one in (of_first, of_second)]
-    return tape.add("zip", [first, second], math.prod(shape), name=name, shape=list(shape), strides=strides)
-
-
-def _shape(value: Any) -> tuple[int, ...]:
-    return tuple(value.shape) if isinstance(value, Tensor) else ()
-
-
-def _strides(given: Sequence[int], shape: Sequence[int]) -> list[int] | None:
-    """Distances of the values of a tensor broadcast to a shape; None where nothing is broadcast."""
-    if math.prod(given) == math.prod(shape):
-        return None
-    return list(torch.empty(tuple(given), device="meta").expand(tuple(shape)).stride())
-
-
 def _choose(tape: Tape, a: Mapping[str, Any], out: Tensor) -> int:
     parts = [a["condition"], a["self"], a["other"]]
-    strides = [_strides(_shape(one), out.shape) for one in parts]
+    strides = [strides_in(shape_of(one), out.shape) for one in parts]
     return tape.add("choose", parts, out.numel(), shape=list(out.shape), strides=strides)
 
 
-def _product(tape: Tape, first: Tensor, second: Tensor, out: Tensor) -> int:
-    rows, inner = first.shape[-2:]
-    batch = math.prod(first.shape[:-2])
-    return tape.add(
-        "matmul", [first, second], out.numel(), batch=batch, rows=rows, inner=inner, columns=second.shape[-1]
-    )
-
-
 def _mm(tape: Tape, a: Mapping[str, Any], out: Tensor) -> int:
-    return _product(tape, a["self"], a["mat2"], out)
+    return product(tape, a["self"], a["mat2"], out)
 
 
 def _addmm(tape: Tape, a: Mapping[str, Any], out: Tensor) -> int | None:
     if a.get("beta", 1) != 1 or a.get("alpha", 1) != 1:
         return None
-    made = Value(_product(tape, a["mat1"], a["mat2"], out))
-    return _pair(tape, "add", made, a["self"], out.shape, out.shape, _shape(a["self"]))
-
-
-def _conv(tape: Tape, a: Mapping[str, Any], out: Tensor) -> int | None:
-    image, weight, bias, turned = a["input"], a["weight"], a["bias"], a["transposed"]
-    if image.ndim != 4 or tape.knows(weight) or tape.knows(bias):
-        return None
-    groups = a["groups"]
-    # Of each group: a kernel's place, then the input's channel, then the output's.
-    kernel = weight.unflatten(0, (groups, -1))
-    kernel = kernel.permute(0, 3, 4, 1, 2) if turned else kernel.permute(0, 3, 4, 2, 1)
-    settings = {
-        "given": list(image.shape[1:]),
-        "made": list(out.shape[1:]),
-        "kernel": list(weight.shape[2:]),
-        "stride": list(a["stride"]),
-        "padding": list(a["padding"]),
-        "dilation": list(a["dilation"]),
-        "groups": groups,
-        "transposed": int(turned),
-    }
-    return tape.add(
-        "conv", [image, kernel, torch.zeros(out.shape[1]) if bias is None else bias], out.numel(), **settings
-    )
-
-
-def _spatial(function: Any) -> Rule:
-    def rule(tape: Tape, a: Mapping[str, Any], out: Tensor) -> int | None:
-        first, *rest = a.values()
-        if first.ndim != 4 or first.shape[1] != out.shape[1] or first.shape[-2:].numel() > _MOST_PIXELS:
-            return None
-        taken = _matrix(lambda image: function(image, *rest), (first.shape[2], first.shape[3]))
-        if taken is None:
-            return None
-        sources, weights = taken
-        settings = {"channels": first.shape[1], "pixels": first.shape[-2:].numel(), "taps": sources.shape[1]}
-        return tape.add("spatial", [first, sources.float(), weights], out.numel(), **settings)
-
-    return rule
-
-
-def _matrix(function: Callable[[Tensor], Tensor], side: tuple[int, int]) -> tuple[Tensor, Tensor] | None:
-    """For each pixel that a linear map makes, the pixels that it is made of and their weights; None if it adds more."""
-    pixels = math.prod(side)
-    if function(torch.zeros(1, 1, *side)).any():
-        return None
-    columns = [
-        function(torch.eye(pixels)[start : start + 256].reshape(-1, 1, *side)).flatten(1)
-        for start in range(0, pixels, 256)
-    ]
-    matrix = torch.cat(columns).T
-    most = max(1, int((matrix != 0).sum(1).max()))
-    sources = matrix.abs().topk(most, dim=1).indices
-    return sources, matrix.gather(1, sources)
-
-
-def _pool(tape: Tape, a: Mapping[str, Any], out: Tensor) -> int | None:
-    image = a["self"]
-    if image.ndim != 4:
-        return None
-    kernel, stride = _two(a["kernel_size"]), _two(a["stride"] or a["kernel_size"])
-    settings = {"given": list(image.shape[1:]), "made": list(out.shape[1:]), "kernel": kernel, "stride": stride}
-    return tape.add("pool", [image], out.numel(), **settings, padding=_two(a["padding"]), dilation=_two(a["dilation"]))
-
-
-def _two(value: Any) -> list[int]:
-    both = list(value) if isinstance(value, list | tuple) else [value]
-    return both * 2 if len(both) == 1 else both
-
-
-def _norm(tape: Tape, image: Tensor, rows: int, eps: float, shape: Sequence[int], scale: Any, shift: Any) -> int:
-    """Rows of mean 0 and variance 1, then a scale and a shift of that shape."""
-    made = tape.add("norm", [image], image.numel(), rows=rows, eps=eps)
-    for name, part in (("mul", scale), ("add", shift)):
-        if part is not None:
-            made = _pair(tape, name, Value(made), part.reshape(tuple(shape)), image.shape, image.shape, shape)
-    return made
-
-
-def _group_norm(tape: Tape, a: Mapping[str, Any], out: Tensor) -> int:
-    shape = (1, a["C"], *[1] * (out.ndim - 2))
-    return _norm(tape, a["input"], a["group"], a["eps"], shape, a["weight"], a["bias"])
-
-
-def _layer_norm(tape: Tape, a: Mapping[str, Any], out: Tensor) -> int:
-    rows = out.numel() // math.prod(a["normalized_shape"])
-    return _norm(tape, a["input"], rows, a["eps"], a["normalized_shape"], a["weight"], a["bias"])
-
-
-def _batch_norm(tape: Tape, a: Mapping[str, Any], out: Tensor) -> int | None:
-    if a.get("training") or a["running_mean"] is None:  # of one example, each channel on its own
-        shape = (1, out.shape[1], *[1] * (out.ndim - 2))
-        return _norm(tape, a["input"], out.shape[1], a["eps"], shape, a["weight"], a["bias"])
-    scale = (a["running_var"] + a["eps"]).rsqrt() * (1 if a["weight"] is None else a["weight"])
-    shift = (0 if a["bias"] is None else a["bias"]) - a["running_mean"] * scale
-    shape = (1, len(scale), *[1] * (out.ndim - 2))
-    made = Value(_pair(tape, "mul", a["input"], scale.reshape(shape), out.shape, out.shape, shape))
-    return _pair(tape, "add", made, shift.reshape(shape), out.shape, out.shape, shape)
+    made = Value(product(tape, a["mat1"], a["mat2"], out))
+    return pair(tape, "add", made, a["self"], out.shape, out.shape, shape_of(a["self"]))
 
 
 def _reduce(name: str) -> Rule:
     def rule(tape: Tape, a: Mapping[str, Any], _: Tensor) -> int:
-        return _reduced(tape, name, a["self"], tuple(a["self"].shape), a.get("dim"))
+        return reduced(tape, name, a["self"], tuple(a["self"].shape), a.get("dim"))
 
     return rule
-
-
-def _reduced(tape: Tape, name: str, value: Any, shape: tuple[int, ...], dim: Any) -> int:
-    """A sum, mean or maximum over dimensions; over all of them where none is given."""
-    chosen = range(len(shape)) if dim is None or dim == [] else dim if isinstance(dim, list | tuple) else [dim]
-    over = {one % len(shape) for one in chosen}
-    strides = torch.empty(shape, device="meta").stride()
-    kept = [one for one in range(len(shape)) if one not in over]
-    made = {"shape": [shape[one] for one in kept], "strides": [strides[one] for one in kept]}
-    of = {"over": [shape[one] for one in sorted(over)], "steps": [strides[one] for one in sorted(over)]}
-    return tape.add("reduce", [value], math.prod(made["shape"]), name=name, **made, **of)
 
 
 def _softmax(*, logarithm: bool) -> Rule:
     def rule(tape: Tape, a: Mapping[str, Any], out: Tensor) -> int:
         shape, dim = tuple(out.shape), a["dim"] % out.ndim
         small = tuple(1 if one == dim else side for one, side in enumerate(shape))
-        most = Value(_reduced(tape, "amax", a["self"], shape, dim))
-        moved = Value(_pair(tape, "sub", a["self"], most, shape, shape, small))
+        most = Value(reduced(tape, "amax", a["self"], shape, dim))
+        moved = Value(pair(tape, "sub", a["self"], most, shape, shape, small))
         grown = Value(tape.add("map", [moved], out.numel(), name="exp", numbers=[]))
-        total = Value(_reduced(tape, "sum", grown, shape, dim))
+        total = Value(reduced(tape, "sum", grown, shape, dim))
         if not logarithm:
-            return _pair(tape, "div", grown, total, shape, shape, small)
+            return pair(tape, "div", grown, total, shape, shape, small)
         size = Value(tape.add("map", [total], math.prod(small), name="log", numbers=[]))
-        return _pair(tape, "sub", moved, size, shape, shape, small)
+        return pair(tape, "sub", moved, size, shape, shape, small)
 
     return rule
 
@@ -345,8 +190,8 @@ def _addcmul(tape: Tape, a: Mapping[str, Any], out: Tensor) -> int | None:
         return None
     first, second = a["tensor1"], a["tensor2"]
     shape = torch.broadcast_shapes(first.shape, second.shape)  # type: ignore[no-untyped-call]
-    made = Value(_pair(tape, "mul", first, second, shape, first.shape, second.shape))
-    return _pair(tape, "add", a["self"], made, out.shape, a["self"].shape, shape)
+    made = Value(pair(tape, "mul", first, second, shape, first.shape, second.shape))
+    return pair(tape, "add", a["self"], made, out.shape, a["self"].shape, shape)
 
 
 def _gather(function: Any) -> Rule:
@@ -373,11 +218,11 @@ RULES: Mapping[str, Rule] = {
     **{name: _map(_CALLED.get(name, name)) for name in _PLAIN},
     **{name: _map(_CALLED.get(name, name), settings) for name, settings in _SET.items()},
     **{name: _zip(name) for name in _TWO},
-    "_prelu_kernel": lambda tape, a, out: _pair(
+    "_prelu_kernel": lambda tape, a, out: pair(
         tape, "prelu", a["self"], a["weight"], out.shape, out.shape, a["weight"].shape
     ),
     **dict.fromkeys(_SAME, _same),
-    **{name: _spatial(getattr(_aten, name)) for name in _SPATIAL},
+    **{name: spatial(getattr(_aten, name)) for name in _SPATIAL},
     **{
         name: _gather(getattr(_aten, name))
         for name in ("flip", "roll", "pixel_shuffle", "repeat", "index_select", "index")
@@ -387,12 +232,12 @@ RULES: Mapping[str, Rule] = {
     "bmm": _mm,
     "addmm": _addmm,
     "addcmul": _addcmul,
-    "convolution": _conv,
-    "max_pool2d_with_indices": _pool,
-    "native_group_norm": _group_norm,
-    "native_layer_norm": _layer_norm,
-    "native_batch_norm": _batch_norm,
-    "_native_batch_norm_legit_no_training": _batch_norm,
+    "convolution": conv,
+    "max_pool2d_with_indices": pool,
+    "native_group_norm": group_norm,
+    "native_layer_norm": layer_norm,
+    "native_batch_norm": batch_norm,
+    "_native_batch_norm_legit_no_training": batch_norm,
     "_softmax": _softmax(logarithm=False),
     "_log_softmax": _softmax(logarithm=True),
     "sum": _reduce("sum"),
