@@ -59,6 +59,7 @@ def main() -> None:
             path = Path(folder) / "page.html"
             path.write_text(page, encoding="utf-8")
             tab = browser.new_page(viewport={"width": 1200, "height": 1000})
+            tab.set_default_timeout(120_000)
             tab.goto(path.as_uri())
             tab.wait_for_timeout(1500)
             alone = tab.evaluate(BACK_TO_BACK)

@@ -77,6 +77,7 @@ class Opened:
 
     def __init__(self, browser: Any, path: Path, **how: Any) -> None:
         self.tab = browser.new_page(**how)
+        self.tab.set_default_timeout(120_000)  # of a busy machine
         self.said: list[str] = []
         self.tab.on("console", lambda message: self.said.append(message.text))
         self.tab.on("pageerror", lambda error: self.said.append(str(error)))

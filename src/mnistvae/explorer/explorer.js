@@ -396,7 +396,7 @@ class Explorer {
 
   // Images that may come a frame or two later: those of a new queue replace those of the old one.
   queue(name, items, work) {
-    this.jobs.set(name, { items: items.values(), work });
+    this.jobs.set(name, { items: items[Symbol.iterator](), work });
     this.later();
   }
 
