@@ -16,7 +16,8 @@ from pathlib import Path
 import mnistvae as mv
 from mnistvae import analysis, load_dataset, plotting
 
-train, test = load_dataset("mnist-mini", "train")[:6000], load_dataset("mnist-mini", "test")
+digits = load_dataset("mnist-mini", "train")
+train, held_out = digits[:6000], digits[6000:8000]  # what chooses a size must not be what tests it
 
 temporary = tempfile.TemporaryDirectory()
 folder = Path(sys.argv[1] if len(sys.argv) > 1 else temporary.name)
@@ -25,10 +26,10 @@ folder.mkdir(parents=True, exist_ok=True)
 training = {"epochs": 2, "batch_size": 64, "learning_rate": 2e-3, "progress": False}
 sizes = [2, 5, 10, 20]
 recipe = mv.recipes.get("mlp-20")
-found = analysis.sweep(recipe, "latent_dim", sizes, train, test, settings={"beta": 0.2}, training=training)
+found = analysis.sweep(recipe, {"latent_dim": sizes}, train, held_out, settings={"beta": 0.2}, training=training)
 for size, mse, psnr in zip(sizes, found.column("mse"), found.column("psnr"), strict=True):
     print(f"{size:2d} dimensions: MSE {mse:.4f}, PSNR {psnr:.2f} dB")
-print("the smallest within one standard error of the best:", found.best("mse"))
+print("the smallest within one standard error of the best:", found.best("mse").settings)
 
 # %%
 # Digit by digit, squared error and signal to noise.

@@ -707,21 +707,20 @@ def test_a_sweep() -> None:
     how: dict[str, Any] = {"epochs": 2, "batch_size": 10, "progress": False, "device": "cpu"}
     found = sweep(
         recipe,
-        "latent_dim",
-        [1, 2, 4],
+        {"latent_dim": [1, 2, 4]},
         data,
         data[:30],
         settings={"hidden": (8,)},
         training=how,
         seed=3,
-        done=lambda value, _: seen.append(value),
+        done=lambda trial: seen.append(trial.settings["latent_dim"]),
     )
     assert seen == [1, 2, 4]
     assert [model.latent_dim for model in found.models] == [1, 2, 4]
     alone = recipe.model(image_shape=(1, 8, 8), latent_dim=2, hidden=(8,), seed=3)
     recipe.trainer(**how, seed=3).fit(alone, data)
     expected = metrics.evaluate(alone, data[:30], include=["reconstruction"], seed=3)
-    assert found.evaluations[1] == expected
+    assert found.trials[1].runs[0].evaluation == expected
     assert found.column("mse")[1] == expected["mse"]
     by_class = found.by_class("psnr")
     assert list(by_class) == [0, 1, 2]
@@ -739,16 +738,19 @@ def evaluation(mse: float, error: float | None, psnr: float = 1.0) -> metrics.Ev
 
 
 def made(*figures: metrics.Evaluation) -> analysis.Sweep:
-    return analysis.Sweep("latent_dim", (5, 10, 15, 20)[: len(figures)], (), figures)
+    runs = [analysis.Trained(0, {score.name: score for score in one}, one) for one in figures]
+    sizes = (5, 10, 15, 20)
+    trials = [analysis.Trial({"latent_dim": size}, (run,)) for size, run in zip(sizes, runs, strict=False)]
+    return analysis.Sweep(tuple(trials))
 
 
 def test_the_best_value_is_the_least_that_is_as_good_as_the_best() -> None:
     found = made(evaluation(0.5, 0.1), evaluation(0.21, 0.02), evaluation(0.20, 0.02), evaluation(0.19, 0.02))
-    assert found.best("mse") == 10
-    assert found.best("mse", tolerance=0) == 20
-    assert found.best("mse", tolerance=0.6) == 15
+    assert found.best("mse").settings == {"latent_dim": 10}
+    assert found.best("mse", tolerance=0).settings == {"latent_dim": 20}
+    assert found.best("mse", tolerance=0.6).settings == {"latent_dim": 15}
     other = made(evaluation(1, None, 20.0), evaluation(1, None, 22.0), evaluation(1, None, 21.0))
-    assert other.best("psnr") == 10
+    assert other.best("psnr").settings == {"latent_dim": 10}
     with pytest.raises(DataError, match="a better side, got kl"):
         found.best("kl")
 
@@ -767,7 +769,7 @@ def test_a_sweep_as_csv(tmp_path: Any) -> None:
 def test_a_sweep_that_makes_no_sense_trains_nothing(setting: str, values: list[int]) -> None:
     trained: list[Any] = []
     with pytest.raises(SettingError):
-        sweep(recipes.get("mlp-20"), setting, values, images(), images(), done=lambda *found: trained.append(found))
+        sweep(recipes.get("mlp-20"), {setting: values}, images(), images(), done=trained.append)
     assert trained == []
 
 

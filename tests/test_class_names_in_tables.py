@@ -74,7 +74,7 @@ def test_the_name_of_the_column_is_taken() -> None:
 def test_a_sweep_names_them_too(named: bool, tmp_path: Path) -> None:
     data = images(class_names=NAMES) if named else images()
     how: dict[str, Any] = {"recipe": "mlp-20", "latent_dims": (1, 2), "epochs": 1, "progress": False, "device": "cpu"}
-    commands.sweep(dataset=data, test=data, out=tmp_path / "a", batch_size=4, **how)
+    commands.sweep(dataset=data, validation=data, out=tmp_path / "a", batch_size=4, **how)
     rows = table(tmp_path / "a" / "by_class.csv")
     assert [*rows[0]] == ["latent_dim", "class", *(["name"] if named else []), "mse", "psnr"]
     assert [row["class"] for row in rows] == ["0", "1", "2"] * 2
@@ -92,7 +92,7 @@ def test_bars_of_a_sweep_have_the_standard_errors_of_its_table(tmp_path: Path, m
     monkeypatch.setattr("mnistvae.plotting.class_bars", draw)
     data = images(class_names=NAMES)
     how: dict[str, Any] = {"recipe": "mlp-20", "latent_dims": (1, 2), "epochs": 1, "progress": False, "device": "cpu"}
-    found = commands.sweep(dataset=data, test=data, out=tmp_path / "a", batch_size=4, **how)
+    found = commands.sweep(dataset=data, validation=data, out=tmp_path / "a", batch_size=4, **how)
     for name, unit in (("mse", "MSE"), ("psnr", "PSNR, dB")):
         groups, given = drawn[unit]
         assert given["class_names"] == NAMES

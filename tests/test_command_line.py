@@ -951,7 +951,7 @@ def test_sweep(few: dict[str, ImageDataset], tmp_path: Path) -> None:
     options = ["--recipe", "mlp-20", "--latent-dims", "1,3", "--epochs", 1, "--no-progress", "--device", "cpu"]
     out = succeed("sweep", *options, "--out", tmp_path / "a")
     models = {f"latent_dim-{n}.safetensors" for n in (1, 3)}
-    tables = {"sweep.csv", "by_class.csv", "mse_by_class.png", "psnr_by_class.png"}
+    tables = {"sweep.csv", "summary.csv", "sweep.png", "by_class.csv", "mse_by_class.png", "psnr_by_class.png"}
     assert set(content(tmp_path / "a")) == models | tables
     lines = (tmp_path / "a" / "sweep.csv").read_text().splitlines()
     assert lines[0].startswith("latent_dim,mse,")

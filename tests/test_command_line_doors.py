@@ -14,6 +14,7 @@ from readback import content, png
 
 from mnistvae import VAE, commands, io, load, save
 from mnistvae.commands import RunFolder, cli
+from mnistvae.commands._settings import parse_value
 from mnistvae.metrics import Evaluation
 
 #: A module as a user would write it, in the folder in which the commands are called.
@@ -243,7 +244,6 @@ def test_what_is_not_there_is_said_in_one_line(
 
 
 def test_values_that_are_set() -> None:
-    parse = sys.modules["mnistvae.commands.train"]._parse  # type: ignore[attr-defined]
     for text, value in (
         ("3", 3),
         ("3e-4", 3e-4),
@@ -258,8 +258,8 @@ def test_values_that_are_set() -> None:
         ("one-cycle", "one-cycle"),
         ("", ""),
     ):
-        assert parse(text) == value
-        assert type(parse(text)) is type(value)
+        assert parse_value(text) == value
+        assert type(parse_value(text)) is type(value)
 
 
 def test_a_folder_of_pictures(project: Path) -> None:

@@ -20,11 +20,10 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "a folder that is None": lambda: mv.report.write_report(mv.VAE(latent_dim=2), DATA, None),  # type: ignore[arg-type]
     "a folder that is a number": lambda: mv.report.write_report(mv.VAE(latent_dim=2), DATA, 3),  # type: ignore[arg-type]
     "thousands of folders": lambda: mv.report.write_report(mv.VAE(latent_dim=2), DATA, "d/" * 2000),
-    "the name of a recipe to sweep": lambda: mv.analysis.sweep("mlp-2d", "latent_dim", [1, 2], DATA, DATA),  # type: ignore[arg-type]
+    "the name of a recipe to sweep": lambda: mv.analysis.sweep("mlp-2d", {"latent_dim": [1, 2]}, DATA, DATA),  # type: ignore[arg-type]
     "an array to sweep over": lambda: mv.analysis.sweep(
         mv.recipes.get("mlp-2d"),
-        "latent_dim",
-        [1, 2],
+        {"latent_dim": [1, 2]},
         DATA.images,
         DATA,  # type: ignore[arg-type]
     ),

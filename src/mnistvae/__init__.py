@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         distributions,
         errors,
         explorer,
+        exports,
         fitting,
         images,
         io,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     )
     from mnistvae.data import ImageDataset, load_dataset
     from mnistvae.errors import MnistvaeError
+    from mnistvae.exports import export
     from mnistvae.fitting import fit_prior
     from mnistvae.io import load, save
     from mnistvae.models import VAE, BetaVAE, ConditionalVAE
@@ -71,6 +73,8 @@ __all__ = [
     "distributions",
     "errors",
     "explorer",
+    "export",
+    "exports",
     "fit_prior",
     "fitting",
     "images",
@@ -105,6 +109,7 @@ _HOMES = {
     "Trainer": "training",
     "VAE": "models",
     "View": "view",
+    "export": "exports",
     "fit_prior": "fitting",
     "load": "io",
     "load_dataset": "data",

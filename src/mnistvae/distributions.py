@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
 from contextlib import suppress
 from functools import singledispatch
-from itertools import chain
 from typing import Any
 
 import torch
@@ -42,11 +40,14 @@ __all__ = [
     "PushForward",
     "UnitNormal",
     "detached",
+    "from_noise",
     "kl_by_dimension",
     "tempered",
 ]
 
 _LOG_2PI = math.log(2 * math.pi)
+#: Grey levels that are summed over at once: all of them would take 255 times the memory.
+_AT_ONCE = 16
 _TEMPERATURE = "a finite temperature of at least 0"
 
 
@@ -279,27 +280,40 @@ class PixelLogistic(_Pixels):
     @property
     def mean(self) -> Tensor:
         r"""The mean of the levels, (..., C, H, W): :math:`\sum_k P(x \ge k / (L - 1)) / (L - 1)`."""
-        total = torch.zeros_like(self.loc, dtype=torch.promote_types(self.loc.dtype, torch.float32))
-        for probability in self._at_least():
-            total = total + probability
+        total = torch.zeros_like(self.loc, dtype=self._exact)
+        for edges in torch.split(self._edges, _AT_ONCE):
+            total = total + self._above(edges).sum(0)
         return (total / (self.levels - 1)).to(self.loc.dtype)
 
     @property
     def variance(self) -> Tensor:
         """The variance of the levels about their mean, (..., C, H, W)."""
-        mean, least, total = self.mean, torch.ones_like(self.loc), torch.zeros_like(self.loc)
-        for level, more in enumerate(chain(self._at_least(), [torch.zeros_like(self.loc)])):
-            total = total + (least - more) * (level / (self.levels - 1) - mean).square()
-            least = more.to(self.loc.dtype)
-        return total
+        mean, total = self.mean.to(self._exact), torch.zeros_like(self.loc, dtype=self._exact)
+        end = self._edges.new_tensor([math.inf])
+        lower, upper = torch.cat([-end, self._edges]), torch.cat([self._edges, end])
+        for low, high, level in zip(
+            *(torch.split(one, _AT_ONCE) for one in (lower, upper, torch.arange(self.levels, device=end.device))),
+            strict=True,
+        ):
+            distance = level.reshape(-1, *[1] * mean.ndim) / (self.levels - 1) - mean
+            total = total + ((self._above(low) - self._above(high)) * distance.square()).sum(0)
+        return total.to(self.loc.dtype)
 
-    def _at_least(self) -> Iterator[Tensor]:
-        """The probability of each level from 1 on or a higher one; all at once they would take 255 times the memory."""
-        exact = torch.promote_types(self.loc.dtype, torch.float32)
-        inverse = (-self.log_scale.to(exact)).exp()
-        centre, step = self.loc.to(exact) * inverse, inverse / (self.levels - 1)
-        for level in range(1, self.levels):
-            yield torch.sigmoid(centre - (level - 0.5) * step)
+    @property
+    def _exact(self) -> torch.dtype:
+        """The dtype of sums over levels."""
+        return torch.promote_types(self.loc.dtype, torch.float32)
+
+    @property
+    def _edges(self) -> Tensor:
+        """The edges between levels, in levels."""
+        return torch.arange(0.5, self.levels - 1, device=self.loc.device, dtype=self._exact)
+
+    def _above(self, edges: Tensor) -> Tensor:
+        """The probability of lying above each edge, (edges, ..., C, H, W)."""
+        inverse = (-self.log_scale.to(self._exact)).exp()
+        centre, step = self.loc.to(self._exact) * inverse, inverse / (self.levels - 1)
+        return torch.sigmoid(centre - edges.reshape(-1, *[1] * centre.ndim) * step)
 
     @property
     def mode(self) -> Tensor:
@@ -414,6 +428,77 @@ def _(distribution: td.MixtureSameFamily, temperature: float) -> td.MixtureSameF
 @tempered.register
 def _(distribution: PushForward, temperature: float) -> PushForward:
     return PushForward(distribution.normalize, tempered(distribution.base, temperature))  # type: ignore[arg-type]
+
+
+@singledispatch
+def from_noise(distribution: Distribution, noise: Tensor, uniform: Tensor | None = None) -> Tensor:  # noqa: ARG001
+    r"""Draws from a distribution over codes as a function of noise, so that the same noise gives the same codes.
+
+    Of a normal these are :math:`\mu + L \epsilon`; of a flow the map of its base's; of a mixture those of the component
+    that the uniform noise chooses, by the inverse of the weights' distribution function. Noise times a temperature
+    gives draws from the :func:`tempered` distribution. Other distributions take part by a function that is registered
+    for them, with ``mnistvae.distributions.from_noise.register``.
+
+    Args:
+        distribution: Distribution over codes, batch () or (B,), event shape (latent_dim,).
+        noise: Standard normal noise, (B, latent_dim).
+        uniform: Uniform noise in [0, 1), (B,), which a mixture needs.
+
+    Returns:
+        Codes, (B, latent_dim).
+
+    Raises:
+        ComponentError: If the distribution is another, or a mixture gets no uniform noise.
+
+    Example:
+        >>> wide = DiagonalNormal(torch.ones(2), torch.zeros(2))
+        >>> from_noise(wide, torch.tensor([[0.0, 0.5]]))
+        tensor([[1.0000, 1.5000]])
+    """
+    raise ComponentError(
+        "a distribution whose draws are known as a function of noise: a normal, a mixture, a flow",
+        type_name(distribution),
+        "register a function with mnistvae.distributions.from_noise",
+    )
+
+
+@from_noise.register
+def _(distribution: td.Normal, noise: Tensor, _: Tensor | None = None) -> Tensor:
+    return distribution.loc + distribution.scale * noise
+
+
+@from_noise.register
+def _(distribution: td.Independent, noise: Tensor, uniform: Tensor | None = None) -> Tensor:  # type: ignore[type-arg]
+    return from_noise(distribution.base_dist, noise, uniform)
+
+
+@from_noise.register
+def _(distribution: td.MultivariateNormal, noise: Tensor, _: Tensor | None = None) -> Tensor:
+    return distribution.loc + (distribution.scale_tril @ noise[..., None]).squeeze(-1)
+
+
+@from_noise.register
+def _(distribution: td.MixtureSameFamily, noise: Tensor, uniform: Tensor | None = None) -> Tensor:
+    if uniform is None:
+        raise ComponentError("uniform noise for a mixture, to choose the component", "none", "pass torch.rand(B)")
+    steps = distribution.mixture_distribution.probs.cumsum(-1)[..., :-1]
+    chosen = (uniform[:, None] >= steps).sum(-1)
+    of_each = from_noise(distribution.component_distribution, noise[:, None])
+    return of_each.gather(1, chosen[:, None, None].expand(-1, 1, noise.shape[-1])).squeeze(1)
+
+
+@from_noise.register
+def _(distribution: PushForward, noise: Tensor, uniform: Tensor | None = None) -> Tensor:
+    z: Tensor = distribution.normalize.inv(from_noise(distribution.base, noise, uniform))
+    return z
+
+
+@from_noise.register
+def _(distribution: td.TransformedDistribution, noise: Tensor, uniform: Tensor | None = None) -> Tensor:
+    z = from_noise(distribution.base_dist, noise, uniform)
+    for transform in distribution.transforms:
+        z = transform(z)
+    return z
 
 
 def detached(distribution: Distribution) -> Distribution:

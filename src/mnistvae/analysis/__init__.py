@@ -14,7 +14,9 @@ from mnistvae.analysis.codes import LatentCodes, encode_dataset
 from mnistvae.analysis.embedding import Embedding, embed
 from mnistvae.analysis.errors import Extremes, ReconstructionErrors, reconstruction_errors
 from mnistvae.analysis.planes import Plane, decode_codes, interpolate_codes, latent_plane, traverse
-from mnistvae.analysis.sweep import Sweep, sweep
+from mnistvae.analysis.search import Range, search
+from mnistvae.analysis.sweep import sweep
+from mnistvae.analysis.trials import Sweep, Trained, Trial
 
 __all__ = [
     "Agreement",
@@ -24,8 +26,11 @@ __all__ = [
     "LatentCodes",
     "Outlier",
     "Plane",
+    "Range",
     "ReconstructionErrors",
     "Sweep",
+    "Trained",
+    "Trial",
     "agreement",
     "anomaly_scores",
     "decode_centroids",
@@ -37,6 +42,7 @@ __all__ = [
     "latent_plane",
     "outliers",
     "reconstruction_errors",
+    "search",
     "sweep",
     "traverse",
 ]

@@ -14,6 +14,7 @@ from mnistvae.commands.compare import compare
 from mnistvae.commands.encode import encode
 from mnistvae.commands.evaluate import evaluate
 from mnistvae.commands.explore import explore
+from mnistvae.commands.export import export
 from mnistvae.commands.fit_prior import fit_prior
 from mnistvae.commands.folder import RunFolder
 from mnistvae.commands.generate import generate
@@ -39,6 +40,7 @@ __all__ = [
     "encode",
     "evaluate",
     "explore",
+    "export",
     "fit_prior",
     "generate",
     "info",

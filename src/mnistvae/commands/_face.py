@@ -254,7 +254,7 @@ def option(parameter: Parameter, name: str | None = None) -> click.Parameter | N
     else:
         settings["type"] = kind
     if isinstance(kind, click.Path):
-        settings["metavar"] = "DIR"
+        settings["metavar"] = "FILE" if parameter.help.startswith("File ") else "DIR"
     elif kind is click.STRING and parameter.name != "device":
         settings["metavar"] = "NAME"
     return click.Option([flag, parameter.name], multiple=multiple, help=_help_text(parameter.help), **settings)

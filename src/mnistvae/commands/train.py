@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import inspect
 from collections.abc import Container, Mapping, Sequence
 from contextlib import suppress
@@ -24,6 +23,7 @@ from mnistvae.commands._inputs import (
     resolve_recipe,
     run_folder,
 )
+from mnistvae.commands._settings import parse_assignment, parse_value
 from mnistvae.commands.folder import RunFolder, read_record
 from mnistvae.commands.provenance import Provenance
 from mnistvae.errors import ComponentError, SettingError
@@ -99,15 +99,12 @@ def _prepare(context: click.Context, values: dict[str, Any]) -> None:
     for name in [name for name, value in values.items() if value is None and name not in own]:
         del values[name]
     for text in values.pop("assignments"):
-        name, equals, value = text.partition("=")
-        name = name.strip().replace("-", "_")
-        if not equals or not name.isidentifier():
-            raise click.UsageError(f"--set takes a name and a value, such as --set width=32, not {text!r}")
+        name, value = parse_assignment("--set", text, "width=32")
         if name in own or name in values:
             raise click.UsageError(
                 f"--set {name}=... and --{name.replace('_', '-')} are the same: give one of them, once"
             )
-        values[name] = _parse(value)
+        values[name] = parse_value(value)
     if config is not None:
         _take_over(read_record(config), values, given)
 
@@ -122,20 +119,6 @@ def _take_over(record: Provenance, values: dict[str, Any], given: Container[str]
     recipe = () if "recipe" in given else record.settings.items()  # another recipe has other settings
     for name, value in (*recipe, *record.training.items()):
         values.setdefault(name, value)
-
-
-def _parse(text: str) -> Any:
-    """A value as JSON or Python has it; a word without quotes is a text, and a list becomes a tuple."""
-    import json
-
-    for read in (json.loads, ast.literal_eval):
-        with suppress(ValueError, SyntaxError, RecursionError, MemoryError):
-            return _as_tuple(read(text.strip()))
-    return text
-
-
-def _as_tuple(value: Any) -> Any:
-    return tuple(map(_as_tuple, value)) if isinstance(value, list | tuple) else value
 
 
 @command(helps={"recipe": recipe_names}, options={"callbacks": "--callback"}, more=_setting_options, prepare=_prepare)

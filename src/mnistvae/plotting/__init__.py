@@ -12,6 +12,7 @@ from mnistvae.plotting.errors import error_examples, histogram
 from mnistvae.plotting.grids import reconstruction_grid, sample_grid
 from mnistvae.plotting.latent import latent_density, latent_grid, latent_map, latent_traversals
 from mnistvae.plotting.summary import summary_figure
+from mnistvae.plotting.sweeps import score_lines, search_panels
 
 __all__ = [
     "class_bars",
@@ -29,5 +30,7 @@ __all__ = [
     "reconstruction_grid",
     "roc_curves",
     "sample_grid",
+    "score_lines",
+    "search_panels",
     "summary_figure",
 ]
