@@ -291,10 +291,9 @@ class PixelLogistic(_Pixels):
         mean, total = self.mean.to(self._exact), torch.zeros_like(self.loc, dtype=self._exact)
         end = self._edges.new_tensor([math.inf])
         lower, upper = torch.cat([-end, self._edges]), torch.cat([self._edges, end])
-        for low, high, level in zip(
-            *(torch.split(one, _AT_ONCE) for one in (lower, upper, torch.arange(self.levels, device=end.device))),
-            strict=True,
-        ):
+        levels = torch.arange(self.levels, device=end.device)
+        some = (torch.split(one, _AT_ONCE) for one in (lower, upper, levels))
+        for low, high, level in zip(*some, strict=True):
             distance = level.reshape(-1, *[1] * mean.ndim) / (self.levels - 1) - mean
             total = total + ((self._above(low) - self._above(high)) * distance.square()).sum(0)
         return total.to(self.loc.dtype)

@@ -1,4 +1,4 @@
-"""What a page knows of a model and of its codes, as one object of JSON."""
+"""The content of a page: a model and the codes of some images, as one object of JSON."""
 
 from __future__ import annotations
 
