@@ -16,16 +16,15 @@ from pathlib import Path
 import torch
 
 import mnistvae as mv
-from mnistvae import Trainer, analysis, load_dataset, plotting
+from mnistvae import analysis, load_dataset, plotting
 
-train, test = load_dataset("mnist-mini", "train"), load_dataset("mnist-mini", "test")
+test = load_dataset("mnist-mini", "test")
 
 temporary = tempfile.TemporaryDirectory()
 folder = Path(sys.argv[1] if len(sys.argv) > 1 else temporary.name)
 folder.mkdir(parents=True, exist_ok=True)
 
-model = mv.recipes.get("mlp").model(seed=0)
-Trainer(epochs=3, batch_size=64, learning_rate=2e-3, seed=0, progress=False).fit(model, train)
+model = mv.pretrained("conv")  # ships with the package, trained on the whole MNIST
 codes = analysis.encode_dataset(model, test)
 
 # %%

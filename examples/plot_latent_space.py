@@ -14,16 +14,15 @@ import tempfile
 from pathlib import Path
 
 import mnistvae as mv
-from mnistvae import Trainer, analysis, load_dataset, plotting
+from mnistvae import analysis, load_dataset, plotting
 
-train, test = load_dataset("mnist-mini", "train"), load_dataset("mnist-mini", "test")
+test = load_dataset("mnist-mini", "test")
 
 temporary = tempfile.TemporaryDirectory()
 folder = Path(sys.argv[1] if len(sys.argv) > 1 else temporary.name)
 folder.mkdir(parents=True, exist_ok=True)
 
-plane = mv.recipes.get("mlp-2d").model(seed=0)
-Trainer(epochs=3, batch_size=64, learning_rate=2e-3, seed=0, progress=False).fit(plane, train)
+plane = mv.pretrained("mlp-2d")
 
 # %%
 # A code of two dimensions can be drawn as it is
@@ -49,8 +48,7 @@ figure.savefig(folder / "plane.png")
 # ---------------
 # t-SNE puts codes that are near each other side by side. It keeps most digits apart; how large a group is and how far
 # it is from the next says nothing.
-model = mv.recipes.get("mlp").model(seed=0)
-Trainer(epochs=3, batch_size=64, learning_rate=2e-3, seed=0, progress=False).fit(model, train)
+model = mv.pretrained("conv")  # ships with the package, trained on the whole MNIST
 codes = analysis.encode_dataset(model, test)
 found = analysis.embed(codes[:1000].means, "tsne")
 figure = plotting.latent_map(found.points, codes[:1000].labels, names=found.names)

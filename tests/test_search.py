@@ -311,7 +311,7 @@ def test_a_trial_under_way_gives_signs_of_life(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize(
     ("vary", "more", "message"),
     [
-        ({"beta": Range(1, 2)}, {}, "a number of trials for the range of beta"),
+        ({"beta": Range(1, 2)}, {}, r"a number of trials \(`trials`\) for the range of beta"),
         ({"beta": Range(1, 2)}, {"trials": 0}, "trials as a number of at least 1"),
         ({"beta": Range(-1, 2)}, {"trials": 3}, "beta"),
         ({"latent_dim": Range(0.5, 2)}, {"trials": 3}, "latent_dim"),
@@ -384,7 +384,7 @@ def test_the_command_searches_and_goes_on(quick: None, tmp_path: Path, monkeypat
     again = run("sweep", *how, "--trials", 8, "--out", tmp_path / "b")
     assert (tmp_path / "b" / "sweep.csv").read_bytes() == (tmp_path / "a" / "sweep.csv").read_bytes()
     assert again.count(": negative_elbo ") == 0
-    assert "a number of trials for the range of beta" in run("sweep", *how, "--out", tmp_path / "c", code=2)
+    assert "a number of trials (--trials) for the range of beta" in run("sweep", *how, "--out", tmp_path / "c", code=2)
     assert not (tmp_path / "c").exists()
 
 

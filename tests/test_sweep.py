@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -197,7 +198,7 @@ def test_scores_of_two_densities_are_not_compared() -> None:
         ({"learning_rate": [1e-3, 0]}, {}, "learning_rate above 0"),
         ({"latent_dim": [2, 0]}, {}, "latent_dim"),
         ({"binarization": ["none", "dynamic"]}, {"score": "negative_elbo"}, "of one density"),
-        ({"latent_dim": Range(1, 5)}, {}, "at least two values of latent_dim"),
+        ({"latent_dim": Range(1, 5)}, {}, "a number of trials"),
     ],
 )
 def test_what_makes_no_sense(vary: Any, more: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -331,6 +332,20 @@ def test_bad_options(few: list[str], arguments: tuple[str, ...], message: str, t
     out = run("sweep", "--recipe", "mlp", *arguments, "--out", tmp_path / "a", code=2)
     assert message in " ".join(out.split())
     assert not (tmp_path / "a").exists()
+
+
+def test_a_search_says_what_to_install(few: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    for more in (("--trials", 3), ("--storage", tmp_path / "study.log")):
+        out = run("sweep", "--recipe", "mlp", "--vary", "beta=1,2", *more, *OPTIONS, "--out", tmp_path / "a", code=2)
+        assert out.count("\n") == 1
+        assert out.endswith('pip install "mnistvae[search]"\n')
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_range_without_a_number_of_trials(few: list[str], tmp_path: Path) -> None:
+    out = run("sweep", "--recipe", "mlp", "--vary", "beta=1..2", *OPTIONS, "--out", tmp_path / "a", code=2)
+    assert "a number of trials (--trials) for the range of beta" in out
 
 
 # --- the figure -------------------------------------------------------------------------------------------------------

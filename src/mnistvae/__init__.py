@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         sklearn,
         training,
         view,
+        zoo,
     )
     from mnistvae.data import ImageDataset, load_dataset
     from mnistvae.errors import MnistvaeError
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from mnistvae.models import VAE, BetaVAE, ConditionalVAE
     from mnistvae.training import History, Trainer
     from mnistvae.view import View
+    from mnistvae.zoo import pretrained
 
 __all__ = [
     "VAE",
@@ -90,6 +92,7 @@ __all__ = [
     "objectives",
     "plotting",
     "plugins",
+    "pretrained",
     "priors",
     "recipes",
     "report",
@@ -98,6 +101,7 @@ __all__ = [
     "sklearn",
     "training",
     "view",
+    "zoo",
 ]
 
 _HOMES = {
@@ -113,6 +117,7 @@ _HOMES = {
     "fit_prior": "fitting",
     "load": "io",
     "load_dataset": "data",
+    "pretrained": "zoo",
     "save": "io",
 }
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from mnistvae._checks import as_integer, check_count, check_number
+from mnistvae._checks import as_integer, check_count
+from mnistvae.analysis._range import Range
 from mnistvae.analysis._storage import optuna_quietly
 from mnistvae.analysis._study import Study
 from mnistvae.analysis._task import LOSSES, Plan, Task, losses
 from mnistvae.analysis.sweep import check_values, check_vary, grid, make_task
 from mnistvae.analysis.trials import Sweep, Trained, Trial
 from mnistvae.data import Batches, ImageDataset
-from mnistvae.errors import SettingError, TrainingError
+from mnistvae.errors import TrainingError
 from mnistvae.training import Callback, Trainer
 from mnistvae.training.snapshots import plain_setting
 from mnistvae.training.state import State
@@ -24,36 +24,10 @@ from mnistvae.training.state import State
 if TYPE_CHECKING:
     import optuna
 
-__all__ = ["Range", "search"]
+__all__ = ["search"]
 
 #: Settings of the Trainer that change nothing in a figure.
 _ASIDE = ("device", "progress", "callbacks")
-
-
-@dataclass(frozen=True)
-class Range:
-    """All numbers from ``low`` to ``high``: whole ones where both are, unless the recipe's own value is a fraction.
-
-    Raises:
-        SettingError: If they are no numbers, low is not below high, or a logarithmic range does not begin above 0.
-
-    Example:
-        >>> Range(1e-4, 1e-2, log=True)
-        Range(low=0.0001, high=0.01, log=True)
-    """
-
-    low: float
-    high: float
-    #: Whether a factor counts, and not a difference, as for a learning rate.
-    log: bool = False
-
-    def __post_init__(self) -> None:
-        for name, value in (("low", self.low), ("high", self.high)):
-            check_number(f"{name} as a finite number", value, float("-inf"), above=True)
-        if not self.low < self.high:
-            raise SettingError("a range from a lower to a higher number", f"{self.low} to {self.high}")
-        if self.log and self.low <= 0:
-            raise SettingError("a logarithmic range above 0", f"{self.low} to {self.high}", "leave `log` out")
 
 
 def search(
@@ -116,12 +90,7 @@ def search(
     task.check(_corners(space, task))
     combinations = None
     if trials is None:
-        ranges = [name for name, given in space.items() if isinstance(given, Range)]
-        if ranges:
-            raise SettingError(f"a number of trials for the range of {ranges[0]}", "none", "such as `trials` 30")
-        combinations = grid(
-            {name: list(map(repr, given)) for name, given in space.items() if not isinstance(given, Range)}
-        )
+        combinations = grid({name: list(map(repr, check_values(name, given))) for name, given in space.items()})
     number = len(combinations or ()) or check_count("trials as a number of at least 1", trials)
     texts = {name: {repr(one): one for one in given} for name, given in space.items() if not isinstance(given, Range)}
     metric = task.metric

@@ -8,6 +8,7 @@ from itertools import product
 from typing import Any
 
 from mnistvae._checks import check_count, check_instance, check_mapping, check_seed, listed
+from mnistvae.analysis._range import Range
 from mnistvae.analysis._task import Plan, Task
 from mnistvae.analysis.trials import Sweep, Trained, Trial
 from mnistvae.data import ImageDataset
@@ -107,6 +108,8 @@ def check_values(name: str, values: Any) -> tuple[Any, ...]:
     Raises:
         SettingError: If they are anything else.
     """
+    if isinstance(values, Range):
+        raise SettingError(f"a number of trials (`trials`) for the range of {name}", "none", "such as 30, by Optuna")
     found = listed(values)
     if found is None or len(found) < 2 or len({repr(value) for value in found}) < len(found):
         got = reprlib.repr(values) if found is None else repr(found)

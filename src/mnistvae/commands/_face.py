@@ -145,6 +145,10 @@ class Command(click.Command):
             ctx.params["say"] = speak
         if quiet and "progress" in ctx.params:
             ctx.params["progress"] = False
+        if "device" in ctx.params:  # it computes
+            from mnistvae.devices import keep_freed_memory
+
+            keep_freed_memory()
         with _torch_threads(threads):
             return super().invoke(ctx)
 

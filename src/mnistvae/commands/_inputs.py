@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ __all__ = [
     "model_file",
     "open_model",
     "print_nothing",
+    "ready_name",
     "recipe_names",
     "resolve_recipe",
     "run_folder",
@@ -56,6 +58,8 @@ class Opened:
     parent: Path
     #: Name of the model in what is printed and written.
     name: str
+    #: Name of the data set that is meant where none is given, if it is another than that of the training.
+    usual_data: str | None = None
 
     def data(
         self,
@@ -79,7 +83,7 @@ class Opened:
         from mnistvae.data import dataset_names
         from mnistvae.plugins import is_reference
 
-        known = self.about.dataset or "mnist-mini"
+        known = self.usual_data or self.about.dataset or "mnist-mini"
         own = "`dataset` for a model trained on data of its own"
         if dataset is None and is_reference(known):  # no code is called because a file says so
             raise SettingError(own, f"{known!r}", f"if you trust it, add `dataset` {known}")
@@ -221,6 +225,7 @@ def open_model(
     if isinstance(model, VAE):
         return Opened(model, about or Provenance(), Path("runs"), type(model).__name__)
     path = model_file(model)
+    ready = ready_name(model)
     file = read(path)
     allowed = [resolve("class", one, of=type) if isinstance(one, str) else one for one in classes]
     known = {getattr(one, "__qualname__", "") for one in allowed}
@@ -233,16 +238,38 @@ def open_model(
                 f"if you trust {module}, add `classes` {name}",
             )
     built = build(file, allowed, device=resolve_device(device), source=str(path))
-    return Opened(built, about or Provenance.from_metadata(file.metadata), path.parent, str(path))
+    about = about or Provenance.from_metadata(file.metadata)
+    if ready is not None:  # in half precision, trained on data that need not be here, and in a folder that is not ours
+        return Opened(built.float(), about, Path("runs"), ready, "mnist-mini")
+    return Opened(built, about, path.parent, str(path))
+
+
+def ready_name(model: str | Path) -> str | None:
+    """The name of a trained model that ships with the package; None for a path: what is on the disk goes first."""
+    from mnistvae.zoo import names
+
+    return str(model) if str(model) in names() and not os.path.lexists(model) else None
 
 
 def model_file(path: str | Path) -> Path:
-    """The file of a model: that of a run, where the path is the run's folder.
+    """The file of a model: that of a run, where the path is the run's folder, or of one that ships with the package.
 
     Raises:
-        FileFormatError: If it is the folder of a run that has no model yet.
+        FileFormatError: If it is the folder of a run that has no model yet, or a word that is neither a path nor the
+            name of a model.
     """
+    from mnistvae.plugins import closest
+    from mnistvae.zoo import names
+    from mnistvae.zoo.models import check_file, find_file
+
     place = as_path(path)
+    name = ready_name(path)
+    if name is not None:
+        check_file(name)
+        return find_file(name)
+    if re.fullmatch(r"[\w-]+", str(path)) and not os.path.lexists(place):
+        known = f"a model: a file, the folder of a run, or one of {', '.join(names())}"
+        raise FileFormatError(known, f"no such file as {path}", closest(path, names()))
     if not os.path.isdir(place):  # noqa: PTH112 (Path.is_dir raises for a name too long)
         return place
     run = RunFolder(place)

@@ -42,7 +42,7 @@ def generate(
     Writes each image as 000.png, 001.png, ... and all of them as samples.png.
 
     Args:
-        model: File of a model, or folder of a run; in Python also a model.
+        model: File of a model, folder of a run, or a trained model by its name, such as conv; in Python also a model.
         n: Number of images (default: 64).
         label: The class to draw, for a conditional model.
         at: Decode this point of the latent space, in place of drawing one; may be given again.
