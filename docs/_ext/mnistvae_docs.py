@@ -4,7 +4,7 @@
 - ``returned_figures``: an image scraper of sphinx-gallery for figures that pyplot does not know.
 - references to mnistvae's objects by any of their names (``mnistvae.VAE``, ``mnistvae.models.VAE``, ``VAE``).
 - formulas as MathML, which browsers draw by themselves: no script is loaded from elsewhere.
-- the report of a small model, made when the documentation is built, as a page of its own.
+- the report of a small model, and explorers of two, made when the documentation is built, as pages of their own.
 - a table of contents at the top of each module's page, and types beside arguments as they are written in the source.
 """
 
@@ -52,6 +52,7 @@ ORDER = [
     "plot_resume.py",
     "plot_evaluate.py",
     "plot_latent_space.py",
+    "plot_explore.py",
     "plot_interpolation.py",
     "plot_clusters.py",
     "plot_classify_codes.py",
@@ -93,6 +94,20 @@ def make_live_report(app: Sphinx, config: Any) -> None:
         about = {"recipe": recipe.name, "dataset": train.name, "epochs": len(history)}
         made = mv.report.write_report(model, test[:1000], folder, train=train[:4000], history=history, about=about)
         page.write_bytes(made.read_bytes())
+
+
+def make_live_explorers(app: Sphinx, config: Any) -> None:
+    """Pages in which the latent spaces of two small models move."""
+    train, test = (mv.load_dataset("mnist-mini", split) for split in ("train", "test"))
+    LIVE.mkdir(exist_ok=True)
+    for name, epochs in (("mlp-2d", 10), ("conditional", 4)):
+        page = LIVE / f"explore-{name}.html"
+        if page.exists():
+            continue
+        model = mv.recipes.get(name).model(seed=0)
+        how = {"epochs": epochs, "batch_size": 64, "learning_rate": 2e-3, "progress": False}
+        mv.Trainer(**how, seed=0).fit(model, train)
+        page.write_text(mv.explorer.explorer_page(model, test[:1000], title=name), encoding="utf-8")
 
 
 class CommandLine(SphinxDirective):
@@ -381,6 +396,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.setup_extension("sphinx.ext.autodoc")
     app.add_directive("mnistvae", CommandLine)
     app.connect("config-inited", make_live_report)
+    app.connect("config-inited", make_live_explorers)
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_math_block, None))
     app.connect("env-check-consistency", check_complete)
     app.connect("missing-reference", resolve_by_any_name)

@@ -225,6 +225,16 @@ class PixelContinuousBernoulli(_Pixels):
         return torch.where(near, series, torch.where(self.logits > 0, above_half, 1 - above_half))
 
     @property
+    def variance(self) -> Tensor:
+        r""":math:`1 / l^2 - e^l / (e^l - 1)^2`, (..., C, H, W)."""
+        size = self.logits.abs()
+        near = size < 0.5  # the series is exact to 1e-9 there
+        square = torch.where(near, size, 0.0).square()
+        series = 1 / 12 - square * (1 / 240 - square * (1 / 6048 - square / 172800))
+        far = torch.where(near, 1.0, size)
+        return torch.where(near, series, 1 / far.square() - (-far).exp() / torch.expm1(-far).square())
+
+    @property
     def mode(self) -> Tensor:
         return (self.logits >= 0).to(self.logits.dtype)
 
@@ -270,14 +280,39 @@ class PixelLogistic(_Pixels):
     @property
     def mean(self) -> Tensor:
         r"""The mean of the levels, (..., C, H, W): :math:`\sum_k P(x \ge k / (L - 1)) / (L - 1)`."""
-        exact = torch.promote_types(self.loc.dtype, torch.float32)
-        inverse = (-self.log_scale.to(exact)).exp()
-        centre, step = self.loc.to(exact) * inverse, inverse / (self.levels - 1)
-        total = torch.zeros_like(centre)
-        edges = torch.arange(0.5, self.levels - 1, device=centre.device, dtype=exact)
-        for levels in torch.split(edges, _AT_ONCE):
-            total = total + torch.sigmoid(centre - levels.reshape(-1, *[1] * centre.ndim) * step).sum(0)
+        total = torch.zeros_like(self.loc, dtype=self._exact)
+        for edges in torch.split(self._edges, _AT_ONCE):
+            total = total + self._above(edges).sum(0)
         return (total / (self.levels - 1)).to(self.loc.dtype)
+
+    @property
+    def variance(self) -> Tensor:
+        """The variance of the levels about their mean, (..., C, H, W)."""
+        mean, total = self.mean.to(self._exact), torch.zeros_like(self.loc, dtype=self._exact)
+        end = self._edges.new_tensor([math.inf])
+        lower, upper = torch.cat([-end, self._edges]), torch.cat([self._edges, end])
+        levels = torch.arange(self.levels, device=end.device)
+        some = (torch.split(one, _AT_ONCE) for one in (lower, upper, levels))
+        for low, high, level in zip(*some, strict=True):
+            distance = level.reshape(-1, *[1] * mean.ndim) / (self.levels - 1) - mean
+            total = total + ((self._above(low) - self._above(high)) * distance.square()).sum(0)
+        return total.to(self.loc.dtype)
+
+    @property
+    def _exact(self) -> torch.dtype:
+        """The dtype of sums over levels."""
+        return torch.promote_types(self.loc.dtype, torch.float32)
+
+    @property
+    def _edges(self) -> Tensor:
+        """The edges between levels, in levels."""
+        return torch.arange(0.5, self.levels - 1, device=self.loc.device, dtype=self._exact)
+
+    def _above(self, edges: Tensor) -> Tensor:
+        """The probability of lying above each edge, (edges, ..., C, H, W)."""
+        inverse = (-self.log_scale.to(self._exact)).exp()
+        centre, step = self.loc.to(self._exact) * inverse, inverse / (self.levels - 1)
+        return torch.sigmoid(centre - edges.reshape(-1, *[1] * centre.ndim) * step)
 
     @property
     def mode(self) -> Tensor:

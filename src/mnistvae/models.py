@@ -19,6 +19,7 @@ from torch.utils import _pytree as pytree
 
 from mnistvae._checks import allocating, check_count, check_number
 from mnistvae._component import Component
+from mnistvae._hub_form import HubForm
 from mnistvae._modes import evaluating
 from mnistvae._parts import PARTS, check_contract, check_parts
 from mnistvae._random import drawing_from
@@ -71,7 +72,7 @@ pytree.register_pytree_node(
 )
 
 
-class VAE(Component):
+class VAE(Component, HubForm):
     r"""A variational autoencoder, made of parts.
 
     .. math:: \log p(x) \ge \mathbb{E}_{q(z \mid x)}[\log p(x \mid z)] - D_{KL}(q(z \mid x) \| p(z))

@@ -13,6 +13,7 @@ from mnistvae.commands.animate import animate
 from mnistvae.commands.compare import compare
 from mnistvae.commands.encode import encode
 from mnistvae.commands.evaluate import evaluate
+from mnistvae.commands.explore import explore
 from mnistvae.commands.export import export
 from mnistvae.commands.fit_prior import fit_prior
 from mnistvae.commands.folder import RunFolder
@@ -38,6 +39,7 @@ __all__ = [
     "compare",
     "encode",
     "evaluate",
+    "explore",
     "export",
     "fit_prior",
     "generate",

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
+from mnistvae._colours import CLASS_COLOURS
 from mnistvae.arrays import ArrayLike, as_numbers
 
 if TYPE_CHECKING:
@@ -29,12 +30,6 @@ __all__ = [
     "spread_out",
 ]
 
-#: Ten colours that are told apart by all kinds of colour vision, and in grey print: found by a search for the largest
-#: least distance in Oklab, also as seen without red, green or blue cones (Machado et al., 2009), and in lightness.
-CLASS_COLOURS = (
-    *("#0e49ac", "#ff7100", "#2c4107", "#c88eff", "#995703"),
-    *("#00e0d0", "#9800ff", "#dfd51d", "#520054", "#31958c"),
-)
 #: Letters of a name beside points and bars, which would leave them no room if it were longer.
 _LONGEST = 24
 #: Shapes and lines that go with these colours where a printer has none: a line's two differ in lightness.

@@ -1,0 +1,128 @@
+"""The programs of a model: its encoder, its decoder and its prior, recorded for a page."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import torch
+import torch.distributions as td
+from torch import Tensor
+from torch.distributions import Distribution
+
+from mnistvae._modes import evaluating
+from mnistvae.distributions import DiagonalNormal, PushForward
+from mnistvae.errors import ComponentError, type_name
+from mnistvae.explorer.packing import Packer
+from mnistvae.explorer.recording import record
+from mnistvae.models import VAE
+
+__all__ = ["describe_prior", "programs", "rounded"]
+
+
+@torch.no_grad()
+def rounded(model: VAE) -> VAE:
+    """A copy of a model on the CPU whose weights are numbers of half precision, as a page holds them.
+
+    Weights that half precision has no numbers for stay as they are.
+    """
+    copied = copy.deepcopy(model).to("cpu", torch.float32)
+    for parameter in copied.parameters():
+        half = parameter.half().float()
+        if bool(half.isfinite().all()):
+            parameter.copy_(half)
+    return copied
+
+
+def programs(model: VAE, packer: Packer) -> dict[str, Any]:
+    """The encoder and the decoder of a model as a page reads them, one of each for each class that the model is told.
+
+    Raises:
+        ComponentError: If one of its layers is not among those that a page can run.
+    """
+    image, code = torch.zeros(1, *model.image_shape), torch.zeros(1, model.latent_dim)
+
+    def encode(x: Tensor, y: Tensor | None) -> dict[str, Tensor]:
+        return _moments(model.encoder(x, y), "mean", "spread")
+
+    def decode(z: Tensor, y: Tensor | None) -> dict[str, Tensor]:
+        found = _moments(model.likelihood(model.decoder(z, y)), "image", "spread")
+        return {**found, "image": found["image"].clamp(0.0, 1.0)}
+
+    with evaluating(model):
+        return {
+            "encode": [packer.program(record(model, partial(encode, y=y), image)) for y in _labels(model)],
+            "decode": [packer.program(record(model, partial(decode, y=y), code)) for y in _labels(model)],
+        }
+
+
+def _labels(model: VAE) -> Iterator[Tensor | None]:
+    """The label of each program."""
+    if model.num_classes is None:
+        yield None
+    else:
+        yield from (torch.tensor([label], device="cpu") for label in range(model.num_classes))
+
+
+def _moments(distribution: Distribution, mean: str, spread: str) -> dict[str, Tensor]:
+    """Mean and, where the distribution knows it, standard deviation."""
+    found = {mean: distribution.mean}
+    try:
+        return {**found, spread: distribution.variance.sqrt()}
+    except NotImplementedError:
+        return found
+
+
+@torch.no_grad()
+def describe_prior(model: VAE, packer: Packer) -> dict[str, Any]:
+    """The prior of a model as a page draws from it: normals and their weights, or a map of a standard normal.
+
+    A prior of another kind has a standard normal in its place, and a ``note`` that says so.
+    """
+    described: list[dict[str, Any]] = []
+    with evaluating(model):
+        for y in _labels(model):
+            prior = model.latent_prior(y)
+            if isinstance(prior, PushForward):
+                base = torch.zeros(1, model.latent_dim)
+                try:
+                    tape = record(model, partial(_code, prior), base)
+                except (ComponentError, NotImplementedError):
+                    return {"note": _note(model)}
+                described.append({"map": packer.program(tape)})
+                continue
+            normals = _normals(prior)
+            if normals is None:
+                return {"note": _note(model)}
+            described.append({name: packer.add(one) for name, one in normals.items()})
+    return {"parts": described}
+
+
+def _code(prior: PushForward, noise: Tensor) -> dict[str, Tensor]:
+    return {"code": prior.normalize.inv(noise)}
+
+
+def _note(model: VAE) -> str:
+    return (
+        f"Samples are drawn from a standard normal: this page cannot draw from the model's own prior, "
+        f"{type_name(model.prior)}."
+    )
+
+
+def _normals(prior: Distribution) -> dict[str, Tensor] | None:
+    """Weights (K,), means (K, D) and deviations (K, D), or factors (K, D, D), of the normals of a mixture."""
+    weights, parts, size = torch.ones(1), prior, prior.event_shape[0]
+    if isinstance(prior, td.MixtureSameFamily):
+        weights, parts = prior.mixture_distribution.probs.flatten(), prior.component_distribution
+    if isinstance(parts, DiagonalNormal):
+        means, spread = parts.mean, parts.stddev
+        return {"weights": weights, "means": means.reshape(-1, size), "scales": spread.reshape(-1, size)}
+    if isinstance(parts, td.MultivariateNormal):
+        return {
+            "weights": weights,
+            "means": parts.loc.reshape(-1, size),
+            "factors": parts.scale_tril.reshape(-1, size, size),
+        }
+    return None
