@@ -57,6 +57,7 @@ const MARKUP = `
       <label class="check" data-is="fitting"><input type="checkbox" data-is="fit" checked> centre and scale</label>
     </div>
     <p class="soft" data-is="drawn"></p>
+    <p class="soft" data-is="noPad"></p>
   </section>
   <section class="card">
     <h2>Between two</h2>
@@ -230,7 +231,7 @@ class Explorer {
     pad.setAttribute("role", "img");
     if (channels > 1) {
       pad.parentElement.hidden = at.clear.hidden = at.fitting.hidden = true;
-      at.drawn.textContent = "This model's images have colours, which the pad has none of: take a test image.";
+      at.noPad.textContent = "This model's images have colours, which a pad has none of: take a test image.";
     }
     let stroke = null;
     const point = (event) => {
