@@ -105,7 +105,7 @@ def test_a_tracker_sees_the_best_weights(tmp_path: Path) -> None:
     runs: list[dict[str, Any]] = []
     model = certain()
     stopping = EarlyStopping(1)  # which gives the best weights back at the end, after the tracker in the list
-    trainer(Heard(runs, model=True), stopping, epochs=6, learning_rate=3.0).fit(model, data(), data(16))
+    trainer(Heard(runs, model=True), stopping, epochs=8, learning_rate=0.3).fit(model, data(), data(16))
     (tmp_path / "model.safetensors").write_bytes(runs[0]["file"])
     saved = mv.load(tmp_path / "model.safetensors", classes=[Certain]).state_dict()
     assert all(torch.equal(value, saved[name]) for name, value in model.state_dict().items())
