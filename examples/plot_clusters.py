@@ -22,7 +22,7 @@ temporary = tempfile.TemporaryDirectory()
 folder = Path(sys.argv[1] if len(sys.argv) > 1 else temporary.name)
 folder.mkdir(parents=True, exist_ok=True)
 
-model = mv.pretrained("conv")  # ships with the package, trained on the whole MNIST
+model = mv.pretrained("beta-conv")  # ships with the package, trained on the whole MNIST
 codes = analysis.encode_dataset(model, test)
 found = analysis.embed(codes.means, "tsne", angle=0.8, max_iter=500)  # coarse, to be quick
 

@@ -62,9 +62,9 @@ def test_without_labels_there_is_no_column(tmp_path: Path) -> None:
 
 def test_without_pandas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(SettingError, match="pip install pandas"):
+    with pytest.raises(SettingError, match=r"pip install \"mnistvae\[pandas\]"):
         CODES.to_pandas()
-    with pytest.raises(SettingError, match="pip install pandas"):
+    with pytest.raises(SettingError, match=r"pip install \"mnistvae\[pandas\]"):
         CODES.save(tmp_path / "codes.parquet")
     assert not list(tmp_path.iterdir())
 
@@ -87,7 +87,7 @@ def test_without_pyarrow_the_error_says_what_to_install(tmp_path: Path, monkeypa
     pytest.importorskip("pandas", reason="pandas is not installed")
     for name in ("pyarrow", "fastparquet"):
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(SettingError, match=r"pip install pyarrow, or write \.csv or \.npz"):
+    with pytest.raises(SettingError, match=r"pip install \"mnistvae\[pandas\]\", or write \.csv or \.npz"):
         CODES.save(tmp_path / "codes.parquet")
     assert not list(tmp_path.iterdir())
 

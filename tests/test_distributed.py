@@ -101,7 +101,7 @@ again = [Trainer(batch_size=4, **SETTINGS).fit(noisy(), data(IMAGES)).column("lo
 """
 
 
-def launch(*command: object, processes: int = 2, restarts: int = 0) -> None:
+def launch(*command: object, processes: int = 2, restarts: int = 0, timeout: float = 120) -> None:
     """``torchrun``, with this folder's modules and the package's."""
     paths = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     done = subprocess.run(  # noqa: S603
@@ -112,7 +112,7 @@ def launch(*command: object, processes: int = 2, restarts: int = 0) -> None:
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=timeout,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]

@@ -262,7 +262,7 @@ def test_a_history_as_a_data_frame(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_without_pandas_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(SettingError, match=r"library pandas for a DataFrame.*pip install pandas"):
+    with pytest.raises(SettingError, match=r"library pandas for a DataFrame.*pip install \"mnistvae\[pandas\]"):
         History(RECORDS).to_pandas()
 
 

@@ -166,6 +166,7 @@ def test_equal_seeds_choose_the_same_and_others_something_else(quick: None) -> N
     assert values(first) == values(second)
     assert [one.state for one in first.trials] == [one.state for one in second.trials]
     assert values(first) != values(other)
+    assert len({repr(one) for one in values(first)}) == 14
 
 
 def test_a_study_that_goes_on_chooses_what_it_would_have_chosen(quick: None, tmp_path: Path) -> None:
@@ -273,6 +274,26 @@ def test_a_trial_that_ends_its_process_each_time_has_failed(quick: None, tmp_pat
     found = look(trials=2, storage=storage)
     assert [one.state for one in found.trials] == ["failed", "complete"]
     assert "killed" in found.trials[0].note
+
+
+def test_a_trial_too_many_is_given_back(quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    ask = optuna.Study.ask
+
+    def slowly(study: Any, *rest: Any) -> Any:
+        """Another process asks, and is done, at the very moment."""
+        if len(study.trials) == 1:
+            study.add_trial(optuna.trial.create_trial(value=1.0))
+        return ask(study, *rest)
+
+    monkeypatch.setattr(optuna.Study, "ask", slowly)
+    with optuna_quietly():
+        study = _study.Study("a", None, {}, {}, None, minimize=True, seed=0)
+        taken = study.take(2)
+        assert taken is not None
+        study.tell(taken, [], 1.0)
+        assert study.take(2) is None
+        assert [one.state.name for one in study._study.trials] == ["COMPLETE", "COMPLETE", "FAIL"]
+        assert len(study.record({})) == 2
 
 
 def running(**attrs: Any) -> Any:

@@ -149,7 +149,9 @@ def _as_parquet(codes: LatentCodes) -> bytes:
     try:
         codes.to_pandas().to_parquet(stream)
     except ImportError:
-        raise SettingError("pyarrow to write Parquet", "none", "pip install pyarrow, or write .csv or .npz") from None
+        raise SettingError(
+            "pyarrow to write Parquet", "none", 'pip install "mnistvae[pandas]", or write .csv or .npz'
+        ) from None
     return stream.getvalue()
 
 

@@ -180,7 +180,9 @@ def data_frame(content: Any, columns: Sequence[str] | None = None) -> Any:
     try:
         from pandas import DataFrame
     except ImportError as error:
-        raise SettingError("the library pandas for a DataFrame", str(error), "pip install pandas") from error
+        raise SettingError(
+            "the library pandas for a DataFrame", str(error), 'pip install "mnistvae[pandas]"'
+        ) from error
     return DataFrame(content, columns=columns)
 
 

@@ -177,7 +177,7 @@ class ELBO(Objective):
         prior = model.latent_prior(y)
         kl = kl_or_estimate(posterior, prior, z)
         kl = kl.mean(0) if kl.dim() > 1 else kl  # an estimate at each of several codes
-        if self.schedule is not None and self._unmoved >= 0 and self.training and torch.is_grad_enabled():
+        if self.schedule is not None and self.training and torch.is_grad_enabled() and self._unmoved >= 0:
             self._count()
         factor: Tensor | float = 1.0 if self.schedule is None or not self.training else self._factor
         if self.capacity is not None:
@@ -188,9 +188,10 @@ class ELBO(Objective):
         return Terms(loss, reconstruction, kl)
 
     def _count(self) -> None:
-        """Warn at the third batch while nobody moves the schedule: this is a loop of somebody's own."""
+        """Warn once, at the third batch while nobody moves the schedule: this is a loop of somebody's own."""
         self._unmoved += 1
         if self._unmoved == 3:
+            self._unmoved = -1  # it is told: a compiled model would be compiled anew whenever the number changes
             warnings.warn(
                 "the schedule of beta stands still, with a factor of 1: call model.objective.advance(step) before each "
                 "step of a loop of your own, as a Trainer does",

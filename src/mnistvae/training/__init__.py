@@ -7,9 +7,11 @@ from mnistvae.training.callbacks import (
     Doctor,
     EarlyStopping,
     JSONLinesLog,
+    MLflowLog,
     Progress,
     SampleGrid,
     TensorBoardLog,
+    WandbLog,
 )
 from mnistvae.training.checkpoints import read_checkpoint, write_checkpoint
 from mnistvae.training.ema import EMA
@@ -29,6 +31,7 @@ __all__ = [
     "History",
     "Interrupted",
     "JSONLinesLog",
+    "MLflowLog",
     "Progress",
     "Record",
     "SampleGrid",
@@ -36,6 +39,7 @@ __all__ = [
     "State",
     "TensorBoardLog",
     "Trainer",
+    "WandbLog",
     "rank_here",
     "read_checkpoint",
     "restarted",

@@ -21,8 +21,11 @@ __all__ = ["check_file", "find_file", "find_metrics", "names", "pretrained", "re
 #: The models by name, and a line about each.
 _MODELS = {
     "mlp-2d": "two latent dimensions, a plane that can be drawn",
+    "mlp-20": "784-400-20, the network of pytorch/examples, trained for longer",
     "conv": "convolutional, ten latent dimensions",
+    "beta-conv": "convolutional with beta = 0.05, for faithful reconstructions",
     "conditional": "convolutional, told the digit: draws the one that is asked for",
+    "conv-binary": "convolutional, of black and white pixels, whose nats are a likelihood",
 }
 _REINSTALL = "install mnistvae again: pip install --force-reinstall --no-deps mnistvae"
 
@@ -32,7 +35,7 @@ def names() -> list[str]:
 
     Example:
         >>> mv.zoo.names()
-        ['mlp-2d', 'conv', 'conditional']
+        ['mlp-2d', 'mlp-20', 'conv', 'beta-conv', 'conditional', 'conv-binary']
     """
     return list(_MODELS)
 

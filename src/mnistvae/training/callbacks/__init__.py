@@ -1,4 +1,4 @@
-"""Callbacks: checkpoints, logs, progress, early stopping, pictures and warnings."""
+"""Callbacks: checkpoints, logs, trackers, progress, early stopping, pictures and warnings."""
 
 from mnistvae.training.callbacks.base import Callback
 from mnistvae.training.callbacks.checkpoint import Checkpoint
@@ -7,6 +7,7 @@ from mnistvae.training.callbacks.logs import CSVLog, JSONLinesLog, TensorBoardLo
 from mnistvae.training.callbacks.pictures import SampleGrid
 from mnistvae.training.callbacks.progress import Progress
 from mnistvae.training.callbacks.stopping import EarlyStopping
+from mnistvae.training.callbacks.trackers import MLflowLog, WandbLog
 
 __all__ = [
     "CSVLog",
@@ -15,7 +16,9 @@ __all__ = [
     "Doctor",
     "EarlyStopping",
     "JSONLinesLog",
+    "MLflowLog",
     "Progress",
     "SampleGrid",
     "TensorBoardLog",
+    "WandbLog",
 ]

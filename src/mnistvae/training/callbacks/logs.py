@@ -9,7 +9,7 @@ from pathlib import Path
 from mnistvae._files import as_path, make_folder, write_atomically
 from mnistvae.errors import ComponentError, OutputError, SettingError
 from mnistvae.training.callbacks.base import Callback
-from mnistvae.training.history import History, Record
+from mnistvae.training.history import VALIDATION, History, Record
 from mnistvae.training.state import State
 
 __all__ = ["CSVLog", "JSONLinesLog", "TensorBoardLog"]
@@ -92,16 +92,24 @@ class TensorBoardLog(Callback):
             return
         for name, value in state.history[-1].items():
             if name != "epoch":
-                kind, _, figure = name.rpartition("validation_")
-                self._writer.add_scalar(
-                    f"{figure}/{'validation' if kind or figure != name else 'training'}", value, state.epoch
-                )
+                self._writer.add_scalar(figure_name(name), value, state.epoch)
         self._writer.flush()
 
     def on_fit_end(self, state: State) -> None:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+
+
+def figure_name(column: str) -> str:
+    """The name of a column of the history as trackers group them.
+
+    Example:
+        >>> figure_name("kl"), figure_name("validation_kl")
+        ('kl/training', 'kl/validation')
+    """
+    figure = column.removeprefix(VALIDATION)
+    return f"{figure}/{'training' if figure == column else 'validation'}"
 
 
 def _line(record: Record) -> str:

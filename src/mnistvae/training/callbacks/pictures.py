@@ -55,12 +55,8 @@ class SampleGrid(Callback):
     def on_epoch_end(self, state: State) -> None:
         if state.epoch % self.every and not state.stop and state.epoch != state.epochs:
             return
-        columns = state.model.num_classes or 8
-        noise = torch.Generator().manual_seed(self.seed)
-        images = state.model.sample(self.rows * columns, generator=noise)
-        self._write("samples", state.epoch, montage(images, columns))
-        if state.model.latent_dim == _PLANE:
-            self._write("plane", state.epoch, montage(_plane(state.model), _SIDE, padding=0))
+        for what, picture in pictures_of(state.model, self.rows, self.seed).items():
+            self._write(what, state.epoch, picture)
 
     def _write(self, what: str, epoch: int, picture: NDArray[np.uint8]) -> None:
         from PIL import Image
@@ -68,6 +64,22 @@ class SampleGrid(Callback):
         stream = io.BytesIO()
         Image.fromarray(picture).save(stream, format="png")
         write_atomically(self.folder / f"{what}-{epoch:04d}.png", stream.getvalue())
+
+
+def pictures_of(model: VAE, rows: int, seed: int) -> dict[str, NDArray[np.uint8]]:
+    """Pictures of what a model draws by their names: ``samples`` and, of two latent dimensions, ``plane``.
+
+    Args:
+        model: Model that draws.
+        rows: Rows of samples.
+        seed: Seed of their noise.
+    """
+    columns = model.num_classes or 8
+    images = model.sample(rows * columns, generator=torch.Generator().manual_seed(seed))
+    drawn = {"samples": montage(images, columns)}
+    if model.latent_dim == _PLANE:
+        drawn["plane"] = montage(_plane(model), _SIDE, padding=0)
+    return drawn
 
 
 @torch.no_grad()
