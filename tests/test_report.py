@@ -125,10 +125,10 @@ def test_a_model_that_no_page_runs(tmp_path: Path) -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return x.sort().values
 
-    trunk = torch.nn.Sequential(torch.nn.Linear(2, 784), Sorted())
-    model = VAE(2, decoder=mv.networks.TrunkDecoder(trunk, 2))
+    trunk = torch.nn.Sequential(torch.nn.Linear(2, 64), Sorted())
+    model = VAE(2, (1, 8, 8), decoder=mv.networks.TrunkDecoder(trunk, 2, (1, 8, 8)))
     page = Page(write_report(model, images(), tmp_path / "a", num_samples=2))
-    assert "There is no plane to move on: expected layers that a page can run, got decoder.trunk.1 (Sorted)" in page.words
+    assert "There is no plane to move on: expected layers that a page can run, got decoder.trunk.1" in page.words
     assert page.scripts == 0
     assert "latent_space.png" in written(tmp_path / "a")
 
@@ -433,7 +433,7 @@ def test_a_report_computes_each_thing_once(tmp_path: Path, monkeypatch: pytest.M
         counted(kind, "fit", "fitted", lambda codes: 1)
     write_report(vae, test, tmp_path / "a", train=train, num_samples=num_samples)
 
-    blank = torch.cat([one for one in encoded if not one.any()])  # that the program of the page's plane is recorded with
+    blank = [one for one in encoded if not one.any()]  # of the page's plane
     assert len(blank) == 1
     seen = torch.cat([one for one in encoded if one.any()]).flatten(1)
     images = torch.cat([test.images, train.images]).flatten(1) / 255
@@ -443,7 +443,8 @@ def test_a_report_computes_each_thing_once(tmp_path: Path, monkeypatch: pytest.M
     ends = set(mv.data.going_round(test, 6).tolist())  # which the interpolation decodes, too
     assert [int((codes == means[i]).all(1).sum()) for i in range(n) if i not in ends] == [1] * (n - len(ends))
     assert counts == {"sampled": n + 40, "classified": n + n, "fitted": 3}  # 40 for pictures
-    others = 1 + 40 + 10 + 6 * 10 + 15 * 15 + 8 * 9  # the record, and pictures: samples, drawn codes, interpolation, plane, traversals
+    # The page's plane, samples, drawn codes, interpolation, plane, traversals:
+    others = 1 + 40 + 10 + 6 * 10 + 15 * 15 + 8 * 9
     found = list(csv.DictReader((tmp_path / "a" / "clusters.csv").read_text().splitlines()))
     assert len(codes) == n * (3 + num_samples) + others + int(
         found[-1]["clusters"]
