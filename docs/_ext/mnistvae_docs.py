@@ -41,6 +41,7 @@ from torch import nn
 import mnistvae as mv
 import mnistvae.errors
 from mnistvae._component import Component
+from mnistvae._hub_form import HubForm
 from mnistvae.commands import cli
 
 MODULES = [name for name in mv.__all__ if isinstance(getattr(mv, name), ModuleType)]
@@ -379,9 +380,9 @@ def drop_noise(app: Sphinx, doctree: nodes.document) -> None:
 def show_torch_bases(app: Sphinx, name: str, cls: type, options: Any, bases: list[Any]) -> None:
     """A part is shown as the ``nn.Module`` that it is; the private base adds a repr and a register.
 
-    Any other private base is shown as what it derives from.
+    Any other private base is shown as what it derives from. The methods that share a model are those of mnistvae.hub.
     """
-    bases[:] = [nn.Module if base is Component else _public(base) for base in bases]
+    bases[:] = [nn.Module if base is Component else _public(base) for base in bases if base is not HubForm]
 
 
 def _public(base: Any) -> Any:
