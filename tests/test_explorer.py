@@ -49,6 +49,11 @@ def test_the_page_is_whole_and_the_same_every_time() -> None:
     assert (known["latent"], known["shape"], known["told"], known["dark"]) == (2, [1, 28, 28], None, True)
 
 
+@pytest.mark.parametrize("name", mv.zoo.names())
+def test_pages_of_ready_models_are_small(name: str) -> None:
+    assert len(explorer_page(mv.pretrained(name), mv.load_dataset("mnist-mini", "test"))) < 6e6
+
+
 def test_names_of_classes_cannot_end_the_script() -> None:
     data = mv.ImageDataset(DIGITS.images, DIGITS.labels, class_names=["</script><b>", *"123456789"])
     page = explorer_page(small(), data)

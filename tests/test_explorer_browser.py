@@ -269,7 +269,7 @@ def test_a_latent_space_of_200_dimensions(opened: Opened) -> None:
 @pytest.mark.parametrize("opened", ["colour"], indirect=True)
 def test_colours_are_drawn_and_not_drawn_with(opened: Opened) -> None:
     assert not opened.tab.locator(".pad").is_visible()
-    assert "colours" in opened.tab.locator("[data-is=drawn]").inner_text()
+    assert "colours" in opened.tab.locator("[data-is=noPad]").inner_text()
     opened.changes(lambda: opened.tab.get_by_role("button", name="Take a test image").click(), "encoded", "digit")
 
 

@@ -50,6 +50,7 @@ class Page(HTMLParser):
         self.links: list[str] = []
         self.ids: list[str] = []
         self.words = ""
+        self.scripts = 0
         self.feed(path.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -61,10 +62,13 @@ class Page(HTMLParser):
             self.links.append(values["href"] or "")
         if "id" in values:
             self.ids.append(values["id"] or "")
-        assert tag not in {"script", "link", "iframe"}
+        assert tag not in {"link", "iframe"}
+        assert "src" not in values or tag == "img"  # scripts are in the page, none is loaded
+        self.scripts += tag == "script"
 
     def handle_data(self, data: str) -> None:
-        self.words += data
+        if self.cdata_elem is None:  # what scripts and styles are made of is not said
+            self.words += data
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +110,27 @@ def test_the_page_needs_nothing_else(folder: Path) -> None:
     files = {path.name for path in folder.iterdir() if path.suffix in {".png", ".csv"}} - {"by_class.csv"}
     assert sorted(set(page.links) - set(sections)) == sorted(files)
     text = (folder / "report.html").read_text(encoding="utf-8")
-    assert not re.search(r"https?:|//[a-z]|url\(|@import", re.sub(r"base64,[^\"]*", "", text))
+    assert not re.search(r"https?:|//[a-z]|url\(|@import", re.sub(r'base64,[^"]*|"arrays":"[^"]*"', "", text))
+
+
+def test_the_latent_plane_is_the_explorers(folder: Path, trained: Run) -> None:
+    view = mv.View(trained.model, mv.load_dataset("mnist-mini", "test")[:600])
+    page = folder / "report.html"
+    assert mv.explorer.explorer_block(view) in page.read_text(encoding="utf-8")
+    assert Page(page).scripts == 2  # the data, and the script
+
+
+def test_a_model_that_no_page_runs(tmp_path: Path) -> None:
+    class Sorted(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.sort().values
+
+    trunk = torch.nn.Sequential(torch.nn.Linear(2, 64), Sorted())
+    model = VAE(2, (1, 8, 8), decoder=mv.networks.TrunkDecoder(trunk, 2, (1, 8, 8)))
+    page = Page(write_report(model, images(), tmp_path / "a", num_samples=2))
+    assert "There is no plane to move on: expected layers that a page can run, got decoder.trunk.1" in page.words
+    assert page.scripts == 0
+    assert "latent_space.png" in written(tmp_path / "a")
 
 
 def test_what_the_page_says(folder: Path) -> None:
@@ -409,7 +433,9 @@ def test_a_report_computes_each_thing_once(tmp_path: Path, monkeypatch: pytest.M
         counted(kind, "fit", "fitted", lambda codes: 1)
     write_report(vae, test, tmp_path / "a", train=train, num_samples=num_samples)
 
-    seen = torch.cat(encoded).flatten(1)
+    blank = [one for one in encoded if not one.any()]  # of the page's plane
+    assert len(blank) == 1
+    seen = torch.cat([one for one in encoded if one.any()]).flatten(1)
     images = torch.cat([test.images, train.images]).flatten(1) / 255
     assert len(seen) == len(images)  # each once, and no other
     assert all(int((seen == image).all(1).sum()) == 1 for image in images)
@@ -417,7 +443,8 @@ def test_a_report_computes_each_thing_once(tmp_path: Path, monkeypatch: pytest.M
     ends = set(mv.data.going_round(test, 6).tolist())  # which the interpolation decodes, too
     assert [int((codes == means[i]).all(1).sum()) for i in range(n) if i not in ends] == [1] * (n - len(ends))
     assert counts == {"sampled": n + 40, "classified": n + n, "fitted": 3}  # 40 for pictures
-    others = 40 + 10 + 6 * 10 + 15 * 15 + 8 * 9  # pictures: samples, drawn codes, interpolation, plane, traversals
+    # The page's plane, samples, drawn codes, interpolation, plane, traversals:
+    others = 1 + 40 + 10 + 6 * 10 + 15 * 15 + 8 * 9
     found = list(csv.DictReader((tmp_path / "a" / "clusters.csv").read_text().splitlines()))
     assert len(codes) == n * (3 + num_samples) + others + int(
         found[-1]["clusters"]
@@ -431,7 +458,7 @@ def test_a_browser_shows_every_picture(folder: Path, tmp_path: Path) -> None:
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
         pytest.skip("there is no chromium to open the page in")
-    # The page itself holds no script: this copy counts the pictures that came out, and what was asked of a network.
+    # This copy of the page counts the pictures that came out, and what was asked of a network.
     count = """<script>addEventListener('load', () => {
         const all = [...document.images], shown = all.filter(image => image.complete && image.naturalWidth > 100)
         const fetched = performance.getEntriesByType('resource').filter(entry => !entry.name.startsWith('data:'))

@@ -17,7 +17,7 @@ from test_resume import StopAt, data
 
 import mnistvae as mv
 from mnistvae.errors import SettingError
-from mnistvae.training import Callback, Checkpoint, Interrupted, MLflowLog, State, WandbLog
+from mnistvae.training import Callback, Checkpoint, EarlyStopping, Interrupted, MLflowLog, State, WandbLog
 from mnistvae.training.callbacks.trackers import Tracker, run_settings
 
 
@@ -104,7 +104,8 @@ def test_a_resumed_run_is_the_same_run_and_a_new_fit_another(tmp_path: Path) -> 
 def test_a_tracker_sees_the_best_weights(tmp_path: Path) -> None:
     runs: list[dict[str, Any]] = []
     model = certain()
-    trainer(Heard(runs, model=True), epochs=6, patience=1, learning_rate=3.0).fit(model, data(), data(16))
+    stopping = EarlyStopping(1)  # which gives the best weights back at the end, after the tracker in the list
+    trainer(Heard(runs, model=True), stopping, epochs=8, learning_rate=0.3).fit(model, data(), data(16))
     (tmp_path / "model.safetensors").write_bytes(runs[0]["file"])
     saved = mv.load(tmp_path / "model.safetensors", classes=[Certain]).state_dict()
     assert all(torch.equal(value, saved[name]) for name, value in model.state_dict().items())

@@ -57,6 +57,7 @@ const MARKUP = `
       <label class="check" data-is="fitting"><input type="checkbox" data-is="fit" checked> centre and scale</label>
     </div>
     <p class="soft" data-is="drawn"></p>
+    <p class="soft" data-is="noPad"></p>
   </section>
   <section class="card">
     <h2>Between two</h2>
@@ -91,7 +92,7 @@ class Explorer {
     this.nets = { encode: [], decode: [] };
     this.space = spaceOf(data, arrays);
     this.label = 0;
-    this.z = Float32Array.from(this.space.count ? this.space.mean : new Float32Array(data.latent));
+    this.z = Float32Array.from(this.space.mean);
     this.shown = "image";
     this.jobs = new Map();
     this.strokes = [];
@@ -108,6 +109,7 @@ class Explorer {
     this.plane = new Plane(this.at.plane, this.space, (z, number) => this.take(z, number));
     this.plane.mode = "codes";
     this.prepare();
+    this.plane.pick(this.space.first(2));
     new ResizeObserver(() => this.resize()).observe(this.at.plane);
     this.watchTheme();
   }
@@ -128,9 +130,10 @@ class Explorer {
 
   prepare() {
     const { at, data, space } = this, line = data.latent === 1;
-    at.hint.textContent = `Drag the handle, or move it with the arrow keys.${space.count ? " A click on a point takes that test image." : ""}`;
+    at.hint.textContent = `Drag the handle, or move it with the arrow keys. A click on a point takes that test image.`;
     at.plane.lastChild.setAttribute("aria-label", "Latent plane. The arrow keys move the code; with Shift, further. Enter takes the nearest test image.");
-    if (line) at.plane.classList.add("line");
+    at.plane.classList.toggle("line", line);
+    at.digit.parentElement.classList.toggle("large", data.latent <= 4);
     this.prepareAxes();
     this.prepareClasses();
     this.prepareLegend();
@@ -219,7 +222,6 @@ class Explorer {
 
   prepareDrawing() {
     const { at, data } = this, { pad } = at, [channels, height, width] = data.shape;
-    at.borrow.hidden = !this.space.count;
     at.borrow.addEventListener("click", () => this.plane.pick(Math.floor(Math.random() * this.space.count)));
     at.clear.addEventListener("click", () => this.setStrokes([]));
     at.fit.addEventListener("change", () => this.setStrokes(this.strokes));
@@ -229,7 +231,7 @@ class Explorer {
     pad.setAttribute("role", "img");
     if (channels > 1) {
       pad.parentElement.hidden = at.clear.hidden = at.fitting.hidden = true;
-      at.drawn.textContent = "This model's images have colours, which the pad has none of: take a test image.";
+      at.noPad.textContent = "This model's images have colours, which a pad has none of: take a test image.";
     }
     let stroke = null;
     const point = (event) => {
@@ -253,8 +255,7 @@ class Explorer {
 
   prepareWay() {
     const { at, space } = this;
-    const far = space.ends();
-    this.ends = far.length ? far.map((n) => space.code(n)) : [this.z, this.z];
+    this.ends = [0, 1].map((n) => space.code(space.first(n)));
     at.setA.addEventListener("click", () => this.setEnd(0));
     at.setB.addEventListener("click", () => this.setEnd(1));
     at.way.addEventListener("input", () => this.take(this.between(Number(at.way.value))));
@@ -428,7 +429,7 @@ class Explorer {
     if (this.shown === "image") copy(this.picture, at.digit);
     else this.paintSpread();
     plane.code = this.z;
-    const ring = this.posterior?.spread ? this.posterior : null;
+    const ring = data.parts === "all" && this.posterior?.spread ? this.posterior : null;
     plane.drawOver(this.theme, this.picture, this.ends, ring);
     for (const [n, { input, output }] of this.sliders) {
       input.value = this.z[n];
@@ -551,11 +552,11 @@ function spaceOf(data, arrays) {
       }
       return found;
     },
-    // Two images to begin with: the first, and the first of another class.
-    ends() {
-      if (!count) return [];
-      const other = labels ? Math.max(0, Array.from(labels).findIndex((label) => label !== labels[0])) : Math.min(1, count - 1);
-      return [0, other];
+    // Images to begin with, each of another class if there are: the ends of a way, and one that is shown.
+    first(number) {
+      if (!labels) return Math.min(number, count - 1);
+      const kinds = [...new Set(labels)];
+      return labels.indexOf(kinds[number % kinds.length]);
     },
   };
 }

@@ -46,7 +46,6 @@ class Plane {
   range(axis) {
     if (axis >= this.axes.length) return [0, 1];
     const values = Float32Array.from(this.points.filter((_, n) => n % 2 === axis)).sort();
-    if (!values.length) return [-3.5, 3.5];
     const low = values[Math.floor(0.003 * values.length)], high = values[Math.ceil(0.997 * values.length) - 1];
     const room = Math.max(0.5, 0.08 * (high - low));
     return [low - room, high + room];
@@ -122,7 +121,7 @@ class Plane {
 
   key(event) {
     const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[event.key];
-    if (event.key === "Enter" && this.space.count) this.pick(this.space.nearest(this.code));
+    if (event.key === "Enter") this.pick(this.space.nearest(this.code));
     if (!step) return;
     event.preventDefault();
     const size = event.shiftKey ? 0.5 : 0.1, now = this.seen(this.code);
@@ -231,12 +230,13 @@ class Plane {
   // The layer of the handle: where the code is, what it decodes to, and the way between two ends.
   drawOver(theme, picture, ends, ring) {
     const pen = this.pen(this.over), [x, y] = this.toPixel(this.seen(this.code));
-    pen.strokeStyle = pen.fillStyle = theme.ink;
     if (ends) {
       const [from, to] = ends.map((end) => this.toPixel(this.seen(end)));
+      pen.globalAlpha = 0.6;
       pen.setLineDash([4, 4]);
-      pen.beginPath(), pen.moveTo(...from), pen.lineTo(...to), pen.stroke();
+      haloed(pen, theme, 1, () => { pen.moveTo(...from), pen.lineTo(...to); });
       pen.setLineDash([]);
+      pen.globalAlpha = 1;
       [from, to].forEach((at, n) => letter(pen, theme, "AB"[n], at));
     }
     if (ring) this.drawRing(pen, theme, ring);
@@ -248,8 +248,7 @@ class Plane {
     pen.beginPath(), pen.roundRect(left - 2, top - 2, wide + 4, high + 4, 4), pen.fill();
     pen.imageSmoothingEnabled = false;
     pen.drawImage(picture, left, top, wide, high);
-    pen.lineWidth = 5, pen.strokeStyle = theme.paper, pen.beginPath(), pen.arc(x, y, 7, 0, 7), pen.stroke();
-    pen.lineWidth = 2.5, pen.strokeStyle = theme.accent, pen.beginPath(), pen.arc(x, y, 7, 0, 7), pen.stroke();
+    haloed(pen, { ...theme, ink: theme.accent }, 2.5, () => pen.arc(x, y, 7, 0, 7));
   }
 
   // Two standard deviations of the posterior of the image that is drawn.
@@ -260,14 +259,22 @@ class Plane {
       return vector ? 2 * Math.sqrt(vector.reduce((sum, one, n) => sum + (one * spread[n]) ** 2, 0)) : 0;
     });
     const [right, top] = this.toPixel(this.seen(mean).map((one, n) => one + size[n]));
-    pen.lineWidth = 1.5;
-    pen.strokeStyle = theme.ink;
-    pen.beginPath(), pen.ellipse(x, y, Math.max(2, right - x), Math.max(2, y - top), 0, 0, 7), pen.stroke();
+    haloed(pen, theme, 1.5, () => pen.ellipse(x, y, Math.max(2, right - x), Math.max(2, y - top), 0, 0, 7));
+  }
+}
+
+// A line that is seen on codes and on images.
+function haloed(pen, theme, width, path) {
+  for (const [colour, more] of [[theme.paper, 2.5], [theme.ink, 0]]) {
+    pen.strokeStyle = colour;
+    pen.lineWidth = width + more;
+    pen.beginPath(), path(), pen.stroke();
   }
 }
 
 function letter(pen, theme, text, [x, y]) {
   pen.fillStyle = theme.ink;
+  haloed(pen, { ...theme, ink: theme.paper }, 2, () => pen.arc(x, y, 9, 0, 7));
   pen.beginPath(), pen.arc(x, y, 9, 0, 7), pen.fill();
   pen.font = "600 11px system-ui, sans-serif";
   pen.textAlign = "center";

@@ -14,6 +14,7 @@ from mnistvae._html import as_text
 from mnistvae.analysis.embedding import EmbeddingKind, embed_later
 from mnistvae.analysis.errors import errors_of_view
 from mnistvae.errors import MnistvaeError
+from mnistvae.explorer import explorer_block
 from mnistvae.report.section import Report
 from mnistvae.view import View, begin
 
@@ -79,6 +80,7 @@ def best_map(report: Report) -> Embedding | None:
 def latent_space(report: Report) -> None:
     """Maps of the codes, and their clusters."""
     view, page = report.view, report.page
+    _moving_plane(report)
     numbers = view.once(chosen)
     if len(numbers) < len(view):
         page.text(f"Maps and clusters are of {len(numbers):,} images, drawn from the {len(view):,}.")
@@ -103,6 +105,16 @@ def latent_space(report: Report) -> None:
         )
         page.picture("latent_space_per_digit.png", figure, caption)
     _clusters(report, points)
+
+
+def _moving_plane(report: Report) -> None:
+    """The explorer's plane: the codes of some images, and the image under a handle to drag."""
+    try:
+        report.page.html(explorer_block(report.view))
+    except MnistvaeError as error:  # a layer that a page cannot run, or images that it cannot draw
+        report.page.text(f"There is no plane to move on: {error}.")
+        return
+    report.page.text("The model runs in this page, its weights rounded to half precision.")
 
 
 def without_umap(error: MnistvaeError) -> str:

@@ -112,6 +112,10 @@ class Page:
             note = f"<p class=file>{_link(name)}</p>"
         self._add(f"<div class=table>{table(header, rows)}</div>{note}")
 
+    def html(self, html: str) -> None:
+        """Add HTML as it is; what it shows is the caller's business, and it must not need other files."""
+        self._add(html)
+
     def write(self, name: str) -> Path:
         """Write the page itself, and return its path.
 
