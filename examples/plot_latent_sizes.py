@@ -17,7 +17,8 @@ import mnistvae as mv
 from mnistvae import analysis, load_dataset, plotting
 
 digits = load_dataset("mnist-mini", "train")
-train, held_out = digits[:6000], digits[6000:8000]  # what chooses a size must not be what tests it
+half = len(digits) // 2
+train, held_out = digits[:half], digits[half:]  # what chooses a size must not be what tests it
 
 temporary = tempfile.TemporaryDirectory()
 folder = Path(sys.argv[1] if len(sys.argv) > 1 else temporary.name)

@@ -637,7 +637,9 @@ def test_version_and_help() -> None:
                 assert parameter.help, (name, parameter.name)
     drawn = {"generate", "reconstruct", "animate"}
     measured = {"evaluate", "compare", "report", "reproduce", "sweep"}
-    assert set(cli.commands) == {"train", "fit-prior", "encode", "info", "recipes"} | drawn | measured
+    assert (
+        set(cli.commands) == {"train", "fit-prior", "encode", "explore", "export", "info", "recipes"} | drawn | measured
+    )
 
 
 def test_help_is_quick_because_it_imports_little() -> None:

@@ -29,7 +29,8 @@ class Range:
 
     def __post_init__(self) -> None:
         for name, value in (("low", self.low), ("high", self.high)):
-            check_number(f"{name} as a finite number", value, float("-inf"), above=True)
+            number = check_number(f"{name} as a finite number", value, float("-inf"), above=True)
+            object.__setattr__(self, name, value if isinstance(value, int) else number)  # whole numbers stay whole
         if not self.low < self.high:
             raise SettingError("a range from a lower to a higher number", f"{self.low} to {self.high}")
         if self.log and self.low <= 0:

@@ -6,6 +6,8 @@ import json
 from importlib.resources import files
 from typing import Literal
 
+import torch
+
 from mnistvae._checks import check_seed
 from mnistvae._html import escaped
 from mnistvae._passes import check_model
@@ -82,7 +84,8 @@ def explorer_block(view: View) -> str:
 
 def _block(view: View, parts: Literal["all", "plane"], head: str) -> str:
     """The explorer's element, its style and its script."""
-    content = describe(view.model, view.codes, view.shown.images, parts, view.seed)
+    with torch.device("cpu"):  # whatever the default is
+        content = describe(view.model, view.codes, view.shown.images, parts, view.seed)
     data = json.dumps(content, separators=(",", ":")).replace("<", "\\u003c")
     here = files(__name__)
     style, *scripts = (here.joinpath(name).read_text(encoding="utf-8") for name in ("explorer.css", *_SCRIPTS))

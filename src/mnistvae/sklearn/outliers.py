@@ -125,8 +125,10 @@ class VAEOutlierDetector(OutlierMixin, VAEEstimator):  # type: ignore[misc]
         share = check_number("contamination above 0 and at most 0.5", self.contamination, above=True)
         if share > 0.5:
             raise SettingError("contamination above 0 and at most 0.5", str(self.contamination))
-        check_count("steps as an integer of at least 1", self.steps)
-        check_count("num_samples as an integer of at least 1", self.num_samples)
+        self.scoring_ = {
+            "num_samples": check_count("num_samples as an integer of at least 1", self.num_samples),
+            "steps": check_count("steps as an integer of at least 1", self.steps),
+        }
         data = self._train(X)
         if kind == "density":
             self.model_ = fit_code_density(self.model_, data, self.seed_)
@@ -144,8 +146,7 @@ class VAEOutlierDetector(OutlierMixin, VAEEstimator):  # type: ignore[misc]
         if self.kind == "density":
             found = code_density(model, data)
         else:
-            how = {"num_samples": self.num_samples, "steps": self.steps, "seed": self.seed_}
-            found = -anomaly_scores(model, data, self.kind, **how)
+            found = -anomaly_scores(model, data, self.kind, **self.scoring_, seed=self.seed_)
         scores: NDArray[np.float64] = found.double().numpy()
         return scores
 
