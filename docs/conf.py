@@ -18,10 +18,12 @@ version = release = mnistvae.__version__
 
 extensions = [
     "mnistvae_docs",
+    "citations",
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
 ]
@@ -71,6 +73,7 @@ sphinx_gallery_conf = {
     "download_all_examples": False,
     "write_computation_times": False,
     "show_signature": False,
+    "first_notebook_cell": "%pip install -q mnistvae",
 }
 
 html_math_renderer = "mathml"
@@ -79,6 +82,9 @@ html_title = "mnistvae"
 html_static_path = ["_static"]
 html_extra_path = ["live"]  # the report that mnistvae_docs makes
 html_css_files = ["mnistvae.css"]
+html_js_files = [("copy.js", {"defer": "defer"})]
+html_favicon = "_static/favicon.svg"
+templates_path = ["_templates"]
 html_show_sourcelink = False
 html_show_sphinx = False
 html_sidebars = {
@@ -88,6 +94,7 @@ html_sidebars = {
     "theory": [],
     "command-line": [],
     "conventions": [],
+    "bibliography": [],
     "changelog": [],
 }
 html_theme_options = {
@@ -97,4 +104,5 @@ html_theme_options = {
     "show_toc_level": 2,
     "footer_start": ["copyright"],
     "footer_end": [],
+    "secondary_sidebar_items": ["notebook", "page-toc"],
 }

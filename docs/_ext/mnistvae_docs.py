@@ -5,6 +5,7 @@
 - references to mnistvae's objects by any of their names (``mnistvae.VAE``, ``mnistvae.models.VAE``, ``VAE``).
 - formulas as MathML, which browsers draw by themselves: no script is loaded from elsewhere.
 - the report of a small model, and explorers of two, made when the documentation is built, as pages of their own.
+- the gallery's notebooks, under names that links elsewhere can rely on.
 - a table of contents at the top of each module's page, and types beside arguments as they are written in the source.
 """
 
@@ -16,6 +17,7 @@ import ast
 import inspect
 import re
 import shlex
+import shutil
 import sys
 import tempfile
 import warnings
@@ -313,6 +315,15 @@ def skip_foreign_docstrings(app: Sphinx, what: str, name: str, obj: Any, skip: b
     return None if told is None or told.__module__.startswith("mnistvae") else True
 
 
+def copy_notebooks(app: Sphinx, exception: Exception | None) -> None:
+    """The gallery's notebooks under names that stay the same, for Colab and for the links beside each example."""
+    if exception is None and app.builder.format == "html":
+        folder = Path(app.outdir) / "notebooks"
+        folder.mkdir(exist_ok=True)
+        for notebook in (Path(app.srcdir) / "gallery").glob("*.ipynb"):
+            shutil.copy(notebook, folder)
+
+
 def _full_names(annotation: str, module: str) -> str:
     """The annotation with each name in full, shown short: ``Tensor`` as ``~torch.Tensor``."""
     homes = _imports(module)
@@ -394,6 +405,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("mnistvae", CommandLine)
     app.connect("config-inited", make_live_report)
     app.connect("config-inited", make_live_explorers)
+    app.connect("build-finished", copy_notebooks)
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_math_block, None))
     app.connect("env-check-consistency", check_complete)
     app.connect("missing-reference", resolve_by_any_name)
