@@ -163,7 +163,14 @@ class Branching(nn.Module):
         return x if x.sum() > 0 else -x
 
 
-@pytest.mark.parametrize("layer", [Noisy, Overwritten, Branching])
+class Remainder(nn.Module):
+    """A layer whose operator torch answers for, not the page."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x % 3
+
+
+@pytest.mark.parametrize("layer", [Noisy, Overwritten, Branching, Remainder])
 def test_layers_that_cannot_be_recorded(layer: type[nn.Module]) -> None:
     trunk = nn.Sequential(nn.Linear(2, 784), layer())
     with pytest.raises(ComponentError, match=rf"decoder\.trunk\.1 \({layer.__name__}\)"):

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import mnistvae as mv
 from mnistvae.explorer.packing import Packer
-from mnistvae.explorer.programs import programs, rounded
+from mnistvae.explorer.programs import describe_prior, programs, rounded
 from mnistvae.explorer.recording import record
 from mnistvae.likelihoods import ContinuousBernoulli, DiscretizedLogistic, Gaussian
 from mnistvae.networks import (
@@ -112,6 +112,22 @@ def test_a_page_computes_what_pytorch_computes(name: str, computed: Any) -> None
     for found, right in computed[name]:
         assert found.shape == right.shape
         np.testing.assert_allclose(found, right, atol=1e-4, rtol=1e-4)
+
+
+@node
+@pytest.mark.parametrize("kind", ["realnvp", "maf"])
+def test_a_flow_is_drawn_from_in_the_page(kind: Any) -> None:
+    pytest.importorskip("zuko", reason="needs zuko: pip install 'mnistvae[flows]'")
+    torch.manual_seed(0)
+    model = mv.VAE(4, prior=mv.priors.Flow(4, kind, transforms=2, hidden=(16,)))
+    with torch.no_grad():
+        for parameter in model.prior.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+        noise = torch.randn(1, 4)
+        wanted = model.latent_prior().normalize.inv(noise)
+    packer = Packer()
+    (part,) = describe_prior(model, packer)["parts"]
+    np.testing.assert_allclose(run(packer, [(part["map"], noise, "code")])[0], wanted[0].numpy(), atol=1e-5)
 
 
 class Own(nn.Module):

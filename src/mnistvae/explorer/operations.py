@@ -45,7 +45,10 @@ _CALLED = {
     "log_sigmoid_forward": "log_sigmoid",
 }
 #: Functions of two values.
-_TWO = ("add", "sub", "mul", "div", "maximum", "minimum", "gt", "ge", "lt", "le", "eq", "ne", "pow", "rsub")
+_TWO = (
+    *("add", "sub", "mul", "div", "maximum", "minimum", "gt", "ge", "lt", "le", "eq", "ne", "pow", "rsub"),
+    *("logical_and", "logical_or"),
+)
 #: Operations that leave values and order as they are.
 _SAME = ("clone", "_to_copy", "_unsafe_view", "detach", "lift_fresh", "alias", "contiguous", "native_dropout")
 #: Operations that take nothing but the shape of a tensor.
@@ -76,6 +79,8 @@ def translate(tape: Tape, func: Any, args: Sequence[Any], kwargs: Mapping[str, A
     if func.is_view:
         return _view(tape, func, args, kwargs, out)
     if name in _OF_SHAPE:
+        if "empty" in name:
+            out.zero_()  # whatever was there, a page is the same every time
         return True
     inplace = schema.is_mutable
     name = name.removesuffix("_") if inplace else name
@@ -207,6 +212,19 @@ def _gather(function: Any) -> Rule:
     return rule
 
 
+def _put(tape: Tape, a: Mapping[str, Any], _: Tensor) -> int | None:
+    """Values at some places of a tensor: of both, those that are to be there."""
+    into, values, indices = a["self"], a["values"], a["indices"]
+    if a["accumulate"] or any(tape.knows(one) for one in indices):
+        return None
+    lengths = [into.numel(), values.numel()]
+    both = Value(tape.add("cat", [into, values], sum(lengths), lengths=lengths))
+    numbers = torch.arange(sum(lengths), dtype=torch.float32)
+    old, new = numbers.split(lengths)  # type: ignore[no-untyped-call]
+    places = _aten.index_put(old.reshape(into.shape), indices, new.reshape(values.shape))
+    return tape.add("take", [both, places.flatten()], into.numel())
+
+
 def _same(tape: Tape, a: Mapping[str, Any], out: Tensor) -> int | None:
     first = next(iter(a.values()))
     return tape.operand(first) if out.is_floating_point() and first.numel() == out.numel() else None
@@ -227,6 +245,7 @@ RULES: Mapping[str, Rule] = {
         name: _gather(getattr(_aten, name))
         for name in ("flip", "roll", "pixel_shuffle", "repeat", "index_select", "index")
     },
+    "index_put": _put,
     "where": _choose,
     "mm": _mm,
     "bmm": _mm,

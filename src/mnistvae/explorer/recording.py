@@ -28,6 +28,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, tape: Tape, place: list[str]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._tape, self._place = tape, place
+        #: The error about the layer that could not be noted.
+        self.refused: ComponentError | None = None
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -42,7 +44,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if depends or drawn:
             stale = any(self._tape.knows(one) and self._tape.operand(one) == STALE for one in given)
             if drawn or stale or not translate(self._tape, func, args, kwargs, out):
-                raise unknown_layer(self._place[-1], schema_of(func).name.partition("::")[2])
+                self.refused = unknown_layer(self._place[-1], schema_of(func).name.partition("::")[2])
+                raise self.refused
         return out
 
 
@@ -59,8 +62,11 @@ def record(module: nn.Module, function: Callable[[Tensor], dict[str, Tensor]], e
     """
     tape = Tape()
     tape.bind(example, 0)
-    with _naming(module) as place, torch.no_grad(), _Recorder(tape, place):
-        outputs = function(example)
+    with _naming(module) as place, torch.no_grad(), _Recorder(tape, place) as recorder:
+        try:
+            outputs = function(example)
+        except TypeError as error:  # torch's operators make one of their own of an error that is a TypeError, too
+            raise recorder.refused or error from None
     for name, tensor in outputs.items():
         if not tape.knows(tensor):  # a constant, whatever the input
             tape.bind(tensor, tape.add("move", [tensor], tensor.numel(), shape=[tensor.numel()], strides=[1], offset=0))

@@ -51,6 +51,8 @@ const ZIPS = {
   le: (a, b) => (a <= b ? 1 : 0),
   eq: (a, b) => (a === b ? 1 : 0),
   ne: (a, b) => (a !== b ? 1 : 0),
+  logical_and: (a, b) => (a && b ? 1 : 0),
+  logical_or: (a, b) => (a || b ? 1 : 0),
 };
 
 function sigmoid(x) {
