@@ -125,7 +125,7 @@ class VAEOutlierDetector(OutlierMixin, VAEEstimator):  # type: ignore[misc]
         share = check_number("contamination above 0 and at most 0.5", self.contamination, above=True)
         if share > 0.5:
             raise SettingError("contamination above 0 and at most 0.5", str(self.contamination))
-        self.scoring_ = {
+        self.scoring_: dict[str, Any] = {
             "num_samples": check_count("num_samples as an integer of at least 1", self.num_samples),
             "steps": check_count("steps as an integer of at least 1", self.steps),
         }
