@@ -263,6 +263,7 @@ def test_a_latent_space_of_one_dimension(opened: Opened) -> None:
 def test_a_latent_space_of_200_dimensions(opened: Opened) -> None:
     assert opened.tab.locator(".slide input:visible").count() == 11  # and the temperature
     opened.tab.get_by_text("190 more dimensions").click()
+    opened.tab.locator(".sliders input").nth(199).wait_for(state="attached")  # made when they are first shown
     assert opened.tab.locator(".sliders input").count() == 200
 
 
