@@ -24,7 +24,7 @@ from torch.nn.parameter import is_lazy
 from mnistvae._html import block, table
 from mnistvae.errors import ComponentError, FileFormatError, MnistvaeError, type_name
 
-__all__ = ["Component", "arguments", "class_finder", "clone", "from_spec", "spec_text", "to_spec"]
+__all__ = ["Component", "arguments", "class_finder", "clone", "find_own_classes", "from_spec", "spec_text", "to_spec"]
 
 M = TypeVar("M", bound=nn.Module)
 #: Looks a class up by the name it has in a spec.
@@ -279,6 +279,17 @@ def _name(cls: type[nn.Module]) -> str:
     if _is_torch(cls):
         return f"{_TORCH}{cls.__name__}"
     return f"{cls.__module__}:{cls.__qualname__}"
+
+
+def find_own_classes(spec: Any) -> list[str]:
+    """The classes beyond mnistvae's and torch's in the description of a model, as ``module:NAME``, each once."""
+    if isinstance(spec, list):
+        return list(dict.fromkeys(name for part in spec for name in find_own_classes(part)))
+    if not isinstance(spec, dict):
+        return []
+    name = spec.get("class")
+    own = [name] if isinstance(name, str) and ":" in name else []
+    return list(dict.fromkeys([*own, *find_own_classes(list(spec.values()))]))
 
 
 def spec_text(spec: Any, width: int = 100) -> str:

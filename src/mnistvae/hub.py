@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import nn
 
-from mnistvae._component import spec_text, to_spec
+from mnistvae._component import find_own_classes, spec_text, to_spec
 from mnistvae._files import make_folder, read_regular, write_atomically
 from mnistvae._records import parse_json
 from mnistvae._version import __version__
@@ -193,7 +193,8 @@ def model_card(model: VAE, name: str, metadata: Mapping[str, Any] | None = None)
         f"datasets:\n- {json.dumps(data)}\n" if isinstance(data, str) and data.isascii() and "/" not in data else ""
     )
     drawn = "model.sample(16)" if model.num_classes is None else "model.sample(16, y=0)"
-    classes = ", classes=[...]" if ":" in json.dumps([part["class"] for part in _parts(to_spec(model))]) else ""
+    spec = to_spec(model)
+    classes = ", classes=[...]" if find_own_classes(spec) else ""
     record = json.dumps(metadata, indent=2, default=str)
     training = f"\n## Training\n\n```json\n{record}\n```\n" if metadata else ""
     return f"""---
@@ -220,18 +221,9 @@ images = {drawn}  # (16, {channels}, {height}, {width})
 parts:
 
 ```python
-{spec_text(to_spec(model))}
+{spec_text(spec)}
 ```
 {training}"""
-
-
-def _parts(spec: Any) -> list[dict[str, Any]]:
-    """Every part in a description."""
-    if isinstance(spec, list):
-        return [part for item in spec for part in _parts(item)]
-    if not isinstance(spec, dict):
-        return []
-    return ([spec] if "class" in spec else []) + _parts(list(spec.values()))
 
 
 def _spec_of(path: Path) -> Any:

@@ -27,7 +27,6 @@ __all__ = [
     "Opened",
     "Say",
     "dataset_name",
-    "find_own_classes",
     "has_validation",
     "held_out_share",
     "hold_out",
@@ -217,6 +216,7 @@ def open_model(
         FileFormatError: If the file is not a model of mnistvae's, is damaged, or names a class that is not allowed.
         SettingError: If this machine has no such device, or a class cannot be imported.
     """
+    from mnistvae._component import find_own_classes
     from mnistvae.devices import resolve_device
     from mnistvae.io import build, read
     from mnistvae.models import VAE
@@ -283,17 +283,6 @@ def run_folder(path: str | Path) -> Path:
     """The folder of a run: the one that a file of the run, such as its model, lies in."""
     place = as_path(path)
     return place.parent if os.path.isfile(place) else place  # noqa: PTH113 (Path.is_file raises for a name too long)
-
-
-def find_own_classes(spec: Any) -> list[str]:
-    """The classes beyond mnistvae's and torch's in the description of a model, as ``module:NAME``, each once."""
-    if isinstance(spec, list):
-        return list(dict.fromkeys(name for part in spec for name in find_own_classes(part)))
-    if not isinstance(spec, dict):
-        return []
-    name = spec.get("class")
-    own = [name] if isinstance(name, str) and ":" in name else []
-    return list(dict.fromkeys([*own, *find_own_classes(list(spec.values()))]))
 
 
 def resolve_recipe(recipe: str | Recipe) -> Recipe:

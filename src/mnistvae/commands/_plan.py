@@ -10,8 +10,8 @@ from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 
 from mnistvae._checks import check_instance
-from mnistvae._component import to_spec
-from mnistvae.commands._inputs import Say, find_own_classes, settings_text
+from mnistvae._component import find_own_classes, to_spec
+from mnistvae.commands._inputs import Say, settings_text
 from mnistvae.commands._pictures import draw_reconstructions, draw_samples
 from mnistvae.commands.folder import RunFolder
 from mnistvae.commands.provenance import Provenance
