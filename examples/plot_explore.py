@@ -41,3 +41,5 @@ print(f"largest difference of a pixel: {float((exact - shown).abs().max()):.5f}"
 # %%
 figure = plotting.reconstruction_grid(exact, {"in the page": shown})
 figure.savefig(folder / "rounded.png")
+
+temporary.cleanup()

@@ -85,6 +85,7 @@ def test_a_script_runs_without_warnings_and_leaves_its_pictures(
         assert len(np.unique(pixels)) > 50  # shades, of images or of letters
         assert len(np.unique(middle)) > 3  # and not one field; bars have few colours
     assert result.names.get("path", result.folder / "nothing").parent == result.folder
+    assert not Path(result.names["temporary"].name).exists()
 
 
 @pytest.mark.parametrize("script", OWN)
