@@ -1,12 +1,13 @@
 """What a GPU does: whether its recorded steps are the steps computed as usual, and how long an epoch takes.
 
-    MNISTVAE_DATA=FOLDER python benchmarks/gpu.py [--minutes 4.5] [--epochs 12] [--json FILE]
+    MNISTVAE_DATA=FOLDER python benchmarks/gpu.py [--minutes 2.5] [--epochs 12] [--flow-minutes 2] [--json FILE]
 
 First, for several recipes, 30 steps as usual are compared with 30 recorded ones, taken one by one and eight at a time;
 a run is stopped and resumed; and a loss that cannot be recorded has to be trained as usual. Then an epoch of the recipe
 ``mlp-20`` is timed, in batches of 128 and of 8192: as usual, recorded, recorded in bf16, recorded and compiled. Each
 contender is a process of its own, and they take turns, an epoch each; medians leave out the epoch in which a step is
-recorded or compiled. Without MNISTVAE_DATA the images are random, which takes as long.
+recorded or compiled. Then ``resnet-flow`` is trained for ``--flow-minutes`` (2), and its likelihood measured. Without
+MNISTVAE_DATA the images are random, which takes as long, and there is no ``resnet-flow``.
 
 Each part stands alone: one that fails shows its traceback and the next begins. All figures come last, as JSON.
 ``--device cpu`` tries the script out where there is no GPU (nothing is recorded then).
@@ -17,6 +18,7 @@ from __future__ import annotations
 import argparse
 import functools
 import json
+import math
 import multiprocessing
 import os
 import signal
@@ -35,6 +37,7 @@ import torch
 from torch import Tensor
 
 import mnistvae as mv
+from mnistvae.commands._pace import measure_pace
 from mnistvae.objectives import ELBO, Terms
 from mnistvae.training import Callback, Checkpoint, Interrupted, State
 
@@ -224,6 +227,22 @@ def race(batch_size: int, root: str | None, device: str, epochs: int, n: int, de
     return {"seconds": medians, "times_eager": ratios, "all_seconds": seconds, "failures": failures}
 
 
+def train_flow(root: str, device: str, minutes: float, images: int, samples: int) -> dict[str, Any]:
+    """The likelihood of ``resnet-flow`` after some minutes on the whole MNIST, with a course that ends with them."""
+    recipe = mv.recipes.get("resnet-flow")
+    train, test = (mv.load_dataset("mnist", split, root) for split in ("train", "test"))
+    changes = {"learning_rate": 2e-3, "schedule": "one-cycle", "ema": 0.999, "clip_norm": 10.0, "precision": "auto"}
+    how: dict[str, Any] = {**changes, "device": device, "progress": False, "seed": 0}
+    pace = measure_pace(recipe, {}, {**how, "device": device}, train, device)
+    epochs = pace.epochs_in(minutes)
+    model = recipe.model(seed=0)
+    history = recipe.trainer(**how, epochs=epochs).fit(model, train)
+    estimate = mv.metrics.importance_sampled_nll(model, test[:images].binarized("static", seed=0), samples)
+    found = {"epochs": epochs, "seconds": sum(history.column("seconds")), "seconds_an_epoch": history[-1]["seconds"]}
+    likelihood = {"nll": estimate.mean, "standard_error": estimate.standard_error, "images": images, "samples": samples}
+    return {"ok": estimate.mean < 200, **found, **likelihood}
+
+
 def attempt(results: dict[str, Any], name: str, deadline: float, part: Callable[[], dict[str, Any]]) -> None:
     """Do one part, note what it found, and go on whatever happens."""
     started = time.monotonic()
@@ -243,9 +262,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-root", default=os.environ.get("MNISTVAE_DATA"))
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--minutes", type=float, default=4.5)
+    parser.add_argument("--minutes", type=float, default=2.5, help="for all but resnet-flow")
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--images", type=int, default=60_000)
+    parser.add_argument("--flow-minutes", type=float, default=2.0)
+    parser.add_argument("--flow-images", type=int, default=2000, help="test digits of its likelihood")
+    parser.add_argument("--flow-samples", type=int, default=500)
     parser.add_argument("--recipes", nargs="+", default=list(RECIPES))
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
@@ -272,6 +294,10 @@ def main() -> None:
         for batch_size in (128, 8192):
             how = (batch_size, options.data_root, options.device, options.epochs, options.images)
             attempt(results, f"epochs in batches of {batch_size}", deadline, functools.partial(race, *how, deadline))
+        if options.data_root and options.flow_minutes:
+            size = options.flow_images, options.flow_samples
+            flow = functools.partial(train_flow, options.data_root, options.device, options.flow_minutes, *size)
+            attempt(results, "resnet-flow", math.inf, flow)
         # Last: a recording that fails may leave the device in a state of its own.
         attempt(results, "fallback", deadline, functools.partial(check_fallback, data, options.device))
         results["ok"] = all(part.get("ok", True) for part in results.values() if isinstance(part, dict))

@@ -289,9 +289,11 @@ class Flow(Prior):
         self.hidden = check_widths("hidden", hidden, least=1)
         self.register_buffer("zero", torch.zeros(self.latent_dim), persistent=False)
         with _zuko() as flows:
-            make = {"realnvp": flows.RealNVP, "maf": flows.MAF, "nsf": flows.NSF}[self.kind]
-            flow = make(latent_dim, transforms=transforms, hidden_features=self.hidden, activation=nn.SiLU)
-        self.normalize = flow.transform
+            from mnistvae._couplings import couplings
+
+            how: dict[str, Any] = {"transforms": transforms, "hidden_features": self.hidden, "activation": nn.SiLU}
+            make = {"maf": flows.MAF, "nsf": flows.NSF}.get(self.kind)
+            self.normalize = couplings(latent_dim, **how) if make is None else make(latent_dim, **how).transform
         for network in self.normalize.modules():
             layers = [layer for layer in network.children() if isinstance(getattr(layer, "weight", None), Tensor)]
             own = network.parameters(recurse=False) if isinstance(network, nn.ParameterList) else ()

@@ -33,8 +33,10 @@ __all__ = [
     "importance_sampled_nll",
 ]
 
-#: Images that are encoded at once, and codes that are decoded at once: what stays in a CPU's cache is quick.
-_IMAGES, _CODES = 256, 512
+#: Images that are encoded at once.
+_IMAGES = 256
+#: Codes that are decoded at once: on a CPU, what stays in its cache is quick; a GPU needs more to be busy.
+_CODES, _CODES_OF_A_GPU = 512, 8192
 #: A warning is due where more than this share of the images has fewer effective samples than this, of this many.
 _SHARE, _FEW, _MANY = 0.1, 2, 50
 #: Tag of the cross-entropy of grey pixels, whose exponential is no density.
@@ -212,7 +214,8 @@ def _log_sums(model: VAE, x: Tensor, y: Tensor | None, posterior: Distribution, 
     prior = model.latent_prior(y)
     exact = with_double(x.device)
     sums = torch.full((2, len(x)), -math.inf, dtype=torch.float64, device=exact)
-    left, at_once = num_samples, min(num_samples, max(1, _CODES // len(x)))
+    codes = _CODES if x.device.type == "cpu" else _CODES_OF_A_GPU
+    left, at_once = num_samples, min(num_samples, max(1, codes // len(x)))
     images, classes = x.repeat(at_once, 1, 1, 1), None if y is None else y.repeat(at_once)
     while left:
         now = min(left, at_once)
