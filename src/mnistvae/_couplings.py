@@ -23,9 +23,9 @@ def couplings(features: int, transforms: int, **network: Any) -> nn.Module:
         network: Settings of the network in each.
     """
     places = torch.arange(features)
-    return LazyComposedTransform(
-        *(_Coupling(features, mask=places % 2 == number % 2, **network) for number in range(transforms))
-    )
+    parts = [_Coupling(features, mask=places % 2 == number % 2, **network) for number in range(transforms)]
+    transform: nn.Module = LazyComposedTransform(*parts)
+    return transform
 
 
 class _Coupling(GeneralCouplingTransform):  # type: ignore[misc]  # zuko has no types
