@@ -17,7 +17,7 @@ import mnistvae as mv
 from mnistvae import commands
 from mnistvae.commands import cli
 from mnistvae.commands.explore import open_in_browser
-from mnistvae.errors import ComponentError, DataError, OutputError
+from mnistvae.errors import ComponentError, DataError, OutputError, SettingError
 from mnistvae.explorer import explorer_page, rounded
 from mnistvae.networks import GaussianEncoder, MLPDecoder, MLPEncoder, TrunkDecoder
 from mnistvae.priors import GaussianMixture, VampPrior
@@ -47,6 +47,22 @@ def test_the_page_is_whole_and_the_same_every_time() -> None:
     assert "default-src 'none'" in page
     known = content(page)
     assert (known["latent"], known["shape"], known["told"], known["dark"]) == (2, [1, 28, 28], None, True)
+
+
+def test_the_plane_alone_needs_neither_encoder_nor_images() -> None:
+    whole, plane = (explorer_page(small(), DIGITS, parts=parts) for parts in ("all", "plane"))
+    assert len(plane) < len(whole) - len(DIGITS) * 28 * 28
+    known = content(plane)
+    assert (list(known["programs"]), known["pictures"]) == (["decode"], None)
+    assert "<h1>" not in plane
+    with pytest.raises(SettingError, match="parts as one of 'all', 'plane', got 'half'"):
+        explorer_page(small(), DIGITS, parts="half")  # type: ignore[arg-type]
+
+
+def test_the_plane_of_a_model_whose_encoder_no_page_runs() -> None:
+    trunk = nn.Sequential(nn.Flatten(), nn.Linear(784, 4), Sorted())
+    model = small(encoder=GaussianEncoder(trunk, 2))
+    assert content(explorer_page(model, DIGITS, parts="plane"))["parts"] == "plane"
 
 
 @pytest.mark.parametrize("name", mv.zoo.names())

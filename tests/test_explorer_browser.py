@@ -69,6 +69,8 @@ def pages(models: dict[str, mv.VAE], tmp_path_factory: pytest.TempPathFactory) -
         data = DIGITS if model.image_shape == (1, 28, 28) else torch.rand(20, *model.image_shape)
         made[name] = folder / f"{name}.html"
         made[name].write_text(explorer_page(model, data), encoding="utf-8")
+    made["plane"] = folder / "plane.html"
+    made["plane"].write_text(explorer_page(models["mlp"], DIGITS, parts="plane"), encoding="utf-8")
     return made
 
 
@@ -300,3 +302,13 @@ def test_everything_has_a_name_for_those_who_listen(opened: Opened) -> None:
         ".map((one) => one.outerHTML)"
     )
     assert nameless == []
+
+
+@pytest.mark.parametrize("opened", ["plane"], indirect=True)
+def test_the_plane_alone(opened: Opened) -> None:
+    box = opened.tab.locator(".plane").bounding_box()
+    opened.changes(lambda: opened.tab.mouse.click(box["x"] + 60, box["y"] + 90), "digit", "over")
+    x, y = opened.call("return e.plane.toPixel([e.plane.points[0], e.plane.points[1]])")
+    opened.changes(lambda: opened.tab.mouse.click(box["x"] + x, box["y"] + y), "digit", "over")
+    opened.changes(lambda: opened.tab.get_by_label("Images", exact=True).check(), "under")
+    assert opened.tab.get_by_text("Your own").count() == 0

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from mnistvae.commands._face import command
 from mnistvae.commands._inputs import Say, open_model, print_nothing
@@ -32,6 +32,7 @@ def explore(
     image_channels: int | None = None,
     max_value: float | None = None,
     out: str | Path | None = None,
+    parts: Literal["all", "plane"] = "all",
     show: bool = True,
     seed: int = 0,
     classes: Sequence[str | type[nn.Module]] = (),
@@ -52,6 +53,7 @@ def explore(
         image_channels: 1 for grey, 3 for colour (default: those of its training).
         max_value: Value that is white in arrays of yours (.npz, IDX; default: 1 or 255, or as in its training).
         out: File of the page, such as explorer.html, or a folder for it (default: explorer-TIME beside the model).
+        parts: all, or plane: the plane and the image at its handle alone, a smaller page to be put into another one.
         show: Open the page in the browser.
         seed: Seed of the choice of images, of a data set of more than 2,000.
         classes: A class of your own that the model is made of, as my.module:NAME; may be given again.
@@ -76,7 +78,7 @@ def explore(
     with RunFolder.claim(folder, (name,), parent=opened.parent, name="explorer") as claimed:
         binarization = opened.about.binarization or "none"
         title = f"{opened.about.recipe or opened.name} on {data.name}"
-        page = explorer_page(opened.model, data, title=title, binarization=binarization, seed=seed)
+        page = explorer_page(opened.model, data, title=title, parts=parts, binarization=binarization, seed=seed)
         path = write_atomically(claimed.path / name, page.encode())
     opens = show and open_in_browser(path)
     say(f"wrote {path}" if opens or not show else f"wrote {path}\n  there is no browser here: open it in one")

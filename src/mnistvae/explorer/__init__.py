@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 from importlib.resources import files
-from typing import Literal
 
 import torch
 
-from mnistvae._checks import check_seed
+from mnistvae._checks import check_choice, check_seed
 from mnistvae._html import escaped
 from mnistvae._passes import check_model
 from mnistvae.arrays import ArrayLike
 from mnistvae.data import Binarization, ImageDataset, as_dataset
 from mnistvae.explorer.content import describe, some_of
-from mnistvae.explorer.programs import rounded
+from mnistvae.explorer.programs import Parts, rounded
 from mnistvae.models import VAE
 from mnistvae.view import View
 
@@ -33,6 +32,7 @@ def explorer_page(
     data: ImageDataset | ArrayLike,
     *,
     title: str | None = None,
+    parts: Parts = "all",
     binarization: Binarization = "none",
     seed: int = 0,
 ) -> str:
@@ -46,29 +46,34 @@ def explorer_page(
         model: The model.
         data: Images that it was not trained on, whose codes the plane shows.
         title: Title of the page (default: class of the model and name of the data).
+        parts: ``"all"``, or ``"plane"``: the plane and the image at its handle alone, without the encoder and the
+            images, a smaller page to be put into another one (``<iframe src="plane.html">``).
         binarization: How training turned grey images into black and white; the same is done to the images.
         seed: Seed of what is drawn.
 
     Raises:
         ComponentError: If a page cannot run one of the model's layers, or draw images of its shape.
         DataError: If the images do not fit the model.
+        SettingError: If ``parts`` is another word.
 
     Example:
         >>> page = explorer_page(mv.VAE(latent_dim=2), mv.load_dataset("mnist-mini", "test")[:100])
         >>> page.startswith("<!doctype html>"), len(page) < 2_000_000
         (True, True)
     """
+    check_choice("parts", parts, ("all", "plane"))
     given = as_dataset(data, check_model(model).image_shape)
     some = given[some_of(len(given), model, check_seed(seed))]
     view = View(rounded(model), some, binarization=binarization, seed=seed)
     name = escaped(title if title is not None else f"{type(model).__name__} on {view.data.name}")
     number = f"{model.latent_dim} latent dimension{'s' if model.latent_dim > 1 else ''}"
+    head = f"<h1>{name}</h1><p class=about>{number}. The model runs in this page.</p>" if parts == "all" else ""
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{name}</title>'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         "</head><body>"
-        f"{_block(view, 'all', f'<h1>{name}</h1><p class=about>{number}. The model runs in this page.</p>')}"
+        f"{_block(view, parts, head)}"
         "</body></html>\n"
     )
 
@@ -82,7 +87,7 @@ def explorer_block(view: View) -> str:
     return _block(view, "plane", "")
 
 
-def _block(view: View, parts: Literal["all", "plane"], head: str) -> str:
+def _block(view: View, parts: Parts, head: str) -> str:
     """The explorer's element, its style and its script."""
     with torch.device("cpu"):  # whatever the default is
         content = describe(view.model, view.codes, view.shown.images, parts, view.seed)

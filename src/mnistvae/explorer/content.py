@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from mnistvae._codes import LatentCodes
 from mnistvae._colours import CLASS_COLOURS
 from mnistvae.errors import ComponentError
 from mnistvae.explorer.packing import Packer
-from mnistvae.explorer.programs import describe_prior, programs, rounded
+from mnistvae.explorer.programs import Parts, describe_prior, programs, rounded
 from mnistvae.models import VAE
 
 __all__ = ["describe", "some_of"]
@@ -27,16 +27,14 @@ SLIDERS = 10
 _RANGE = 3.5
 
 
-def describe(
-    model: VAE, codes: LatentCodes, images: Tensor, parts: Literal["all", "plane"], seed: int
-) -> dict[str, Any]:
+def describe(model: VAE, codes: LatentCodes, images: Tensor, parts: Parts, seed: int) -> dict[str, Any]:
     """A model and the codes of some images as a page reads them.
 
     Args:
         model: The model.
         codes: The codes that it gives to the images.
         images: The images, uint8, (N, C, H, W).
-        parts: The whole explorer, or the plane alone.
+        parts: The whole explorer, or the plane alone, which needs neither the encoder nor the images.
         seed: Seed of the choice of images, where there are more than a page can draw.
 
     Raises:
@@ -66,7 +64,7 @@ def describe(
         "parts": parts,
         "sliders": SLIDERS,
         "dark": bool(images.float().mean() < 128),
-        "programs": programs(copied, packer),
+        "programs": programs(copied, packer, parts),
         "prior": describe_prior(copied, packer),
         "mean": packer.add(means.mean(0)),
         "directions": [packer.add(one) for one in _directions(means)],
@@ -74,7 +72,7 @@ def describe(
         "limits": [[round(value, 2) for value in pair] for pair in limits.tolist()],
         "codes": packer.add(some),
         "labels": None if labels is None else packer.add(labels.to(torch.uint8)),
-        "pictures": packer.add(images[chosen]),
+        "pictures": packer.add(images[chosen]) if parts == "all" else None,
     }
     return {**described, "table": packer.table, "arrays": packer.text()}
 

@@ -283,8 +283,8 @@ class Explorer {
   // A new code; with the number of a test image, it is that image's.
   take(z, number) {
     this.z = z.map((value) => (Number.isFinite(value) ? value : 0));
-    if (number !== undefined) {
-      if (this.space.labels && this.data.told) this.setLabel(this.space.labels[number]);
+    if (number !== undefined && this.space.labels && this.data.told) this.setLabel(this.space.labels[number]);
+    if (number !== undefined && this.data.parts === "all") {
       this.strokes = [];
       this.source = { pixels: this.space.image(number), text: `Test image${this.space.labels ? ` of class ${this.space.names[this.space.labels[number]]}` : ""}.` };
       this.see();
@@ -336,7 +336,6 @@ class Explorer {
   see() {
     const { at, data } = this;
     this.posterior = this.encode(this.source.pixels);
-    if (data.parts !== "all") return;
     paint(at.encoded, this.source.pixels, data.shape);
     paint(at.rebuilt, this.decode(this.posterior.mean), data.shape);
     at.drawn.textContent = this.source.text || (data.told ? `Encoded and decoded as class ${this.space.names[this.label]}.` : "");

@@ -178,7 +178,7 @@ class Plane {
 
   // Of a model that is told the class, the codes of one class stand out: those of the others lie in the same places.
   drawPoints(pen, theme, told) {
-    const { count, labels, classes, names } = this.space, radius = count > 800 ? 2.1 : 3;
+    const { count, labels, classes } = this.space, radius = count > 800 ? 2.1 : 3;
     for (let n = 0; n < count; n++) {
       pen.globalAlpha = told === null || !labels || labels[n] === told ? 0.8 : 0.15;
       const [x, y] = this.toPixel([this.points[2 * n], this.points[2 * n + 1]]);
@@ -192,18 +192,27 @@ class Plane {
     pen.font = "600 13px system-ui, sans-serif";
     pen.textAlign = "center";
     pen.lineJoin = "round";
+    pen.lineWidth = 4;
+    pen.strokeStyle = theme.paper;
+    pen.fillStyle = theme.ink;
+    for (const { text, x, y } of apart(this.middles(), (text) => pen.measureText(text).width + 4, 15)) {
+      pen.strokeText(text, x, y + 4);
+      pen.fillText(text, x, y + 4);
+    }
+    pen.textAlign = "left";
+  }
+
+  // The names of the classes, each at the median of its codes.
+  middles() {
+    const { count, labels, classes, names } = this.space, found = [];
     for (let label = 0; label < classes; label++) {
       const own = [0, 1].map((axis) => Float32Array.from(
         Array.from({ length: count }, (_, n) => n).filter((n) => labels[n] === label), (n) => this.points[2 * n + axis]).sort());
       if (!own[0].length) continue;
       const [x, y] = this.toPixel(own.map((values) => values[values.length >> 1]));
-      pen.lineWidth = 4;
-      pen.strokeStyle = theme.paper;
-      pen.fillStyle = theme.ink;
-      pen.strokeText(names[label], x, y + 4);
-      pen.fillText(names[label], x, y + 4);
+      found.push({ text: names[label], x, y });
     }
-    pen.textAlign = "left";
+    return found;
   }
 
   // Places of the images that fill the box, one after the other.
@@ -261,6 +270,20 @@ class Plane {
     const [right, top] = this.toPixel(this.seen(mean).map((one, n) => one + size[n]));
     haloed(pen, theme, 1.5, () => pen.ellipse(x, y, Math.max(2, right - x), Math.max(2, y - top), 0, 0, 7));
   }
+}
+
+// Texts that lay on each other, moved apart along the way that is shorter.
+function apart(texts, widthOf, high) {
+  const moved = texts.map((one) => ({ ...one, wide: widthOf(one.text) }));
+  for (let turn = 0; turn < 30; turn++)
+    moved.forEach((a, n) => moved.slice(n + 1).forEach((b) => {
+      const across = (a.wide + b.wide) / 2 - Math.abs(a.x - b.x), up = high - Math.abs(a.y - b.y);
+      if (across <= 0 || up <= 0) return;
+      const axis = across < up ? "x" : "y", step = (a[axis] <= b[axis] ? 1 : -1) * Math.min(across, up) / 2;
+      a[axis] -= step;
+      b[axis] += step;
+    }));
+  return moved;
 }
 
 // A line that is seen on codes and on images.

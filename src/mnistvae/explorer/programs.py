@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import torch
 import torch.distributions as td
@@ -19,7 +19,10 @@ from mnistvae.explorer.packing import Packer
 from mnistvae.explorer.recording import record
 from mnistvae.models import VAE
 
-__all__ = ["describe_prior", "programs", "rounded"]
+__all__ = ["Parts", "describe_prior", "programs", "rounded"]
+
+#: What a page holds: the whole explorer, or the plane and the image at its handle.
+Parts: TypeAlias = Literal["all", "plane"]
 
 
 @torch.no_grad()
@@ -36,8 +39,13 @@ def rounded(model: VAE) -> VAE:
     return copied
 
 
-def programs(model: VAE, packer: Packer) -> dict[str, Any]:
+def programs(model: VAE, packer: Packer, parts: Parts = "all") -> dict[str, Any]:
     """The encoder and the decoder of a model as a page reads them, one of each for each class that the model is told.
+
+    Args:
+        model: The model.
+        packer: Keeper of the arrays.
+        parts: The whole explorer, or the plane alone, which needs no encoder.
 
     Raises:
         ComponentError: If one of its layers is not among those that a page can run.
@@ -52,10 +60,10 @@ def programs(model: VAE, packer: Packer) -> dict[str, Any]:
         return {**found, "image": found["image"].clamp(0.0, 1.0)}
 
     with evaluating(model):
-        return {
-            "encode": [packer.program(record(model, partial(encode, y=y), image)) for y in _labels(model)],
-            "decode": [packer.program(record(model, partial(decode, y=y), code)) for y in _labels(model)],
-        }
+        known = {"decode": [packer.program(record(model, partial(decode, y=y), code)) for y in _labels(model)]}
+        if parts == "all":
+            known["encode"] = [packer.program(record(model, partial(encode, y=y), image)) for y in _labels(model)]
+    return known
 
 
 def _labels(model: VAE) -> Iterator[Tensor | None]:
