@@ -61,7 +61,7 @@ def explorer_page(
         >>> page.startswith("<!doctype html>"), len(page) < 2_000_000
         (True, True)
     """
-    check_choice("parts", parts, ("all", "plane"))
+    parts = check_choice("parts", parts, ("all", "plane"))
     given = as_dataset(data, check_model(model).image_shape)
     some = given[some_of(len(given), model, check_seed(seed))]
     view = View(rounded(model), some, binarization=binarization, seed=seed)
