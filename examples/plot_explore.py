@@ -32,7 +32,8 @@ print(f"{len(page) / 1e6:.1f} MB")
 
 # %%
 # The page of such a model is in :doc:`Explore a latent space in a browser </howto/explore>`. Its weights are rounded to
-# half precision. What that changes in an image is too little to be seen:
+# half precision, in which a ready model's are stored: its images are the same. Of a model of your own they change too
+# little to be seen.
 z = torch.tensor([[0.5, -1.0], [-1.5, 0.5]])
 with torch.no_grad():
     exact, shown = model.decode(z).mean, explorer.rounded(model).decode(z).mean
