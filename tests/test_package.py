@@ -73,6 +73,16 @@ def test_a_name_is_found_when_it_is_first_used() -> None:
     assert python(code) == ["conv", "False", "VAE", "True", "False"]
 
 
+def test_a_compiler_is_imported_when_something_is_compiled() -> None:
+    code = (
+        "import sys, torch\n"
+        "before = 'triton' in sys.modules\n"
+        "import mnistvae.training\n"
+        "print(before or 'triton' not in sys.modules)"
+    )
+    assert python(code) == ["True"]
+
+
 def test_every_public_name_resolves() -> None:
     for name in mnistvae.__all__:
         assert getattr(mnistvae, name) is not None

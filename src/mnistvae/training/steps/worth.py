@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from mnistvae._modes import evaluating
 from mnistvae._random import seeded
@@ -58,6 +57,8 @@ def flops_of_image(model: VAE) -> int:
     Args:
         model: Model, which stays as it is.
     """
+    from torch.utils.flop_counter import FlopCounterMode  # brings triton, which takes a quarter of a second
+
     x = torch.zeros(2, *model.image_shape, dtype=model.dtype, device=model.device)
     y = None if model.num_classes is None else torch.zeros(2, dtype=torch.long, device=model.device)
     with seeded(0, model.device), evaluating(model), torch.no_grad(), FlopCounterMode(display=False) as counter:
