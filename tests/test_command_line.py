@@ -791,8 +791,8 @@ def test_train_with_a_setting_that_makes_no_sense(arguments: str, message: str) 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("--label 3", "no labels for an unconditional model"),
-        ("--at 0,0 --label 3", "no labels for an unconditional model"),
+        ("--label 3", "no label, since this model was trained without labels, got 3: leave --label out"),
+        ("--at 0,0 --label 3", "no label, since this model was trained without labels"),
         ("--at 0", "2 coordinates, one for each latent dimension, got 1 in 0"),
         ("--at 0,0 --at 1,2,3", "2 coordinates, .* got 3 in 1,2,3"),
         ("--at nan,0", "finite coordinates"),
@@ -811,9 +811,9 @@ def test_generate_with_a_setting_that_makes_no_sense(plane: Path, arguments: str
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("--label 10", "labels from 0 to 9, got 10"),
-        ("--label -1", "labels from 0 to 9, got -1"),
-        ("--at 0,0", "labels for a model conditioned on 10 classes, got none"),
+        ("--label 10", "a class of this model, 0 to 9, got 10: give another --label"),
+        ("--label -1", "a class of this model, 0 to 9, got -1: give another --label"),
+        ("--at 0,0", "a class, 0 to 9, beside the points, got none: give --label"),
     ],
 )
 def test_a_label_that_is_not_there(conditional: Path, arguments: str, message: str) -> None:
@@ -965,6 +965,21 @@ def test_sweep(few: dict[str, ImageDataset], tmp_path: Path) -> None:
     assert content(tmp_path / "a") == before
     assert "at least two values of latent_dim" in fail("sweep", "--latent-dims", "5", "--out", tmp_path / "b")
     assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize("storage", [(), ("--storage", "study.log")], ids=["alone", "storage"])
+def test_a_sweep_that_is_stopped_says_what_is_kept(
+    few: dict[str, ImageDataset], storage: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*given: object, **settings: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"mnistvae.analysis.{'search' if storage else 'sweep'}", stopped)
+    result = invoke("sweep", "--latent-dims", "1,3", "--out", tmp_path / "a", *storage)
+    assert result.exit_code == 128 + signal.SIGINT
+    kept = "the trials that are done are in study.log: the same command goes on"
+    assert (kept if storage else "with --storage FILE the same command goes on with it") in result.stderr
+    assert not (tmp_path / "a").exists()
 
 
 def test_animate(run: Run, tmp_path: Path) -> None:

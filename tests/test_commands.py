@@ -311,12 +311,16 @@ def test_generate_writes_over_nothing(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"at": [(0.0,)]}, DataError, "2 coordinates, one for each latent dimension, got 1 in 0: .*mlp-2d"),
+        (
+            {"at": [(0.0,)]},
+            DataError,
+            "2 coordinates, .* got 1 in 0: separate 2 numbers by commas",
+        ),
         ({"at": [(0.0, 1.0), (0.5, 1.0, 2.0)]}, DataError, "got 3 in 0.5,1,2"),
         ({"at": [(0.0, float("nan"))]}, DataError, "finite coordinates, got .*nan"),
         ({"at": [(0.0, 1.0), (float("inf"), 0.0)]}, DataError, "finite coordinates, got .*inf"),
-        ({"at": [(0.0, 1.0)], "label": 1}, DataError, "no labels for an unconditional model"),
-        ({"label": 3}, DataError, "no labels for an unconditional model, got labels: use ConditionalVAE"),
+        ({"at": [(0.0, 1.0)], "label": 1}, DataError, "no label, since this model was trained without labels"),
+        ({"label": 3}, DataError, "no label, .* got 3: leave `label` out, or take a model that was trained with"),
         ({"n": 0}, SettingError, "at least one image to sample, got 0"),
         ({"temperature": -1.0}, SettingError, "a finite temperature of at least 0, got -1.0"),
         ({"temperature": float("nan")}, SettingError, "a finite temperature of at least 0, got nan"),
@@ -333,9 +337,9 @@ def test_generate_refuses_what_makes_no_sense(
 
 @pytest.mark.parametrize(("label", "got"), [(4, "4"), (-1, "-1")])
 def test_generate_refuses_a_label_that_is_not_there(tmp_path: Path, label: int, got: str) -> None:
-    with pytest.raises(DataError, match=f"labels from 0 to 3, got {got}"):
+    with pytest.raises(DataError, match=f"a class of this model, 0 to 3, got {got}: give another `label`"):
         generate(ConditionalVAE(2, 4, SHAPE), tmp_path, 2, label=label)
-    with pytest.raises(DataError, match="labels for a model conditioned on 4 classes, got none"):
+    with pytest.raises(DataError, match="a class, 0 to 3, beside the points, got none: give `label`"):
         generate(ConditionalVAE(2, 4, SHAPE), tmp_path, at=[(0.0, 0.0)])
     assert content(tmp_path) == {}
 
@@ -355,7 +359,7 @@ def test_reconstruct_draws_a_picture(tmp_path: Path) -> None:
 def test_reconstruct_with_a_conditional_model(tmp_path: Path) -> None:
     model = ConditionalVAE(2, 4, SHAPE)
     assert png(reconstruct(model, tiny(), tmp_path, 4)).size > 1000
-    with pytest.raises(DataError, match="labels for a model conditioned on 4 classes, got none"):
+    with pytest.raises(DataError, match="a class, 0 to 3, beside the points, got none: give `label`"):
         reconstruct(model, tiny(classes=None), tmp_path / "other", 4)
     with pytest.raises(DataError, match="labels from 0 to 3, got 4"):
         reconstruct(model, tiny(classes=5), tmp_path / "other", 5)
@@ -437,7 +441,7 @@ def test_fit_prior_of_a_conditional_model(tmp_path: Path) -> None:
     assert fitted.sample(3, 1).shape == (3, *SHAPE)
     height, width = png(tmp_path / "samples.png").shape[:2]
     assert height > 1.5 * width  # a column for each of four classes, and eight rows
-    with pytest.raises(DataError, match="labels for a model conditioned on 4 classes, got none"):
+    with pytest.raises(DataError, match="a class, 0 to 3, beside the points, got none: give `label`"):
         fit_prior(model, tiny(classes=None), tmp_path / "other", 2)
     assert not (tmp_path / "other").exists()
 

@@ -77,6 +77,14 @@ def test_names_of_classes_cannot_end_the_script() -> None:
     assert content(page)["names"][0] == "</script><b>"
 
 
+@pytest.mark.parametrize("inverted", [False, True])
+def test_drawings_are_centred_where_the_images_are(inverted: bool) -> None:
+    digits = 255 - DIGITS.images if inverted else DIGITS.images
+    assert content(explorer_page(small(), digits))["centred"] is True
+    aside = digits.roll(4, 3)
+    assert content(explorer_page(small(), aside))["centred"] is False
+
+
 def test_weights_take_two_bytes() -> None:
     model = small()
     with torch.no_grad():

@@ -229,12 +229,14 @@ def test_to_the_hub_and_back(fake: type[Hub]) -> None:
     assert all(torch.equal(value, same.state_dict()[name]) for name, value in vae.state_dict().items())
 
 
-def test_a_hub_that_refuses(fake: type[Hub], monkeypatch: pytest.MonkeyPatch) -> None:
-    error = sys.modules["huggingface_hub.errors"].HfHubHTTPError("401\nUnauthorized")
-    monkeypatch.setattr(fake, "refuses", error)
-    with pytest.raises(
-        OutputError, match="to put the model at me/digits, got 401 Unauthorized: check the name and the"
-    ):
+class ConnectionLostError(Exception):
+    """An error of the library that huggingface_hub speaks to the network by."""
+
+
+@pytest.mark.parametrize("error", [ConnectionLostError, OSError, ValueError])
+def test_a_hub_that_refuses(fake: type[Hub], error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fake, "refuses", error("401\nUnauthorized"))
+    with pytest.raises(OutputError, match="to put the model at me/digits, got 401 Unauthorized: check the name, the"):
         small().push_to_hub("me/digits")
 
 

@@ -145,7 +145,7 @@ def test_what_the_page_says(folder: Path) -> None:
         "Classifiers of the codes",
     ):
         assert title in words
-    assert "VAE on mnist-mini" in words
+    assert "mlp on mnist-mini" in words
     assert "recipe" in words
     assert "6 epochs" in words
     found = Evaluation.from_json(folder / "metrics.json")

@@ -167,8 +167,9 @@ def push_to_hub(
             if api.file_exists(repo_id, CARD):
                 Path(folder, CARD).unlink()
             commit = api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message=message)
-        except (OSError, ValueError, hub.errors.HfHubHTTPError) as error:
-            raise OutputError(f"to put the model at {repo_id}", _line(error), "check the name and the token") from error
+        except Exception as error:  # its own, the system's, or those of the library that it speaks to the network by
+            fix = "check the name, the token (`hf auth login`) and the network"
+            raise OutputError(f"to put the model at {repo_id}", _line(error), fix) from error
     return str(commit.commit_url)
 
 

@@ -77,6 +77,7 @@ def generate(
 
     opened = open_model(model, None, device, classes)
     vae = opened.model
+    _check_label(vae, label, told=len(at) > 0)
     if len(at):
         images = _decode_at(vae, at, label)
     else:
@@ -100,6 +101,22 @@ def generate(
     return images
 
 
+def _check_label(model: VAE, label: int | None, *, told: bool) -> None:
+    """Raise DataError unless a label is one of the model's, and there if it has to be."""
+    classes = model.num_classes
+    if classes is None:
+        if label is not None:
+            fix = "leave `label` out, or take a model that was trained with labels, such as conditional"
+            raise DataError("no label, since this model was trained without labels", f"{label}", fix)
+    elif label is None:
+        if told:
+            raise DataError(
+                f"a class, 0 to {classes - 1}, beside the points", "none", "give `label`: the class to decode"
+            )
+    elif isinstance(label, int) and not 0 <= label < classes:
+        raise DataError(f"a class of this model, 0 to {classes - 1}", f"{label}", "give another `label`")
+
+
 def _decode_at(model: VAE, at: Sequence[Sequence[float]], label: int | None) -> Tensor:
     """The images at points of the latent space."""
     import torch
@@ -111,7 +128,7 @@ def _decode_at(model: VAE, at: Sequence[Sequence[float]], label: int | None) -> 
             raise DataError(
                 f"{model.latent_dim} coordinates, one for each latent dimension",
                 f"{len(point)} in {','.join(f'{value:g}' for value in point)}",
-                "a plane needs a model with two latent dimensions, such as the recipe mlp-2d",
+                f"separate {model.latent_dim} numbers by commas, for each point",
             )
         if not all(math.isfinite(value) for value in point):
             raise DataError("finite coordinates", str(tuple(point)))

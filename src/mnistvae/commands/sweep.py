@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -155,11 +156,24 @@ def sweep(
     training = {**record.training, "device": device, "progress": progress}
     how: dict[str, Any] = {"score": score, "settings": record.settings, "training": training, "seeds": seeds}
     with RunFolder.claim(out, RunFolder.SWEPT, name="sweep") as folder:
-        found = run(chosen, varied, data, measured, seed=seed, **how)
+        with _told_how_to_go_on(storage):
+            found = run(chosen, varied, data, measured, seed=seed, **how)
         swept = Swept(chosen, record, found, data, measured, device, data_root)
         swept.write(folder)
     swept.tell(folder, say)
     return found
+
+
+@contextmanager
+def _told_how_to_go_on(storage: str | None) -> Iterator[None]:
+    """A block; whoever stops it is told of what is kept."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        lost = "nothing is kept of a sweep that is stopped: with --storage FILE the same command goes on with it"
+        kept = f"the trials that are done are in {storage}: the same command goes on"
+        error.__notes__ = [lost if storage is None else kept]
+        raise
 
 
 def _varied(

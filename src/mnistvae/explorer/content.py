@@ -55,6 +55,7 @@ def describe(model: VAE, codes: LatentCodes, images: Tensor, parts: Parts, seed:
         else torch.arange(model.latent_dim)
     )
     limits = torch.stack([means.amin(0).clamp(max=-_RANGE), means.amax(0).clamp(min=_RANGE)], 1)
+    dark = bool(images.float().mean() < 128)
     described = {
         "latent": model.latent_dim,
         "shape": list(model.image_shape),
@@ -63,7 +64,8 @@ def describe(model: VAE, codes: LatentCodes, images: Tensor, parts: Parts, seed:
         "colours": CLASS_COLOURS,
         "parts": parts,
         "sliders": SLIDERS,
-        "dark": bool(images.float().mean() < 128),
+        "dark": dark,
+        "centred": _are_centred(images[chosen], dark=dark),
         "programs": programs(copied, packer, parts),
         "prior": describe_prior(copied, packer),
         "mean": packer.add(means.mean(0)),
@@ -75,6 +77,18 @@ def describe(model: VAE, codes: LatentCodes, images: Tensor, parts: Parts, seed:
         "pictures": packer.add(images[chosen]) if parts == "all" else None,
     }
     return {**described, "table": packer.table, "arrays": packer.text()}
+
+
+def _are_centred(images: Tensor, *, dark: bool) -> bool:
+    """True if the middle of what is drawn on most images is theirs, as MNIST's digits have it."""
+    ink = images.float().mean(1) if dark else 255 - images.float().mean(1)
+    mass = ink.sum((1, 2)).clamp_min(1)
+    away = []
+    for axis in (1, 2):
+        size = ink.shape[axis]
+        along = (ink.sum(3 - axis) * torch.arange(size, dtype=torch.float32)).sum(1) / mass
+        away.append((along - (size - 1) / 2).abs().median())
+    return float(max(away)) <= 1
 
 
 def _check_shape(model: VAE) -> None:

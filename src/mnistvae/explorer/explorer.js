@@ -224,6 +224,7 @@ class Explorer {
     const { at, data } = this, { pad } = at, [channels, height, width] = data.shape;
     at.borrow.addEventListener("click", () => this.plane.pick(Math.floor(Math.random() * this.space.count)));
     at.clear.addEventListener("click", () => this.setStrokes([]));
+    at.fit.checked = data.centred; // or a place that tells something would be drawn away
     at.fit.addEventListener("change", () => this.setStrokes(this.strokes));
     pad.width = 280;
     pad.height = Math.round((280 * height) / width);

@@ -77,7 +77,9 @@ def record(module: nn.Module, function: Callable[[Tensor], dict[str, Tensor]], e
 def unknown_layer(place: str, operation: str) -> ComponentError:
     """The error about a layer that the page cannot run."""
     return ComponentError(
-        "layers that a page can run", f"{place}, which calls {operation}", "see the list in the guide Explore a model"
+        "layers that a page can run",
+        f"{place}, which calls {operation}",
+        "the guide Explore a latent space in a browser lists them",
     )
 
 

@@ -84,7 +84,8 @@ def write_report(
     )
     reason = _without_umap(view) if umap else ""  # said before anything else takes its time
     with output_folder(as_path(folder), "", "") as target:
-        page = Page(target, f"{type(model).__name__} on {view.data.name}", taken=_FILES)
+        name = (about or {}).get("recipe") or type(model).__name__
+        page = Page(target, f"{name} on {view.data.name}", taken=_FILES)
         view.keep("reconstructions")
         for section in chapters:
             with suppress(Exception):  # which comes again where the section, or a score, asks for the same

@@ -93,7 +93,9 @@ def training(report: Report) -> None:
     """The curves of the training."""
     history = report.history
     if history is None or len(history) == 0:
-        report.page.text("Nothing is known of its training: there is no history beside the model.")
+        told = "There is no history of the training beside the model; its table above has what else is known."
+        nothing = "Nothing is known of its training: there is no history beside the model."
+        report.page.text(told if report.about else nothing)
         return
     last = history[-1]["loss"]
     report.page.text(f"{len(history)} epochs; the last one ended with a loss of {last:.2f} nats an image.")
