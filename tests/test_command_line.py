@@ -158,7 +158,7 @@ def test_train_says_what_it_does_and_what_is_next(run: Run) -> None:
 
 def test_the_next_commands_work(run: Run) -> None:
     commands = [shlex.split(line) for line in run.done.stdout.partition("next:\n")[2].splitlines()]
-    verbs = ["generate", "reconstruct", "evaluate", "report"]
+    verbs = ["generate", "reconstruct", "evaluate", "report", "explore"]
     assert [command[:2] for command in commands] == [["mnistvae", verb] for verb in verbs]
     before = content(run.folder)
     for command in commands[:2]:

@@ -116,6 +116,7 @@ class Plan:
         data = f" --dataset {self.record.dataset}" if is_reference(self.record.dataset or "") else ""
         say(f"next:\n  mnistvae generate {run}{label}{own}\n  mnistvae reconstruct {run}{data}{own}")
         say(f"  mnistvae evaluate {run}{data}{own}\n  mnistvae report {run}{data}{own}")
+        say(f"  mnistvae explore {run}{data}{own}")
 
 
 @contextmanager
