@@ -359,7 +359,7 @@ def test_reconstruct_draws_a_picture(tmp_path: Path) -> None:
 def test_reconstruct_with_a_conditional_model(tmp_path: Path) -> None:
     model = ConditionalVAE(2, 4, SHAPE)
     assert png(reconstruct(model, tiny(), tmp_path, 4)).size > 1000
-    with pytest.raises(DataError, match="a class, 0 to 3, beside the points, got none: give `label`"):
+    with pytest.raises(DataError, match="labels for a model conditioned on 4 classes, got none"):
         reconstruct(model, tiny(classes=None), tmp_path / "other", 4)
     with pytest.raises(DataError, match="labels from 0 to 3, got 4"):
         reconstruct(model, tiny(classes=5), tmp_path / "other", 5)
@@ -441,7 +441,7 @@ def test_fit_prior_of_a_conditional_model(tmp_path: Path) -> None:
     assert fitted.sample(3, 1).shape == (3, *SHAPE)
     height, width = png(tmp_path / "samples.png").shape[:2]
     assert height > 1.5 * width  # a column for each of four classes, and eight rows
-    with pytest.raises(DataError, match="a class, 0 to 3, beside the points, got none: give `label`"):
+    with pytest.raises(DataError, match="labels for a model conditioned on 4 classes, got none"):
         fit_prior(model, tiny(classes=None), tmp_path / "other", 2)
     assert not (tmp_path / "other").exists()
 
