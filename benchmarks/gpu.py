@@ -41,7 +41,18 @@ from mnistvae.commands._pace import measure_pace
 from mnistvae.objectives import ELBO, Terms
 from mnistvae.training import Callback, Checkpoint, Interrupted, State
 
-RECIPES = ("mlp-20", "mlp-20-fast", "kingma2014", "iwae-50", "vamp", "gaussian-mlp", "conditional", "conv", "beta-conv")
+RECIPES = (
+    "mlp-20",
+    "mlp-20-fast",
+    "kingma2014",
+    "iwae-50",
+    "vamp",
+    "gaussian-mlp",
+    "conditional",
+    "conv",
+    "beta-conv",
+    "resnet-flow",
+)
 STEPS = 30
 CONTENDERS: dict[str, dict[str, Any]] = {
     "eager": {"cuda_graph": False},
@@ -233,7 +244,7 @@ def train_flow(root: str, device: str, minutes: float, images: int, samples: int
     train, test = (mv.load_dataset("mnist", split, root) for split in ("train", "test"))
     changes = {"learning_rate": 2e-3, "schedule": "one-cycle", "ema": 0.999, "clip_norm": 10.0, "precision": "auto"}
     how: dict[str, Any] = {**changes, "device": device, "progress": False, "seed": 0}
-    pace = measure_pace(recipe, {}, {**how, "device": device}, train, device)
+    pace = measure_pace(recipe, {}, how, train, device)
     epochs = pace.epochs_in(minutes)
     model = recipe.model(seed=0)
     history = recipe.trainer(**how, epochs=epochs).fit(model, train)

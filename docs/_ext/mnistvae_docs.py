@@ -103,12 +103,15 @@ def make_live_explorers(app: Sphinx, config: Any) -> None:
     """Pages in which the latent spaces of two ready models move, and the plane of the front page."""
     LIVE.mkdir(exist_ok=True)
     test = mv.load_dataset("mnist-mini", "test")
-    for name in ("mlp-2d", "conditional"):
-        page = LIVE / f"explore-{name}.html"
+    for kind, name, parts in (
+        ("explore", "mlp-2d", "all"),
+        ("explore", "conditional", "all"),
+        ("plane", "mlp-2d", "plane"),
+    ):
+        page = LIVE / f"{kind}-{name}.html"
         if not page.exists():
-            page.write_text(mv.explorer.explorer_page(mv.pretrained(name), test, title=name), encoding="utf-8")
-    plane = mv.explorer.explorer_page(mv.pretrained("mlp-2d"), test, title="A latent plane", parts="plane")
-    (LIVE / "plane-mlp-2d.html").write_text(plane, encoding="utf-8")
+            made = mv.explorer.explorer_page(mv.pretrained(name), test, title=name, parts=parts)
+            page.write_text(made, encoding="utf-8")
 
 
 class CommandLine(SphinxDirective):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import sys
 import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import IO
 
 import click
 
-__all__ = ["drop", "printable", "speak"]
+__all__ = ["drop", "printable", "speak", "telling_if_stopped"]
 
 
 def printable(text: str) -> str:
@@ -38,3 +40,13 @@ def speak(text: str, *, err: bool = False) -> None:
 def drop(stream: IO[str]) -> None:
     """Let all that is still printed go nowhere, also what waits in a buffer."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+@contextmanager
+def telling_if_stopped(text: str) -> Iterator[None]:
+    """A block; whoever stops it, by Ctrl-C or a signal, is told this in place of what is said of a single run."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        error.__notes__ = [text]
+        raise

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mnistvae._checks import check_count, check_number
 from mnistvae.commands._face import command
 from mnistvae.commands._inputs import Say, load_part, print_nothing, resolve_recipe
+from mnistvae.commands._speech import telling_if_stopped
 from mnistvae.commands.evaluate import evaluate
 from mnistvae.commands.folder import RunFolder
 from mnistvae.commands.reproduction import Reproduction
@@ -86,7 +86,8 @@ def reproduce(
     with RunFolder.claim(out, RunFolder.REPRODUCED, name=f"reproduce-{chosen.name}") as folder:
         called = row if isinstance(row, str) else chosen.name
         work = _Work(chosen, called, folder.path, asked, data_root, device, progress=progress)
-        with _told_how_to_go_on(work.command({**asked, "seeds": number, "out": folder.path})):
+        line = work.command({**asked, "seeds": number, "out": folder.path})
+        with telling_if_stopped(f"go on with:\n  {line}"):
             say(f"{chosen.name}: {chosen.source}: {chosen.published} {chosen.unit}")
             goes_on, total = work.plan(say)
             done = [work.seed(seed, total, say, goes_on=goes_on) for seed in range(number)]
@@ -215,16 +216,6 @@ def _asked(
         "num_samples": check_count("`num_samples` of at least 1", samples),
         "limit": None if limit is None else check_count("`limit` as a number of images of at least 1", limit),
     }
-
-
-@contextmanager
-def _told_how_to_go_on(line: str) -> Iterator[None]:
-    """A block; whoever stops it is told how to go on."""
-    try:
-        yield
-    except KeyboardInterrupt as error:
-        error.__notes__ = [f"go on with:\n  {line}"]  # in place of that for the run alone
-        raise
 
 
 def _list(rows: Mapping[str, Row], say: Say) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +21,7 @@ from mnistvae.commands._inputs import (
     resolve_recipe,
 )
 from mnistvae.commands._settings import parse_assignment, parse_value, parse_values
+from mnistvae.commands._speech import telling_if_stopped
 from mnistvae.commands.folder import RunFolder
 from mnistvae.commands.provenance import Provenance
 from mnistvae.errors import SettingError
@@ -156,7 +156,7 @@ def sweep(
     training = {**record.training, "device": device, "progress": progress}
     how: dict[str, Any] = {"score": score, "settings": record.settings, "training": training, "seeds": seeds}
     with RunFolder.claim(out, RunFolder.SWEPT, name="sweep") as folder:
-        with _told_how_to_go_on(storage):
+        with telling_if_stopped(_kept(storage)):
             found = run(chosen, varied, data, measured, seed=seed, **how)
         swept = Swept(chosen, record, found, data, measured, device, data_root)
         swept.write(folder)
@@ -164,16 +164,11 @@ def sweep(
     return found
 
 
-@contextmanager
-def _told_how_to_go_on(storage: str | None) -> Iterator[None]:
-    """A block; whoever stops it is told of what is kept."""
-    try:
-        yield
-    except KeyboardInterrupt as error:
-        lost = "nothing is kept of a sweep that is stopped: with --storage FILE the same command goes on with it"
-        kept = f"the trials that are done are in {storage}: the same command goes on"
-        error.__notes__ = [lost if storage is None else kept]
-        raise
+def _kept(storage: str | None) -> str:
+    """A sentence on the trials that are kept of a sweep when it is stopped."""
+    if storage is None:
+        return "nothing is kept of a sweep that is stopped: with --storage FILE the same command goes on with it"
+    return f"the trials that are done are in {storage}: the same command goes on"
 
 
 def _varied(
