@@ -16,7 +16,7 @@ from test_optimizers import Certain, certain, trainer
 from test_resume import StopAt, data
 
 import mnistvae as mv
-from mnistvae.errors import SettingError
+from mnistvae.errors import SettingError, TrainingError
 from mnistvae.training import Callback, Checkpoint, EarlyStopping, Interrupted, MLflowLog, State, WandbLog
 from mnistvae.training.callbacks.trackers import Tracker, run_settings
 
@@ -109,6 +109,62 @@ def test_a_tracker_sees_the_best_weights(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(runs[0]["file"])
     saved = mv.load(tmp_path / "model.safetensors", classes=[Certain]).state_dict()
     assert all(torch.equal(value, saved[name]) for name, value in model.state_dict().items())
+
+
+class Fails(Heard):
+    """A tracker whose service fails at one of its calls, and counts them."""
+
+    def __init__(self, runs: list[dict[str, Any]], at: str) -> None:
+        super().__init__(runs, model=True)
+        self.at = at
+        self.calls: list[str] = []
+
+    def _called(self, name: str) -> None:
+        self.calls.append(name)
+        if name == self.at:
+            raise ConnectionError("nobody\n answers")
+
+    def _open(self, settings: Any) -> str:
+        self._called("open")
+        return super()._open(settings)
+
+    def _log(self, epoch: int, figures: Any, pictures: Any) -> None:
+        self._called(f"log {epoch}")
+        super()._log(epoch, figures, pictures)
+
+    def _keep(self, path: Path) -> None:
+        self._called("keep")
+
+    def _close(self, *, complete: bool) -> None:
+        self._called("close")
+
+
+def test_a_service_that_does_not_answer_ends_the_training_before_it_begins() -> None:
+    model = certain()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    message = "expected the tracker to begin a run, got ConnectionError: nobody answers: look whether it can be reached"
+    with pytest.raises(TrainingError, match=message):
+        trainer(Fails([], "open")).fit(model, data())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("at", "calls"),
+    [
+        ("log 2", ["open", "log 1", "log 2"]),
+        ("keep", ["open", "log 1", "log 2", "log 3", "keep"]),
+        ("close", ["open", "log 1", "log 2", "log 3", "keep", "close"]),
+    ],
+)
+def test_training_goes_on_without_a_service_that_is_lost(at: str, calls: list[str]) -> None:
+    tracker = Fails([], at)
+    with pytest.warns(UserWarning, match=r"the tracker is lost \(ConnectionError: nobody answers\): training goes on"):
+        history = trainer(tracker, epochs=3).fit(certain(), data())
+    assert tracker.calls == calls
+    assert history.column("loss") == trainer(epochs=3).fit(certain(), data()).column("loss")
+    tracker.at = ""
+    assert len(trainer(tracker, epochs=3).fit(certain(), data())) == 3
+    assert tracker.calls[len(calls) :] == ["open", "log 1", "log 2", "log 3", "keep", "close"]  # the next is whole
 
 
 def test_bad_settings() -> None:

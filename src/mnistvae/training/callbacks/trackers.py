@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import tempfile
+import warnings
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from mnistvae._checks import check_count, check_mapping
 from mnistvae._version import __version__
-from mnistvae.errors import SettingError
+from mnistvae.errors import MnistvaeError, SettingError, TrainingError
 from mnistvae.io import save
 from mnistvae.training.callbacks.base import Callback
 from mnistvae.training.callbacks.logs import figure_name
@@ -27,12 +28,16 @@ __all__ = ["MLflowLog", "Tracker", "WandbLog"]
 _LONGEST = 6000
 #: Rows of samples in a picture, and the seed of their noise.
 _ROWS, _SEED = 8, 0
+#: Most characters of what a library says of its failure.
+_SAID = 300
 
 
 class Tracker(Callback):
     """A base of callbacks that tell a service of a run; a subclass says how to open, log and close one.
 
-    A checkpoint holds the number that the service gave the run, so that a resumed run goes on in the same one.
+    A checkpoint holds the number that the service gave the run, so that a resumed run goes on in the same one. A
+    service that does not answer at the beginning ends the training before its first step; one that is lost later does
+    not: a warning says so, and the rest of the run is trained without it.
 
     Args:
         pictures_every: Epochs between two pictures of samples; 0 for none; the last epoch always has one.
@@ -41,6 +46,9 @@ class Tracker(Callback):
     """
 
     last = True  # after those that add figures, or give the model its best weights back
+    #: Name of the service, and the likely remedy where it does not answer.
+    service = "the tracker"
+    remedy = "look whether it can be reached"
 
     def __init__(self, pictures_every: int, *, model: bool, config: Mapping[str, Any] | None) -> None:
         wanted = "pictures_every as a number of epochs of at least 0"
@@ -49,32 +57,53 @@ class Tracker(Callback):
         self.config = dict(check_mapping("config as a dictionary, or None", {} if config is None else config))
         #: The service's number of the run; None before the first.
         self.run_id: str | None = None
+        self._lost = False
 
     def on_fit_start(self, state: State) -> None:
         if not state.step:
             self.run_id = None  # a run of its own for each fit
-        self.run_id = self._open(run_settings(state) | self.config)
+        self._lost = False
+        settings = run_settings(state) | self.config
+        try:
+            self.run_id = self._open(settings)
+        except MnistvaeError:
+            raise
+        except Exception as error:  # the library's own, of every kind
+            raise TrainingError(f"{self.service} to begin a run", _words(error), self.remedy) from error
 
     def on_epoch_end(self, state: State) -> None:
         figures = {figure_name(name): value for name, value in state.history[-1].items() if name != "epoch"}
         last = bool(state.stop) or state.epoch == state.epochs
         draws = self.pictures_every and state.model.image_shape[0] in {1, 3}
-        shows = draws and (last or state.epoch % self.pictures_every == 0)
-        self._log(state.epoch, figures, pictures_of(state.model, _ROWS, _SEED) if shows else {})
+        shows = not self._lost and draws and (last or state.epoch % self.pictures_every == 0)
+        pictures = pictures_of(state.model, _ROWS, _SEED) if shows else {}
+        self._tell(lambda: self._log(state.epoch, figures, pictures))
 
     def on_fit_end(self, state: State) -> None:
         if self.run_id is None:
             return
         if self.model and state.complete:
             with tempfile.TemporaryDirectory() as folder:
-                self._keep(save(state.model, Path(folder) / "model.safetensors", {"tracked as": self.run_id}))
-        self._close(complete=state.complete)
+                path = save(state.model, Path(folder) / "model.safetensors", {"tracked as": self.run_id})
+                self._tell(lambda: self._keep(path))
+        self._tell(lambda: self._close(complete=state.complete))
 
     def state_dict(self) -> dict[str, Any]:
         return {"run": self.run_id}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.run_id = state["run"]
+
+    def _tell(self, tell: Callable[[], None]) -> None:
+        """Tell the service, unless it was lost: each call to one that is gone may wait for minutes."""
+        if self._lost:
+            return
+        try:
+            tell()
+        except Exception as error:  # noqa: BLE001 - the library's own, of every kind
+            self._lost = True
+            lost = f"{self.service} is lost ({_words(error)})"
+            warnings.warn(f"{lost}: training goes on, and its run there ends here", stacklevel=3)
 
     @abstractmethod
     def _open(self, settings: Mapping[str, Any]) -> str:
@@ -108,7 +137,11 @@ class WandbLog(Tracker):
 
     Raises:
         SettingError: If the library is not installed, or a setting makes no sense.
+        TrainingError: In ``fit``, if the service does not answer when a run begins.
     """
+
+    service = "Weights & Biases"
+    remedy = "log in by `wandb login`, or set WANDB_MODE=offline, which writes to a folder"
 
     def __init__(
         self,
@@ -170,7 +203,11 @@ class MLflowLog(Tracker):
 
     Raises:
         SettingError: If the library is not installed, or a setting makes no sense.
+        TrainingError: In ``fit``, if the service does not answer when a run begins.
     """
+
+    service = "MLflow"
+    remedy = "start its server, or set MLFLOW_TRACKING_URI; MLFLOW_HTTP_REQUEST_MAX_RETRIES=1 makes it give up sooner"
 
     def __init__(
         self,
@@ -244,3 +281,9 @@ def run_settings(state: State) -> dict[str, Any]:
 
 def _missing(library: str, what: str, error: ImportError) -> SettingError:
     return SettingError(f"the library {library} for {what}", str(error), f'pip install "mnistvae[{library}]"')
+
+
+def _words(error: Exception) -> str:
+    """A library's failure in its own words, on one line."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:_SAID]}" if text else type(error).__name__
