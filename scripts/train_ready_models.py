@@ -26,15 +26,15 @@ from mnistvae.io import read
 
 TARGET = Path(mv.__file__).parent / "zoo"
 COURSE = "--learning-rate 3e-3 --schedule one-cycle --batch-size 128 --ema 0.999"
+CONV = "--learning-rate 0.012 --no-start-at-mean --batch-size 128 --ema 0.999"
 COMMANDS = {
     "mlp-2d": f"--recipe mlp-2d --hidden 200,100 --epochs 50 {COURSE}",
     "conditional": "--recipe conditional --epochs 15 --batch-size 128 --learning-rate 6e-3 --schedule one-cycle"
     " --ema 0.999",
-    "conv": "--recipe conv --epochs 10 --batch-size 128 --ema 0.999",
+    "conv": f"--recipe conv --latent-dim 10 --epochs 10 {CONV}",
     "mlp-20": f"--recipe mlp-20 --epochs 30 {COURSE}",
     "beta-conv": "--recipe beta-conv --epochs 8 --ema 0.999",
-    "conv-binary": "--recipe conv --binarization dynamic --channels 32,64,64 --latent-dim 16 --epochs 15"
-    " --batch-size 128 --ema 0.999",
+    "conv-binary": f"--recipe conv --binarization dynamic --channels 32,64,64 --epochs 15 {CONV}",
 }
 EVERYWHERE = "--dataset mnist --seed 0 --samples-every 0"
 WEIGHTS_LICENCE = "MIT"

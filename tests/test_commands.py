@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from PIL import Image
 from readback import content, originals_drawn, png
 
@@ -17,6 +18,7 @@ from mnistvae import VAE, ConditionalVAE, History, ImageDataset, commands, fitti
 from mnistvae._records import read_json
 from mnistvae.commands import Provenance, Run, RunFolder, _pictures
 from mnistvae.data import Batches, as_trained, one_of_each
+from mnistvae.data.files import errors_name
 from mnistvae.errors import DataError, FileFormatError, MnistvaeError, OutputError, SettingError, TrainingError
 from mnistvae.networks import MLPDecoder, MLPEncoder
 from mnistvae.priors import GaussianMixture
@@ -377,7 +379,7 @@ def test_reconstruct_refuses(tmp_path: Path) -> None:
     assert content(tmp_path) == {"reconstructions.png": b"precious"}
     with pytest.raises(SettingError, match="at least one image to reconstruct, got 0"):
         reconstruct(plane(), tiny(), tmp_path, 0)
-    with pytest.raises(DataError, match=r"images of shape .*got shape \(10, 1, 28, 28\)"):
+    with pytest.raises(DataError, match=r"images of 1 x 9 x 8, .*got 1 x 28 x 28 in .*: choose another"):
         reconstruct(plane(), ImageDataset(torch.zeros(20, 28, 28)), tmp_path / "other")
     assert not (tmp_path / "other").exists()
 
@@ -620,3 +622,34 @@ def test_films_of_nothing(tmp_path: Path) -> None:
     with pytest.raises(FileFormatError, match="to be a picture"):
         commands.animate(tmp_path)
     assert not (tmp_path / "samples.gif").exists()
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        (
+            (1, 5, 5),
+            "expected images of 1 x 9 x 8, which the model is for, got 1 x 5 x 5 in other: --image-size 9 8 makes",
+        ),
+        ((3, 9, 8), "got 3 x 9 x 8 in other: --image-channels 1 makes them so"),
+        ((3, 5, 5), "--image-size 9 8 and --image-channels 1 makes them so"),
+    ],
+)
+def test_images_of_another_shape_name_the_options_that_mend_them(
+    shape: tuple[int, ...], message: str, tmp_path: Path
+) -> None:
+    from mnistvae.commands.main import cli
+
+    io.save(plane(), tmp_path / "model.safetensors")
+    np.savez(tmp_path / "other.npz", images=np.zeros((20, *shape), dtype=np.uint8), labels=np.arange(20) % 2)
+    for command in ("encode", "evaluate", "reconstruct"):
+        how = [command, str(tmp_path / "model.safetensors"), "--dataset", str(tmp_path / "other.npz")]
+        done = CliRunner().invoke(cli, how, prog_name="mnistvae")
+        assert done.exit_code == 2
+        assert message in done.stderr, done.output
+
+
+def test_floats_up_to_255_are_told_the_option_for_their_white() -> None:
+    with pytest.raises(DataError) as refused, errors_name(Path(__file__)):
+        ImageDataset(np.full((2, 8, 8), 254.5, dtype=np.float32))
+    assert str(refused.value).endswith("give the value that is white: max_value=255 (--max-value 255)")

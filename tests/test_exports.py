@@ -321,6 +321,8 @@ def test_the_command(tmp_path: Path) -> None:
     assert again.exit_code == 2
     assert f"a new file at {path}, got one that is there: choose another (--out)" in again.stderr
     assert path.read_bytes() == before
+    inside = run("--out", str(tmp_path))
+    assert f"a new file at {tmp_path}, got a folder: choose a file, such as {path} (--out)" in inside.stderr
     assert run("--out", str(tmp_path / "other.pt2")).exit_code == 0
     with pytest.raises(OutputError):
         mv.commands.export(model, format="pt2")

@@ -85,6 +85,26 @@ def test_the_card(tmp_path: Path) -> None:
     assert (folder / "README.md").read_text(encoding="utf-8") == "my own words"
 
 
+def test_a_card_goes_with_its_model_until_somebody_changes_it(tmp_path: Path) -> None:
+    card = small().save_pretrained(tmp_path / "x", metadata={"by": "M\u00e9lanie"}) / "README.md"
+    assert "M\u00e9lanie" in card.read_text(encoding="utf-8")
+    small(mv.BetaVAE, beta=3.0).save_pretrained(tmp_path / "x")
+    assert "BetaVAE" in card.read_text(encoding="utf-8")
+    card.write_text(card.read_text(encoding="utf-8").replace("# x", "# Ours"), encoding="utf-8")
+    small().save_pretrained(tmp_path / "x")
+    assert "# Ours" in card.read_text(encoding="utf-8")
+    assert "BetaVAE" in card.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("config", ['{"model_type": "bert"}', "[]", "not JSON"])
+def test_the_config_of_another_librarys_model_is_not_replaced(config: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(config, encoding="utf-8")
+    with pytest.raises(OutputError, match=r"got another config\.json there: choose another folder"):
+        small().save_pretrained(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+    assert (tmp_path / "config.json").read_text(encoding="utf-8") == config
+
+
 def test_the_code_in_the_card_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = small(
         mv.ConditionalVAE,

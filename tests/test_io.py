@@ -365,6 +365,8 @@ def test_only_models_are_saved(wrong: Any, tmp_path: Path) -> None:
 def test_what_is_not_there_is_told_so(tmp_path: Path) -> None:
     with pytest.raises(FileFormatError, match=r"expected a model file at .*none, got nothing: check the path"):
         load(tmp_path / "none")
+    with pytest.raises(FileFormatError, match=r"got nothing: check the path, or call pretrained\('conv'\) for a ready"):
+        load("conv")
     with pytest.raises(FileFormatError, match=r"expected a model file at .*, got a folder: check the path"):
         load(tmp_path)
     save(tiny(), tmp_path / "model.safetensors")

@@ -426,6 +426,8 @@ def test_the_trainer_can_be_changed() -> None:
     assert (trainer.seed, trainer.progress) == (9, False)
     with pytest.raises(SettingError, match="epochs as an integer of at least 1, got 0"):
         recipes.get("conv").trainer(epochs=0)
+    with pytest.raises(SettingError, match="got epoch: check the spelling; the closest is 'epochs', or leave it out"):
+        recipes.get("conv").trainer(epoch=3)
 
 
 @pytest.mark.parametrize(
@@ -437,7 +439,7 @@ def test_the_trainer_can_be_changed() -> None:
             "settings of the recipe 'conv': latent_dim, beta, channels, got hidden: leave it out",
         ),
         ("mlp", {"channels": (5,)}, "settings of the recipe 'mlp': latent_dim, beta, hidden, got channels"),
-        ("mlp-2d", {"leak": 0.1, "betta": 1}, "got betta, leak"),
+        ("mlp-2d", {"leak": 0.1, "betta": 1}, "got betta, leak: check the spelling; the closest is 'beta', or leave"),
         ("conv", {"latent_dim": 0}, "latent_dim as an integer of at least 1, got 0"),
         ("conv", {"beta": -1.0}, "a finite beta of at least 0, got -1.0"),
         ("conv", {"channels": ()}, "channels as one or more positive integers"),

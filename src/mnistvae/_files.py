@@ -39,13 +39,16 @@ _TEMPORARY = re.compile(r"\.?(?P<name>.+)\.\w{4,16}\.tmp")
 
 
 @contextmanager
-def open_regular(path: str | os.PathLike[str], what: str, fix: str) -> Iterator[IO[bytes]]:
+def open_regular(
+    path: str | os.PathLike[str], what: str, fix: str, missing: str = "check the path"
+) -> Iterator[IO[bytes]]:
     """A regular file to read, for a block in which an error of the system is a FileFormatError too.
 
     Args:
         path: The file; a folder, a device and a pipe are refused before anything is read from them.
         what: Noun phrase for such a file, such as "a model file".
         fix: The likely remedy where another one came.
+        missing: The likely remedy where there is none.
 
     Raises:
         FileFormatError: If there is no such file, or it cannot be read.
@@ -56,7 +59,7 @@ def open_regular(path: str | os.PathLike[str], what: str, fix: str) -> Iterator[
     except TypeError as error:
         raise FileFormatError(f"the path of {what}", type_name(path), "pass a text or a pathlib.Path") from error
     except FileNotFoundError as error:
-        raise FileFormatError(f"{what} at {place}", "nothing", "check the path") from error
+        raise FileFormatError(f"{what} at {place}", "nothing", missing) from error
     except (OSError, ValueError) as error:  # of the last, a null character
         got = "a folder" if isinstance(error, IsADirectoryError) else getattr(error, "strerror", None) or str(error)
         raise FileFormatError(f"{what} at {place!r}", got, fix) from error

@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -69,7 +70,9 @@ def read_tensors(path: str | os.PathLike[str], kind: Kind) -> tuple[dict[str, Te
         FileFormatError: If there is no such file, or it is of another kind, damaged, or of a newer format.
     """
     source = str(path)[:200]
-    with open_regular(path, f"a {kind.noun}", _where_it_is(path, kind)) as stream:
+    bare = isinstance(path, str) and re.fullmatch(r"[\w-]+", path)
+    missing = f"check the path, or call pretrained({path!r}) for a ready model" if bare else "check the path"
+    with open_regular(path, f"a {kind.noun}", _where_it_is(path, kind), missing) as stream:
         try:
             header, content = _read(stream)
             tensors = deserialize(content)

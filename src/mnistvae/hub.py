@@ -5,6 +5,7 @@ A local folder needs no further library; the Hub needs ``pip install "mnistvae[h
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
@@ -40,10 +41,11 @@ _LONGEST = 16 << 20
 def save_pretrained(
     model: VAE, folder: str | os.PathLike[str], *, metadata: Mapping[str, Any] | None = None, name: str | None = None
 ) -> Path:
-    """Write a model to a folder: ``config.json``, ``model.safetensors`` and, unless there is one, ``README.md``.
+    """Write a model to a folder: ``config.json``, ``model.safetensors`` and a model card, ``README.md``.
 
     The second is the file of :func:`mnistvae.save`, so :func:`mnistvae.load` and every command take it, and its SHA-256
-    covers the weights. The first holds the same description of the parts as JSON, where the Hub looks for it.
+    covers the weights. The first holds the same description of the parts as JSON, where the Hub looks for it. A card
+    that somebody has written or changed stays as it is.
 
     Args:
         model: The model.
@@ -56,7 +58,7 @@ def save_pretrained(
 
     Raises:
         ComponentError: As :func:`mnistvae.save` raises.
-        OutputError: If the folder cannot be written.
+        OutputError: If the folder cannot be written, or has the config.json of another library's model.
 
     Example:
         >>> vae = mv.BetaVAE(latent_dim=2)
@@ -70,6 +72,8 @@ def save_pretrained(
     if not isinstance(model, VAE):
         raise ComponentError("a mnistvae model to save", type_name(model), "pass a VAE")
     place = make_folder(folder)
+    if (place / CONFIG).exists():
+        _check_ours(place / CONFIG)
     save(model, place / WEIGHTS, metadata)  # first: it looks whether the model can be made again
     config = {
         "architectures": [type(model).__name__],
@@ -79,7 +83,7 @@ def save_pretrained(
         "spec": to_spec(model, "model"),
     }
     write_atomically(place / CONFIG, f"{json.dumps(config, indent=2)}\n".encode())
-    if not (place / CARD).exists():  # people write their own
+    if not (place / CARD).exists() or _as_written((place / CARD).read_bytes()):  # people write their own
         write_atomically(place / CARD, model_card(model, name or place.resolve().name, metadata).encode())
     return place
 
@@ -196,9 +200,9 @@ def model_card(model: VAE, name: str, metadata: Mapping[str, Any] | None = None)
     drawn = "model.sample(16)" if model.num_classes is None else "model.sample(16, y=0)"
     spec = to_spec(model)
     classes = ", classes=[...]" if find_own_classes(spec) else ""
-    record = json.dumps(metadata, indent=2, default=str)
+    record = json.dumps(metadata, indent=2, default=str, ensure_ascii=False)
     training = f"\n## Training\n\n```json\n{record}\n```\n" if metadata else ""
-    return f"""---
+    text = f"""---
 library_name: mnistvae
 pipeline_tag: unconditional-image-generation
 tags:
@@ -225,6 +229,32 @@ parts:
 {spec_text(spec)}
 ```
 {training}"""
+    return f"{text}\n{_seal(text)}\n"
+
+
+def _check_ours(path: Path) -> None:
+    """Check that a config.json is of a model of mnistvae's, which another may replace.
+
+    Raises:
+        OutputError: If it is not.
+    """
+    try:
+        _spec_of(path)
+    except FileFormatError as error:
+        got = f"another {CONFIG} there"
+        raise OutputError(
+            f"a folder for a model, {path.parent}", got, "choose another folder, or move it away"
+        ) from error
+
+
+def _as_written(card: bytes) -> bool:
+    """Tell if nobody has changed a card since :func:`model_card` wrote it: its last line has the digest of the rest."""
+    text, _, last = card.rstrip().rpartition(b"\n")
+    return last == _seal(text.decode(errors="replace")).encode()
+
+
+def _seal(text: str) -> str:
+    return f"<!-- by mnistvae; a card that is changed is kept: {hashlib.sha256(text.encode()).hexdigest()[:16]} -->"
 
 
 def _spec_of(path: Path) -> Any:
@@ -247,7 +277,8 @@ def _fetch(name: str, revision: str | None) -> Path:
     try:
         return Path(hub.snapshot_download(name, revision=revision, allow_patterns=[CONFIG, WEIGHTS]))
     except (OSError, ValueError, hub.errors.HfHubHTTPError) as error:
-        fix = "check the name, and whether there is a network"
+        ready = "" if "/" in name else f"; a ready model comes by mnistvae.pretrained({name!r})"
+        fix = f"check the name, and whether there is a network{ready}"
         raise FileFormatError(f"a folder or a model on the Hub, {name[:200]!r}", _line(error), fix) from error
 
 

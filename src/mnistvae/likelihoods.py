@@ -43,6 +43,17 @@ class Likelihood(Component):
     def forward(self, params: Tensor) -> Distribution:
         """p(x | z): batch shape (B,), event shape (C, H, W)."""
 
+    def params_of_mean(self, mean: Tensor) -> Tensor | None:
+        """Parameters (C * n_params, H, W) of images with that mean (C, H, W) in (0, 1); None where none are known.
+
+        Training with ``start_at_mean`` begins at them.
+
+        Args:
+            mean: Mean of the pixels.
+        """
+        del mean
+        return None
+
     @abstractmethod
     def tag(self, binarization: str = "none") -> str:
         """The name of figures in nats under this likelihood; figures with different tags are not comparable.
@@ -69,6 +80,9 @@ class Bernoulli(Likelihood):
 
     def forward(self, params: Tensor) -> PixelBernoulli:
         return PixelBernoulli(params)
+
+    def params_of_mean(self, mean: Tensor) -> Tensor:
+        return mean.logit()
 
     def tag(self, binarization: str = "none") -> str:
         return "grey-bce" if binarization == "none" else f"binarized-{binarization}"
@@ -157,6 +171,11 @@ class Gaussian(Likelihood):
             scale = _floored(log_sigma, _LEAST_LOG_SIGMA).clamp_max(_GREATEST_LOG).exp()
         mean = mean.sigmoid() if self.link == "logit" else mean
         return td.Independent(td.Normal(mean, scale, validate_args=False), 3, validate_args=False)
+
+    def params_of_mean(self, mean: Tensor) -> Tensor:
+        params = mean.logit() if self.link == "logit" else mean
+        start = torch.full_like(mean, math.log(0.5))  # of per-pixel sigmas: half of the range of pixels
+        return torch.cat([params, start]) if self.n_params == 2 else params
 
     def tag(self, binarization: str = "none") -> str:
         return _density_tag("gaussian", binarization)

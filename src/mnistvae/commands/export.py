@@ -58,6 +58,9 @@ def export(
 
     opened = open_model(model, about, "cpu", classes)
     path = opened.parent / f"{part}.{format}" if out is None else as_path(out)
+    if path.is_dir():
+        inside = path / f"{part}.{format}"
+        raise OutputError(f"a new file at {path}", "a folder", f"choose a file, such as {inside} (`out`)")
     if os.path.lexists(path):
         raise OutputError(f"a new file at {path}", "one that is there", "choose another (`out`), or move it away")
     kind = opened.about.binarization or "none"

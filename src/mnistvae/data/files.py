@@ -267,7 +267,9 @@ def errors_name(path: Path, what: str = "images") -> Iterator[None]:
         yield
     except (DataError, DatasetNotFoundError) as error:
         white = re.search(r"max_value=([\d.e+-]*\d)", error.fix or "")  # in words for those who have the array
-        given = f"give the value that is white: max_value={white[1]} (--max-value {white[1]})" if white else None
+        byte = "divide by 255" in (error.fix or "")
+        scale = white[1] if white else "255" if byte else None
+        given = f"give the value that is white: max_value={scale} (--max-value {scale})" if scale else None
         raise type(error)(f"{error.expected} in {path}", error.got, given or error.fix) from error
     except MnistvaeError:
         raise

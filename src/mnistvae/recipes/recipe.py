@@ -152,17 +152,20 @@ class Recipe:
         Raises:
             SettingError: If it does not have one of them.
         """
-        unknown = [name for name in changes if name not in self.settings]
+        if changes.keys() <= self.settings.keys():
+            return
+        from mnistvae.training import Trainer
+
         fix = "leave it out, or choose a recipe that has it"
-        if unknown:
-            from mnistvae.training import Trainer
-
-            spelling = closest(unknown[0], [*self.settings, *Trainer.setting_names()])
-            fix = f"{spelling}, or {fix}" if "closest" in spelling else fix
-        _check_known(f"the recipe {self.name!r}", changes, self.settings, fix)
+        _check_known(f"the recipe {self.name!r}", changes, self.settings, fix, also=Trainer.setting_names())
 
 
-def _check_known(whose: str, given: Mapping[str, Any], known: Iterable[str], fix: str) -> None:
+def _check_known(
+    whose: str, given: Mapping[str, Any], known: Iterable[str], fix: str, also: Iterable[str] = ()
+) -> None:
+    """Check that all settings are known; the closest name is looked for among others, too."""
     unknown = sorted(given.keys() - set(known))
     if unknown:
+        spelling = closest(unknown[0], [*known, *also])
+        fix = f"{spelling}, or {fix}" if "closest" in spelling else fix
         raise SettingError(f"settings of {whose}: {', '.join(known)}", ", ".join(unknown), fix)

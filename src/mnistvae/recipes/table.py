@@ -54,15 +54,16 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
         for recipe in (
             Recipe(
                 "conv",
-                "three convolutions and three transposed ones, 10 latent dimensions",
+                "three convolutions and three transposed ones, 16 latent dimensions",
                 conv,
-                {"latent_dim": 10, "beta": 1.0, "channels": (32, 64, 128)},
+                {"latent_dim": 16, "beta": 1.0, "channels": (32, 64, 128)},
                 {
-                    "epochs": 7,
+                    "epochs": 3,
                     "batch_size": 64,
-                    "learning_rate": 1.2e-2,
+                    "learning_rate": 1.5e-2,
                     "optimizer": Lazy("torch.optim:Adam", {"betas": (0.9, 0.98)}),
                     "schedule": "one-cycle",
+                    "start_at_mean": True,
                 },
                 "Kingma and Welling (2014) with convolutions; the learning rate's course after Smith and Topin (2018)",
             ),

@@ -39,6 +39,7 @@ from mnistvae.training.optimizers import (
 )
 from mnistvae.training.signals import Signals
 from mnistvae.training.snapshots import Snapshots, plain_setting
+from mnistvae.training.start import start_at_mean
 from mnistvae.training.state import State
 from mnistvae.training.steps import (
     CompiledStep,
@@ -54,7 +55,7 @@ from mnistvae.training.world import World, joined
 __all__ = ["Data", "Trainer"]
 
 #: Settings that a resumed run may change; every other one has to be the same.
-_MAY_CHANGE = frozenset({"epochs", "steps", "minutes", "device", "progress", "callbacks"})
+_MAY_CHANGE = frozenset({"epochs", "steps", "minutes", "device", "progress", "callbacks", "start_at_mean"})
 #: What may be done to grey images; the pixels of papers come from files as they are.
 _BINARIZATIONS: tuple[Binarization, ...] = ("none", "static", "dynamic", "threshold")
 
@@ -89,6 +90,8 @@ class Trainer:
         cuda_graph: On an NVIDIA GPU, record the step and play it back, where data and optimizer allow: many times as
             fast for small networks. Leave it out for a model whose loss does something else from step to step.
         seed: Seed of order and noise.
+        start_at_mean: Begin with a decoder that draws the mean training image, unless the model draws the images better
+            already.
         binarization: What is done to grey images before they are trained on and validated with: "none", "static",
             "dynamic" or "threshold"; see :meth:`mnistvae.ImageDataset.binarized`.
         device: "auto" (cuda, mps or cpu), or a name; the model is moved there.
@@ -125,6 +128,7 @@ class Trainer:
         compile: bool | Literal["auto"] = False,  # noqa: A002 (the word that everyone knows)
         cuda_graph: bool = True,
         seed: int = 0,
+        start_at_mean: bool = False,
         binarization: Binarization = "none",
         device: str | torch.device = "auto",
         progress: bool = True,
@@ -150,6 +154,7 @@ class Trainer:
         self.compile = compile if compile == "auto" else _check_switch("compile", compile, fix='or "auto"')
         self.cuda_graph = _check_switch("cuda_graph", cuda_graph)
         self.seed = check_seed(seed)
+        self.start_at_mean = _check_switch("start_at_mean", start_at_mean)
         self.binarization = check_choice("binarization", binarization, _BINARIZATIONS)
         self.device = device
         self.progress = _check_switch("progress", progress)
@@ -289,6 +294,9 @@ def _prepare(
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     if not weights:
         raise ComponentError("a model with weights to train", "none that require a gradient", "unfreeze a part")
+    first_batch = functools.cache(functools.partial(_examples, source, settings.seed, device))
+    if settings.start_at_mean:
+        start_at_mean(model, *first_batch(), world)
     optimizer = make_optimizer(settings.optimizer, weights, settings.learning_rate, capturable=recorder is not None)
     batches = None if source.num_batches is None else math.ceil(source.num_batches / settings.accumulate)
     rates = Rates(optimizer, resolve_schedule(settings.schedule), _total_steps(settings, batches))
@@ -307,7 +315,7 @@ def _prepare(
         History(tag=model.tag(source.binarization)),
         validates=held_out is not None,
         sums=torch.zeros(len(TERMS), dtype=double_on(device), device=device),
-        first_batch=functools.cache(functools.partial(_examples, source, settings.seed, device)),
+        first_batch=first_batch,
         capture=snapshots.capture,
     )
     model.objective.prepare(source.num_images)
