@@ -30,7 +30,7 @@ CONV = "--learning-rate 0.012 --no-start-at-mean --batch-size 128 --ema 0.999"
 COMMANDS = {
     "mlp-2d": f"--recipe mlp-2d --hidden 200,100 --epochs 50 {COURSE}",
     "conditional": "--recipe conditional --epochs 15 --batch-size 128 --learning-rate 6e-3 --schedule one-cycle"
-    " --ema 0.999",
+    " --no-start-at-mean --ema 0.999",
     "conv": f"--recipe conv --latent-dim 10 --epochs 10 {CONV}",
     "mlp-20": f"--recipe mlp-20 --epochs 30 {COURSE}",
     "beta-conv": "--recipe beta-conv --epochs 8 --ema 0.999",

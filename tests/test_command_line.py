@@ -178,7 +178,8 @@ def test_train_takes_its_settings_and_names_its_folder(tmp_path: Path) -> None:
     assert result.stderr == ""
     (folder,) = (Path.cwd() / "runs").iterdir()
     assert re.fullmatch(r"conditional-\d{8}-\d{6}", folder.name)
-    assert "channels=(4,), epochs=1, batch_size=1000, learning_rate=0.01, seed=3" in result.stdout
+    trained = "epochs=1, batch_size=1000, learning_rate=0.01, schedule=one-cycle, start_at_mean=True, seed=3"
+    assert f"channels=(4,), {trained}" in result.stdout
     assert "--label 3" in result.stdout
     model = load(folder / "model.safetensors")
     assert model.num_classes == 10
@@ -573,7 +574,7 @@ def test_fit_prior_writes_over_nothing(plane: Path, few: dict[str, ImageDataset]
 def test_fit_prior_with_data_that_do_not_fit(plane: Path, tmp_path: Path) -> None:
     assert "a data set: mnist-mini" in fail("fit-prior", plane, "--dataset", "cifar")
     other = save(VAE(2, (3, 16, 16)), tmp_path / "other.safetensors")
-    assert "images of shape" in fail("fit-prior", other)
+    assert "pass --image-size 16 and --image-channels 3" in fail("fit-prior", other)
     own = save(VAE(2), tmp_path / "own.safetensors", {"dataset": "mine"})
     assert "--dataset for a model trained on data of its own, got 'mine'" in fail("fit-prior", own)
 
@@ -825,7 +826,7 @@ def test_reconstruct_with_a_setting_that_makes_no_sense(plane: Path, tmp_path: P
     assert "a data set: mnist-mini" in fail("reconstruct", plane, "--dataset", "cifar")
     assert "a device of this machine" in fail("reconstruct", plane, "--device", "nonsense")
     other = save(VAE(2, (3, 16, 16)), tmp_path / "other.safetensors")
-    assert "images of shape" in fail("reconstruct", other)
+    assert "pass --image-size 16 and --image-channels 3" in fail("reconstruct", other)
 
 
 def test_a_folder_that_holds_a_run(run: Run, plane: Path, tmp_path: Path) -> None:

@@ -629,10 +629,10 @@ def test_films_of_nothing(tmp_path: Path) -> None:
     [
         (
             (1, 5, 5),
-            "expected images of 1 x 9 x 8, which the model is for, got 1 x 5 x 5 in other: --image-size 9 8 makes",
+            "expected images of 1 x 9 x 8, which the model is for, got 1 x 5 x 5 in other: pass --image-size 9,8",
         ),
-        ((3, 9, 8), "got 3 x 9 x 8 in other: --image-channels 1 makes them so"),
-        ((3, 5, 5), "--image-size 9 8 and --image-channels 1 makes them so"),
+        ((3, 9, 8), "got 3 x 9 x 8 in other: pass --image-channels 1"),
+        ((3, 5, 5), "pass --image-size 9,8 and --image-channels 1"),
     ],
 )
 def test_images_of_another_shape_name_the_options_that_mend_them(
@@ -653,3 +653,40 @@ def test_floats_up_to_255_are_told_the_option_for_their_white() -> None:
     with pytest.raises(DataError) as refused, errors_name(Path(__file__)):
         ImageDataset(np.full((2, 8, 8), 254.5, dtype=np.float32))
     assert str(refused.value).endswith("give the value that is white: max_value=255 (--max-value 255)")
+
+
+def named_run(tmp_path: Path) -> Path:
+    """A run of a conditional model on shapes with names."""
+    names = ["circle", "square", "triangle", "star"]
+    data, test = (ImageDataset(one.images, one.labels, class_names=names, name="shapes") for one in (tiny(), tiny(12)))
+    how: dict[str, Any] = {"channels": (4, 4), "epochs": 1, "batch_size": 16, **QUIET}
+    run = commands.train(recipe="conditional", dataset=data, validation=test, out=tmp_path / "run", **how)
+    return run.folder.path
+
+
+def test_a_model_knows_the_names_of_its_classes(tmp_path: Path) -> None:
+    run = named_run(tmp_path)
+    lines: list[str] = []
+    commands.info(run, say=lines.append)
+    assert "class_names: ('circle', 'square', 'triangle', 'star')" in "\n".join(lines)
+    by_name, by_number = (commands.generate(run, n=2, label=one, out=tmp_path / str(one)) for one in ("triangle", 2))
+    assert torch.equal(by_name, by_number)
+    assert torch.equal(commands.generate(run, n=2, label="2", out=tmp_path / "text"), by_name)
+    for wrong in ("hexagon", 4, -1, "-1", True):
+        with pytest.raises(DataError, match=f"a class of this model, circle, square, triangle, star, got {wrong}"):
+            commands.generate(run, n=2, label=wrong, out=tmp_path / "none")
+    with pytest.raises(DataError, match="a class, circle, square, triangle, star, beside the points"):
+        commands.generate(run, at=[[0.0] * 8], out=tmp_path / "none")
+
+
+def test_data_with_other_classes_are_refused_and_names_alone_are_told(tmp_path: Path) -> None:
+    run = named_run(tmp_path)
+    other = ImageDataset(
+        tiny().images, tiny().labels, class_names=["star", "square", "triangle", "circle"], name="other"
+    )
+    with pytest.raises(DataError, match="classes of one numbering in other, got number 0 for 'circle' and for 'star'"):
+        commands.encode(run, dataset=other, out=tmp_path / "codes.npz")
+    model = load(run / "model.safetensors")
+    with pytest.warns(UserWarning, match="knows its classes by number alone; of other, 'star' is 0, 'square' is 1"):
+        commands.encode(model, dataset=other, out=tmp_path / "codes.npz")
+    commands.encode(model, dataset=tiny(), out=tmp_path / "numbers.npz")

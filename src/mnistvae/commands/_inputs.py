@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from mnistvae._checks import check_count, check_number
 from mnistvae._files import as_path
+from mnistvae.commands._fit import check_classes, check_shape
 from mnistvae.commands.folder import RunFolder
 from mnistvae.commands.provenance import Provenance
-from mnistvae.errors import DataError, DatasetNotFoundError, FileFormatError, SettingError
+from mnistvae.errors import DatasetNotFoundError, FileFormatError, SettingError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -95,25 +96,9 @@ class Opened:
             if dataset is not None or known in dataset_names():
                 raise
             raise SettingError(own, f"{known!r}", "choose one, such as mnist-mini") from None
-        _check_shape(data, self.model, loaded=dataset is None or isinstance(dataset, str))
+        check_classes(data, self.model, self.about.class_names)
+        check_shape(data, self.model, loaded=dataset is None or isinstance(dataset, str))
         return data if limit is None else data[: check_count("limit as a number of images of at least 1", limit)]
-
-
-def _check_shape(data: ImageDataset, model: VAE, *, loaded: bool) -> None:
-    """Check that a data set, which was ``loaded`` here or was there already, has images of the model's shape.
-
-    Raises:
-        DataError: If it has not; the options that make them fit are named.
-    """
-    if data.image_shape == model.image_shape:
-        return
-    channels, height, width = model.image_shape
-    side = f"{height}" if height == width else f"{height} {width}"
-    options = [f"`image_size` {side}"] if data.image_shape[1:] != (height, width) else []
-    options += [f"`image_channels` {channels}"] if data.image_shape[0] != channels and channels in {1, 3} else []
-    fix = f"{' and '.join(options)} makes them so" if loaded and options else "choose another data set"
-    expected = f"images of {' x '.join(map(str, model.image_shape))}, which the model is for"
-    raise DataError(expected, f"{' x '.join(map(str, data.image_shape))} in {data.name}", fix)
 
 
 def load_part(

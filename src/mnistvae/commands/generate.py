@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mnistvae._checks import check_count
+from mnistvae._checks import as_integer, check_count
 from mnistvae.commands._face import command
-from mnistvae.commands._inputs import Say, open_model, print_nothing
+from mnistvae.commands._inputs import Opened, Say, open_model, print_nothing
 from mnistvae.commands.folder import RunFolder
 from mnistvae.errors import DataError, SettingError
 
@@ -27,7 +28,7 @@ def generate(
     model: str | Path | VAE,
     *,
     n: int | None = None,
-    label: int | None = None,
+    label: str | int | None = None,
     at: Sequence[Sequence[float]] = (),
     temperature: float | None = None,
     columns: int | None = None,
@@ -44,7 +45,7 @@ def generate(
     Args:
         model: File of a model, folder of a run, or a trained model by its name, such as conv; in Python also a model.
         n: Number of images (default: 64).
-        label: The class to draw, for a conditional model.
+        label: The class to draw, for a conditional model: its number, or its name where the training data had names.
         at: Decode this point of the latent space, in place of drawing one; may be given again.
         temperature: Below 1: more typical images; above: more varied (default: 1).
         columns: Images in a row of samples.png (default: one of each class, or as many as there are rows).
@@ -77,13 +78,13 @@ def generate(
 
     opened = open_model(model, None, device, classes)
     vae = opened.model
-    _check_label(vae, label, told=len(at) > 0)
+    y = _class_of(opened, label, told=len(at) > 0)
     if len(at):
-        images = _decode_at(vae, at, label)
+        images = _decode_at(vae, at, y)
     else:
         generator = torch.Generator().manual_seed(seed)
         heat = 1.0 if temperature is None else temperature
-        images = vae.sample(64 if n is None else n, label, temperature=heat, generator=generator)
+        images = vae.sample(64 if n is None else n, y, temperature=heat, generator=generator)
         if columns is None and label is None and vae.num_classes is not None and len(images) >= sample_columns(vae):
             columns = sample_columns(vae)
     if columns is not None:
@@ -101,23 +102,31 @@ def generate(
     return images
 
 
-def _check_label(model: VAE, label: int | None, *, told: bool) -> None:
-    """Raise DataError unless a label is one of the model's, and there if it has to be."""
-    classes = model.num_classes
+def _class_of(opened: Opened, label: str | int | None, *, told: bool) -> int | None:
+    """The number of a class that is given by name or number.
+
+    Raises:
+        DataError: If the model has no such class, or there are points and it needs one.
+    """
+    classes, names = opened.model.num_classes, opened.about.class_names
     if classes is None:
         if label is not None:
             fix = "leave `label` out, or take a model that was trained with labels, such as conditional"
             raise DataError("no label, since this model was trained without labels", f"{label}", fix)
-    elif label is None:
+        return None
+    known = f"0 to {classes - 1}" if len(names) != classes else ", ".join(names)
+    if label is None:
         if told:
-            raise DataError(
-                f"a class, 0 to {classes - 1}, beside the points", "none", "give `label`: the class to decode"
-            )
-    elif isinstance(label, int) and not 0 <= label < classes:
-        raise DataError(f"a class of this model, 0 to {classes - 1}", f"{label}", "give another `label`")
+            raise DataError(f"a class, {known}, beside the points", "none", "give `label`: the class to decode")
+        return None
+    written = isinstance(label, str) and re.fullmatch(r"-?\d{1,9}", label)
+    number = names.index(str(label)) if label in names else as_integer(int(label) if written else label)
+    if number is None or not 0 <= number < classes:
+        raise DataError(f"a class of this model, {known}", f"{label}", "give another `label`")
+    return number
 
 
-def _decode_at(model: VAE, at: Sequence[Sequence[float]], label: int | None) -> Tensor:
+def _decode_at(model: VAE, at: Sequence[Sequence[float]], y: int | None) -> Tensor:
     """The images at points of the latent space."""
     import torch
 
@@ -132,4 +141,4 @@ def _decode_at(model: VAE, at: Sequence[Sequence[float]], label: int | None) -> 
             )
         if not all(math.isfinite(value) for value in point):
             raise DataError("finite coordinates", str(tuple(point)))
-    return decode_codes(model, torch.tensor(at, dtype=model.dtype), label)
+    return decode_codes(model, torch.tensor(at, dtype=model.dtype), y)

@@ -24,6 +24,8 @@ _KINDS: Mapping[str, tuple[type, ...]] = {
     "str": (str,),
     "tuple": (list, tuple),
 }
+#: Fields that JSON has as lists.
+_TUPLES = {"image_size", "callbacks", "class_names"}
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,8 @@ class Provenance:
     callbacks: tuple[str, ...] = ()
     #: Number of images that were trained on.
     images: int | None = None
+    #: Names of the classes in the order of their numbers, where the data had names.
+    class_names: tuple[str, ...] = ()
     #: Fingerprint of those images and their labels.
     fingerprint: int | None = None
     #: Treatment of grey pixels: "none", "static", "dynamic" or "threshold"; "larochelle" for his, from files.
@@ -107,7 +111,7 @@ class Provenance:
             (known if fits else notes)[name] = value
         for name in known.keys() & {"settings", "training"}:
             known[name] = {key: _decoded(value) for key, value in known[name].items()}
-        for name in known.keys() & {"image_size", "callbacks"}:
+        for name in known.keys() & _TUPLES:
             known[name] = tuple(known[name])
         return cls(**known, notes=notes)
 
@@ -122,7 +126,7 @@ class Provenance:
         found = self.to_dict()
         for name in found.keys() & {"settings", "training"}:
             found[name] = {key: to_spec(value) for key, value in found[name].items()}
-        for name in found.keys() & {"image_size", "callbacks"}:
+        for name in found.keys() & _TUPLES:
             found[name] = list(found[name])
         return found
 
@@ -159,6 +163,7 @@ class Provenance:
         return replace(
             self,
             images=len(data),
+            class_names=data.class_names or (),
             fingerprint=Batches(data).fingerprint,
             mnistvae=__version__,
             torch=torch.__version__,

@@ -137,7 +137,7 @@ class WandbLog(Tracker):
 
     Raises:
         SettingError: If the library is not installed, or a setting makes no sense.
-        TrainingError: In ``fit``, if the service does not answer when a run begins.
+        TrainingError: If the service does not answer when a run begins, in ``fit``.
     """
 
     service = "Weights & Biases"
@@ -203,7 +203,7 @@ class MLflowLog(Tracker):
 
     Raises:
         SettingError: If the library is not installed, or a setting makes no sense.
-        TrainingError: In ``fit``, if the service does not answer when a run begins.
+        TrainingError: If the service does not answer when a run begins, in ``fit``.
     """
 
     service = "MLflow"
