@@ -4,9 +4,9 @@
     python benchmarks/courses.py conv --judge --seeds 0 1 2 3 4
 
 The first line searches: every combination of the values given, and with ``--usual`` the course that the recipe had
-before (``conv`` then with 16 latent dimensions, as it has now). The second judges: the recipe as it stands against that one, in turns, over more seeds. Losses are those of the
-last validation (nats an image, on the test digits, which the choice may fit a little: a course has a few numbers), and
-do not depend on how busy the machine is; seconds do.
+before (``conv`` then with 16 latent dimensions, as it has now). The second judges: the recipe as it stands against
+that one, in turns, over more seeds. Losses are those of the last validation (nats an image, on the test digits, which
+the choice may fit a little: a course has a few numbers), and do not depend on how busy the machine is; seconds do.
 """
 
 from __future__ import annotations
