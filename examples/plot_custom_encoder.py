@@ -65,8 +65,9 @@ print(patches.encoder)
 # The true posterior of an image has no reason to lie along the axes of the latent space. This encoder gives it a full
 # covariance :math:`L L^T`, with :math:`L = \operatorname{diag}(\sigma) (I + A)` and :math:`A` below the diagonal. It
 # starts with :math:`A = 0`, as the usual posterior. Any distribution of torch's will do that has the batch shape
-# ``(B,)`` and the event shape ``(latent_dim,)``, and draws that keep gradients.
-class FullNormalEncoder(Encoder):
+# ``(B,)`` and the event shape ``(latent_dim,)``, and draws that keep gradients. (The package has such an encoder,
+# :class:`~mnistvae.networks.FullNormalEncoder`; here is one written by hand.)
+class Correlated(Encoder):
     """A normal with full covariance on the features of any module."""
 
     def __init__(self, trunk: nn.Module, latent_dim: int, features: int) -> None:
@@ -89,7 +90,7 @@ class FullNormalEncoder(Encoder):
 
 
 torch.manual_seed(0)
-encoder = FullNormalEncoder(Patches(), latent_dim=10, features=256)
+encoder = Correlated(Patches(), latent_dim=10, features=256)
 model = VAE(latent_dim=10, encoder=encoder, decoder=MLPDecoder(10))
 
 # %%
@@ -136,7 +137,7 @@ figure.savefig(folder / "encoders.png")
 # The file names the classes and holds their constructor arguments; loading it needs to be told which classes may be
 # made.
 path = mv.save(model, folder / "encoder.safetensors")
-same = mv.load(path, classes=[FullNormalEncoder, Patches])
+same = mv.load(path, classes=[Correlated, Patches])
 again = [vae.reconstruct(originals) for vae in (model, same)]
 print("the same reconstructions:", torch.equal(*again))
 

@@ -23,7 +23,7 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 SCRIPTS = sorted(path.stem for path in EXAMPLES.glob("plot_*.py"))
 #: The classes that each script makes and has to name when it loads its model.
 OWN = {
-    "plot_custom_encoder": ("FullNormalEncoder", "Patches"),
+    "plot_custom_encoder": ("Correlated", "Patches"),
     "plot_custom_likelihood": ("Laplace",),
     "plot_custom_objective": ("InfoVAE",),
     "plot_custom_prior": ("StudentT",),
@@ -133,7 +133,7 @@ def test_every_weight_of_a_model_with_own_parts_learns(
 
 def test_the_encoder_starts_with_independent_dimensions(ran: Any, capsys: pytest.CaptureFixture[str]) -> None:
     names = ran("plot_custom_encoder", capsys).names
-    encoder = names["FullNormalEncoder"](names["Patches"](), latent_dim=3, features=256)
+    encoder = names["Correlated"](names["Patches"](), latent_dim=3, features=256)
     q = encoder(torch.rand(4, 1, 28, 28))
     assert torch.equal(q.covariance_matrix, torch.diag_embed(q.variance))
     nn.init.normal_(encoder.below.weight, std=0.1)

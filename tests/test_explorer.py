@@ -245,7 +245,7 @@ def test_a_browser_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("webbrowser.open", lambda _: sys.exit("opened"))
     said: list[str] = []
     page = commands.explore(small(), dataset=DIGITS, out=tmp_path / "x.html", say=said.append)
-    assert said == [f"wrote {page}\n  there is no browser here: open it in one"]
+    assert said == [f"wrote {page}\n  no browser was found: open the page in one"]
     monkeypatch.setenv("DISPLAY", ":0")
     monkeypatch.setattr("webbrowser.open", lambda _: False)
     assert not open_in_browser(page)

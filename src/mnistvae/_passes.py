@@ -105,7 +105,7 @@ def some_of(posterior: Distribution | None, rows: slice) -> Distribution | None:
     """The posteriors of some images, from those of all; None for a kind that cannot be taken apart."""
     if type(posterior) is DiagonalNormal:
         return DiagonalNormal(posterior.mu[rows], posterior.logvar[rows])
-    if type(posterior) is MultivariateNormal:
+    if isinstance(posterior, MultivariateNormal):
         return MultivariateNormal(posterior.loc[rows], scale_tril=posterior.scale_tril[rows], validate_args=False)
     return None
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from mnistvae.distributions import DiagonalNormal, PixelBernoulli, PixelContinuousBernoulli, PixelLogistic
+from mnistvae.distributions import DiagonalNormal, FullNormal, PixelBernoulli, PixelContinuousBernoulli, PixelLogistic
 
 __all__ = ["TrainingModule", "follows_values", "uncompiled"]
 
@@ -80,6 +80,7 @@ def _register() -> None:
         pytree.register_pytree_node(kind, flatten, unflatten, serialized_type_name=f"mnistvae.{kind.__name__}")
 
     of(DiagonalNormal, names=("mu", "logvar"))
+    of(FullNormal, names=("loc", "scale_tril"))
     of(PixelBernoulli, names=("logits",))
     of(PixelContinuousBernoulli, names=("logits",))
     of(PixelLogistic, "levels", names=("loc", "log_scale"))

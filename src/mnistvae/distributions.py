@@ -34,6 +34,7 @@ from mnistvae.losses import (
 
 __all__ = [
     "DiagonalNormal",
+    "FullNormal",
     "PixelBernoulli",
     "PixelContinuousBernoulli",
     "PixelLogistic",
@@ -115,6 +116,33 @@ class DiagonalNormal(td.Independent[td.Normal]):
     def sample(self, sample_shape: Any = ()) -> Tensor:
         with torch.no_grad():
             return self.rsample(sample_shape)
+
+
+class FullNormal(td.MultivariateNormal):
+    r"""A normal distribution with correlations, parameterised by the Cholesky factor of its covariance.
+
+    .. math:: \mathcal{N}(z; \mu, L L^\top)
+
+    Args:
+        mu: Means, (..., latent_dim).
+        scale_tril: L, lower triangular with positive diagonal, (..., latent_dim, latent_dim).
+
+    Example:
+        >>> q = FullNormal(torch.zeros(5, 2), torch.eye(2).expand(5, 2, 2))
+        >>> q.batch_shape, q.event_shape, q.rsample().shape
+        (torch.Size([5]), torch.Size([2]), torch.Size([5, 2]))
+    """
+
+    def __init__(self, mu: Tensor, scale_tril: Tensor) -> None:
+        super().__init__(mu, scale_tril=scale_tril, validate_args=False)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> FullNormal:
+        size = self.event_shape[0]
+        return FullNormal(self.loc.expand(*batch_shape, size), self.scale_tril.expand(*batch_shape, size, size))
+
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
+        noise = batch_noise(self._extended_shape(Size(sample_shape)), self.loc.dtype, self.loc.device)
+        return from_noise(self, noise)
 
 
 class UnitNormal(DiagonalNormal):
@@ -543,9 +571,17 @@ def _kl_diagonal_normals(q: DiagonalNormal, p: DiagonalNormal) -> Tensor:
     return gaussian_kl(q.mu, q.logvar, p.mu, p.logvar)
 
 
+def _kl_full_diagonal(q: td.MultivariateNormal, p: DiagonalNormal) -> Tensor:
+    variance = q.scale_tril.square().sum(-1)
+    log_determinant = 2 * q.scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    distance = (variance + (q.loc - p.mu).square()) * (-p.logvar).exp()
+    return 0.5 * ((distance + p.logvar - 1).sum(-1) - log_determinant)
+
+
 def _kl_pixels(p: PixelBernoulli, q: PixelBernoulli) -> Tensor:
     return bernoulli_cross_entropy(q.logits, p.mean) - p.entropy()
 
 
 register_kl(DiagonalNormal, DiagonalNormal)(_kl_diagonal_normals)  # type: ignore[no-untyped-call]
+register_kl(td.MultivariateNormal, DiagonalNormal)(_kl_full_diagonal)  # type: ignore[no-untyped-call]
 register_kl(PixelBernoulli, PixelBernoulli)(_kl_pixels)  # type: ignore[no-untyped-call]

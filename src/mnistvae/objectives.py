@@ -119,10 +119,13 @@ class ELBO(Objective):
             factorise, latent_dim times as many in the whole code.
         capacity: C, nats of KL that the code is held to; None for no such term.
         num_samples: Codes drawn for each image, over which the terms are averaged: the same bound with less noise.
+        gradient: ``"plain"``, or ``"sticking-the-landing"`` (Roeder et al., 2017): the KL term is estimated at the
+            codes that are drawn, and its gradient leaves the score of q out, whose mean is zero. It has no noise at all
+            where q is the true posterior, and less the nearer q comes to it.
 
     Raises:
-        SettingError: If a number is negative or infinite, there is no sample, or both free bits and a capacity are
-            given.
+        SettingError: If a number is negative or infinite, there is no sample, the gradient is another word, or two of
+            free bits, a capacity and that gradient are given.
         ComponentError: If the schedule is none.
 
     Example:
@@ -142,9 +145,11 @@ class ELBO(Objective):
         free_bits: float = 0.0,
         capacity: float | None = None,
         num_samples: int = 1,
+        gradient: Literal["plain", "sticking-the-landing"] = "plain",
     ) -> None:
         super().__init__()
         self.num_samples = check_count("num_samples as an integer of at least 1", num_samples)
+        self.gradient = check_choice("gradient", gradient, ("plain", "sticking-the-landing"))
         self.beta = check_number("a finite beta of at least 0", beta, fix="beta = 1 is the evidence lower bound")
         self.schedule = _check_schedule(schedule)
         self.free_bits = check_number("free_bits as a finite number of nats of at least 0", free_bits)
@@ -153,6 +158,10 @@ class ELBO(Objective):
             self.capacity = check_number("capacity as a finite number of nats of at least 0, or None", capacity)
             if self.free_bits:
                 raise SettingError("free_bits or a capacity", "both", "each sets how much KL there is: leave one out")
+        if self.gradient != "plain" and (self.free_bits or self.capacity is not None):
+            other = "free_bits" if self.free_bits else "a capacity"
+            fix = "leave one out: that gradient is of the bound alone"
+            raise SettingError(f"{other} or gradient={gradient!r}", "both", fix)
         self.register_buffer("_factor", torch.ones(()), persistent=False)
         self._unmoved = 0
 
@@ -175,7 +184,10 @@ class ELBO(Objective):
             z = posterior.rsample(torch.Size([self.num_samples]))
             reconstruction = -_for_each_code(model, z, x, y).mean(0)
         prior = model.latent_prior(y)
-        kl = kl_or_estimate(posterior, prior, z)
+        if self.gradient == "plain":
+            kl = kl_or_estimate(posterior, prior, z)
+        else:
+            kl = detached(posterior).log_prob(z) - prior.log_prob(z)
         kl = kl.mean(0) if kl.dim() > 1 else kl  # an estimate at each of several codes
         if self.schedule is not None and self.training and torch.is_grad_enabled() and self._unmoved >= 0:
             self._count()

@@ -81,7 +81,7 @@ def explore(
         page = explorer_page(opened.model, data, title=title, parts=parts, binarization=binarization, seed=seed)
         path = write_atomically(claimed.path / name, page.encode())
     opens = show and open_in_browser(path)
-    say(f"wrote {path}" if opens or not show else f"wrote {path}\n  there is no browser here: open it in one")
+    say(f"wrote {path}" if opens or not show else f"wrote {path}\n  no browser was found: open the page in one")
     return path
 
 

@@ -3,7 +3,7 @@
 from mnistvae.networks.backbone import Backbone
 from mnistvae.networks.blocks import MLP, Conditioned
 from mnistvae.networks.decoders import ConvDecoder, Decoder, MLPDecoder, TrunkDecoder
-from mnistvae.networks.encoders import ConvEncoder, Encoder, GaussianEncoder, MLPEncoder
+from mnistvae.networks.encoders import ConvEncoder, Encoder, FullNormalEncoder, GaussianEncoder, MLPEncoder
 from mnistvae.networks.resnet import ResidualBlock, ResNetDecoder, ResNetEncoder
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "ConvEncoder",
     "Decoder",
     "Encoder",
+    "FullNormalEncoder",
     "GaussianEncoder",
     "MLPDecoder",
     "MLPEncoder",
