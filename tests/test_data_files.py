@@ -173,7 +173,7 @@ def test_nothing_is_unpickled(tmp_path: Path, suffix: str) -> None:
             DataError,
             r"floats in \[0, 1\] or as uint8 in .*a\.npz, got dtype torch.int64 from 0 to 4080: .*max_value=4095",
         ),
-        ({"images": TRAIN.astype(float)}, DataError, r"images in \[0, 1\] in .*a\.npz, got a maximum of 255.0: divide"),
+        ({"images": TRAIN.astype(float)}, DataError, r"images in \[0, 1\] in .*a\.npz, got a maximum of 255.0: give"),
         ({"images": TRAIN[0]}, DataError, r"\(N, C, H, W\) or \(N, H, W\) in .*a\.npz, got shape \(6, 5\)"),
         ({"images": np.zeros((0, 5, 5))}, DataError, r"at least one image.* in .*a\.npz"),
         ({"images": np.array(["a", "b"])}, DataError, r"in .*a\.npz, got .*<U1"),

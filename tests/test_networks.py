@@ -29,6 +29,7 @@ from mnistvae.networks import (
     ConvEncoder,
     Decoder,
     Encoder,
+    FullNormalEncoder,
     GaussianEncoder,
     MLPDecoder,
     MLPEncoder,
@@ -59,6 +60,7 @@ MAKERS: dict[str, Callable[[ImageShape, int | None], nn.Module]] = {
         LATENT, shape, channels=(4, 6), activation=nn.LeakyReLU(0.2), num_classes=k
     ),
     "GaussianEncoder": lambda shape, k: GaussianEncoder(features(shape), LATENT, num_classes=k),
+    "FullNormalEncoder": lambda shape, k: FullNormalEncoder(features(shape), LATENT, num_classes=k),
     "MLPDecoder": lambda shape, k: MLPDecoder(LATENT, shape, (7, 12), nn.Tanh(), num_classes=k),
     "ConvDecoder": lambda shape, k: ConvDecoder(LATENT, shape, channels=(6, 4), activation=nn.SiLU(), num_classes=k),
     "TrunkDecoder": lambda shape, k: TrunkDecoder(canvas(shape), LATENT, shape, num_classes=k),
