@@ -391,7 +391,8 @@ def test_clone_tells_a_users_class_from_mnistvaes_of_the_same_name() -> None:
 
 
 def test_repr_is_one_line_while_it_fits_and_folded_where_not() -> None:
-    assert repr(ELBO(2.0)) == "ELBO(beta=2.0, schedule=None, free_bits=0.0, capacity=None, num_samples=1)"
+    settings = "beta=2.0, schedule=None, free_bits=0.0, capacity=None, num_samples=1, gradient='plain'"
+    assert repr(ELBO(2.0)) == f"ELBO({settings})"
     part = GaussianEncoder(nn.Sequential(nn.Flatten(), nn.Linear(784, 64), nn.ReLU()), 2)
     assert repr(part) == (
         "GaussianEncoder(\n"
