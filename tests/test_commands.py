@@ -679,6 +679,13 @@ def test_a_model_knows_the_names_of_its_classes(tmp_path: Path) -> None:
         commands.generate(run, at=[[0.0] * 8], out=tmp_path / "none")
 
 
+def test_names_that_are_no_texts_are_notes() -> None:
+    lists = {"class_names": ["circle", 3], "callbacks": [None], "image_size": ["28"]}
+    record = Provenance.from_metadata(lists)
+    assert (record.class_names, record.callbacks, record.image_size) == ((), (), ())
+    assert record.notes == lists
+
+
 def test_data_with_other_classes_are_refused_and_names_alone_are_told(tmp_path: Path) -> None:
     run = named_run(tmp_path)
     other = ImageDataset(

@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import mnistvae
+from mnistvae._tensorfile import Kind, read_tensors
 from mnistvae._version import __version__
 from mnistvae.errors import ComponentError, FileFormatError, MnistvaeError, OutputError, SettingError
 from mnistvae.io import FORMAT_VERSION, load, read, save
@@ -367,6 +368,8 @@ def test_what_is_not_there_is_told_so(tmp_path: Path) -> None:
         load(tmp_path / "none")
     with pytest.raises(FileFormatError, match=r"got nothing: check the path, or call pretrained\('conv'\) for a ready"):
         load("conv")
+    with pytest.raises(FileFormatError, match=r"got nothing: check the path$"):  # of other kinds none is ready
+        read_tensors("conv", Kind("mnistvae-other", 1, "file of another kind", "take another"))
     with pytest.raises(FileFormatError, match=r"expected a model file at .*, got a folder: check the path"):
         load(tmp_path)
     save(tiny(), tmp_path / "model.safetensors")

@@ -10,7 +10,6 @@ import hashlib
 import json
 import math
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -63,15 +62,15 @@ def write_tensors(
     return write_atomically(path, _sorted(serialize(copies, header | {"sha256": digest(copies, header)})))
 
 
-def read_tensors(path: str | os.PathLike[str], kind: Kind) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and named texts of a file.
+def read_tensors(
+    path: str | os.PathLike[str], kind: Kind, missing: str = "check the path"
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and named texts of a file; ``missing`` is the likely remedy where there is none.
 
     Raises:
         FileFormatError: If there is no such file, or it is of another kind, damaged, or of a newer format.
     """
     source = str(path)[:200]
-    bare = isinstance(path, str) and re.fullmatch(r"[\w-]+", path)
-    missing = f"check the path, or call pretrained({path!r}) for a ready model" if bare else "check the path"
     with open_regular(path, f"a {kind.noun}", _where_it_is(path, kind), missing) as stream:
         try:
             header, content = _read(stream)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -86,7 +87,9 @@ def read(path: str | os.PathLike[str]) -> ModelFile:
     Raises:
         FileFormatError: If there is no such file, or it is no model of mnistvae's, damaged, or of a newer format.
     """
-    tensors, text = read_tensors(path, _KIND)
+    bare = isinstance(path, str) and re.fullmatch(r"[\w-]+", path)
+    missing = f"check the path, or call pretrained({path!r}) for a ready model" if bare else "check the path"
+    tensors, text = read_tensors(path, _KIND, missing)
     try:
         spec, extra = parse_json(text["spec"]), parse_json(text["metadata"])
     except (KeyError, ValueError) as error:

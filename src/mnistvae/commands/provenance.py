@@ -24,8 +24,8 @@ _KINDS: Mapping[str, tuple[type, ...]] = {
     "str": (str,),
     "tuple": (list, tuple),
 }
-#: Fields that JSON has as lists.
-_TUPLES = {"image_size", "callbacks", "class_names"}
+#: Fields that JSON has as lists, and the type of their items.
+_TUPLES = {"image_size": int, "callbacks": str, "class_names": str}
 
 
 @dataclass(frozen=True)
@@ -108,10 +108,12 @@ class Provenance:
         notes: dict[str, Any] = {}
         for name, value in metadata.items():
             fits = isinstance(value, kinds.get(name, ())) and not isinstance(value, bool)
+            if fits and name in _TUPLES:
+                fits = all(isinstance(item, _TUPLES[name]) for item in value)
             (known if fits else notes)[name] = value
         for name in known.keys() & {"settings", "training"}:
             known[name] = {key: _decoded(value) for key, value in known[name].items()}
-        for name in known.keys() & _TUPLES:
+        for name in known.keys() & _TUPLES.keys():
             known[name] = tuple(known[name])
         return cls(**known, notes=notes)
 
@@ -126,7 +128,7 @@ class Provenance:
         found = self.to_dict()
         for name in found.keys() & {"settings", "training"}:
             found[name] = {key: to_spec(value) for key, value in found[name].items()}
-        for name in found.keys() & _TUPLES:
+        for name in found.keys() & _TUPLES.keys():
             found[name] = list(found[name])
         return found
 

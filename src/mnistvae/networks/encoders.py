@@ -127,8 +127,8 @@ class FullNormalEncoder(_OnFeatures):
         size = self.latent_dim
         row, column = torch.tril_indices(size, size, offset=-1, device="cpu")
         # Where each number of L is among those of its diagonal, those below it, and a zero.
-        places = torch.full((size, size), size + len(row), device="cpu").fill_diagonal_(0)
-        places += torch.diag(torch.arange(size, device="cpu"))
+        places = torch.full((size, size), size + len(row), device="cpu")
+        places.diagonal().copy_(torch.arange(size))
         places[row, column] = size + torch.arange(len(row), device="cpu")
         self.register_buffer("_places", places.flatten(), persistent=False)
 
