@@ -207,6 +207,31 @@ def test_cross_entropy_gives_each_example_its_own_value() -> None:
     torch.testing.assert_close(bernoulli_cross_entropy(logits, x), one_by_one)
 
 
+def test_small_cross_entropies_keep_their_digits() -> None:
+    """Far out on the right side, the cross-entropy is e^-|l|, which 1 + e^-|l| rounds away."""
+    logits = torch.tensor([-5.0, -12.0, -18.0, -30.0, -60.0]).reshape(5, 1, 1, 1)
+    for sign, pixel in ((1.0, 0.0), (-1.0, 1.0)):
+        found = losses.bernoulli_cross_entropy(sign * logits, torch.full((5, 1, 1, 1), pixel))
+        exact = torch.log1p(logits.double().exp()).flatten()
+        torch.testing.assert_close(found.double(), exact, rtol=2e-6, atol=0.0)
+
+
+def test_cross_entropy_has_higher_gradients_and_follows_transforms() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits, x = (torch.rand(3, 1, 2, 2, generator=generator, dtype=torch.float64) for _ in range(2))
+    logits = (8 * logits - 4).requires_grad_()
+    x.requires_grad_()
+    assert torch.autograd.gradcheck(losses.bernoulli_cross_entropy, (logits, x))
+    assert torch.autograd.gradgradcheck(losses.bernoulli_cross_entropy, (logits, x))
+
+    def whole(one: Tensor, pixels: Tensor) -> Tensor:
+        return losses.bernoulli_cross_entropy(one, pixels)
+
+    by_image = torch.func.vmap(torch.func.grad(whole))(logits.detach(), x.detach())
+    together = torch.autograd.grad(whole(logits, x).sum(), logits)[0]
+    torch.testing.assert_close(by_image, together)
+
+
 def test_cross_entropy_has_the_right_gradient() -> None:
     logits = torch.randn(2, 1, 2, 2, dtype=torch.float64, requires_grad=True)
     x = torch.rand(2, 1, 2, 2, dtype=torch.float64)

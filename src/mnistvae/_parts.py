@@ -86,7 +86,7 @@ def check_parts(model: Any) -> None:
     with evaluating(model), seeded(torch.default_generator.clone_state(), model.device):
         x = torch.zeros(1, *model.image_shape, device=model.device, dtype=model.dtype)
         y = None if model.num_classes is None else torch.zeros(1, dtype=torch.long, device=model.device)
-        posterior = _try(model, "encoder", x, y)
+        posterior = _try(model, "encoder", x, y, **({"prior": model.prior} if model.encoder.takes_prior else {}))
         _check_distribution("the encoder", posterior, (1,), (model.latent_dim,))
         params = _try(model, "decoder", torch.zeros(1, model.latent_dim, device=x.device, dtype=x.dtype), y)
         expected = (1, channels * model.likelihood.n_params, height, width)

@@ -26,6 +26,7 @@ from mnistvae._wrappers import uncompiled
 from mnistvae.distributions import DiagonalNormal, PushForward, from_noise
 from mnistvae.errors import ComponentError, MnistvaeError, SettingError, raised_text, type_name
 from mnistvae.models import VAE
+from mnistvae.networks.encoders import posterior_of
 
 __all__ = ["OPSET", "describe", "export"]
 
@@ -145,10 +146,10 @@ class _Encode(nn.Module):
 
     def __init__(self, model: VAE) -> None:
         super().__init__()
-        self.encoder = model.encoder
+        self.encoder, self.prior = model.encoder, model.prior if model.encoder.takes_prior else None
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        posterior = self.encoder(images, labels)
+        posterior = posterior_of(self.encoder, images, labels, self.prior)
         if isinstance(posterior, DiagonalNormal):
             return posterior.mu, posterior.logvar
         return posterior.mean, posterior.variance.log()
@@ -171,10 +172,10 @@ class _Reconstruct(_Decode):
 
     def __init__(self, model: VAE) -> None:
         super().__init__(model)
-        self.encoder = model.encoder
+        self.encoder, self.prior = model.encoder, model.prior if model.encoder.takes_prior else None
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        return super().forward(self.encoder(images, labels).mean, labels)
+        return super().forward(posterior_of(self.encoder, images, labels, self.prior).mean, labels)
 
 
 class _Sample(_Decode):

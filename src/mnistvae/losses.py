@@ -9,6 +9,8 @@ Longer than usual: one function for each equation, and most of its lines are the
 from __future__ import annotations
 
 import math
+from functools import singledispatch
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +29,7 @@ __all__ = [
     "gaussian_kl_by_dimension",
     "gaussian_nll",
     "importance_weighted_bound",
+    "kl_by_level",
     "kl_decomposition",
     "kl_or_estimate",
     "negative_elbo",
@@ -60,7 +63,39 @@ def bernoulli_cross_entropy(logits: Tensor, x: Tensor) -> Tensor:
     """
     if logits.shape != x.shape:
         logits, x = torch.broadcast_tensors(logits, x)  # type: ignore[no-untyped-call]
-    return nn.functional.binary_cross_entropy_with_logits(logits, x, reduction="none").flatten(-3).sum(-1)
+    entropy: Tensor = _CrossEntropy.apply(logits, x)
+    return entropy.flatten(-3).sum(-1)
+
+
+class _CrossEntropy(torch.autograd.Function):
+    r"""Cross-entropy of each pixel, :math:`\max(l, 0) - x l + \log(1 + e^{-|l|})`.
+
+    torch's own is a fifth of a step of a small network on a CPU, most of it in log1p, of which there is a quicker one.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(logits: Tensor, x: Tensor) -> Tensor:
+        return torch.addcmul(logits.clamp_min(0.0), x, logits, value=-1) + _log1p((-logits.abs()).exp())
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], _: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        logits, x = ctx.saved_tensors
+        of_logits, of_x = ctx.needs_input_grad
+        return (logits.sigmoid() - x) * gradient if of_logits else None, -logits * gradient if of_x else None
+
+
+def _log1p(a: Tensor) -> Tensor:
+    """log(1 + a) for a in [0, 1], seven times as fast on a CPU as torch's."""
+    if a.device.type != "cpu":
+        return a.log1p()
+    above = 1 + a
+    return above.log() + (a - (above - 1)) / above  # the second term is what 1 + a has rounded away
 
 
 def continuous_bernoulli_nll(logits: Tensor, x: Tensor) -> Tensor:
@@ -217,13 +252,38 @@ def kl_or_estimate(q: Distribution, p: Distribution, z: Tensor) -> Tensor:
         p: The prior, batch shape (B,) or ().
         z: One draw from q, (B, latent_dim), or several, (K, B, latent_dim).
 
+    A hierarchy's is the sum of :func:`kl_by_level`.
+
     Returns:
         (B,), nats; estimates at several draws are (K, B).
     """
+    levels = kl_by_level(q, p, z)
+    if levels is not None:
+        return levels.sum(-1)
     try:
         return kl_divergence(q, p)
     except NotImplementedError:
         return q.log_prob(z) - p.log_prob(z)
+
+
+@singledispatch
+def kl_by_level(q: Distribution, p: Distribution, z: Tensor) -> Tensor | None:  # noqa: ARG001
+    r"""KL divergence of each level of a hierarchy, given the levels above it in a draw.
+
+    .. math:: D_{KL}(q(z_l \mid z_{<l}, x) \| p(z_l \mid z_{<l})), \qquad z \sim q
+
+    Its mean over draws, summed over the levels, is the KL divergence of q from p. Sønderby et al. (2016), equation 11.
+
+    Args:
+        q: The posterior, batch shape (B,).
+        p: The prior, batch shape ().
+        z: One draw from q, (B, latent_dim), or several, (K, B, latent_dim).
+
+    Returns:
+        (B, levels), or (K, B, levels), nats; None where the two are no hierarchy, as here: hierarchies register functions
+        of their own, with ``mnistvae.losses.kl_by_level.register``.
+    """
+    return None
 
 
 def negative_elbo(reconstruction: Tensor, kl: Tensor, beta: float | Tensor = 1.0) -> Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -32,6 +32,7 @@ from mnistvae.labels import Labels, as_labels, count_labels
 from mnistvae.likelihoods import Bernoulli, Likelihood
 from mnistvae.networks import ConvDecoder, ConvEncoder, Decoder, Encoder, MLPDecoder, MLPEncoder
 from mnistvae.networks.blocks import SMALLEST_SIDE, check_classes
+from mnistvae.networks.encoders import posterior_of
 from mnistvae.objectives import ELBO, Objective, Terms
 from mnistvae.priors import Prior, StandardNormal
 
@@ -210,8 +211,7 @@ class VAE(Component, HubForm):
     def encode(self, x: ArrayLike, y: Labels | None = None) -> Distribution:
         """q(z | x, y): batch shape (B,), event shape (latent_dim,); for images in [0, 1], which is not looked at."""
         images = self._images(x)
-        posterior: Distribution = self.encoder(images, self._labels(y, images.shape[0]))
-        return posterior
+        return posterior_of(self.encoder, images, self._labels(y, images.shape[0]), self.prior)
 
     def decode(self, z: ArrayLike, y: Labels | None = None) -> Distribution:
         """p(x | z, y) for codes (B, latent_dim): batch shape (B,), event shape (C, H, W).
@@ -312,7 +312,7 @@ class VAE(Component, HubForm):
         n: int,
         y: Labels | None = None,
         *,
-        temperature: float = 1.0,
+        temperature: float | Sequence[float] = 1.0,
         generator: torch.Generator | None = None,
         batch_size: int = AT_ONCE,
     ) -> Tensor:
@@ -322,7 +322,7 @@ class VAE(Component, HubForm):
             n: Number of images.
             y: For a conditional model, one label for all or one for each; None takes all classes in turn.
             temperature: Factor of the prior's spread, see :func:`mnistvae.distributions.tempered`; below 1 gives more
-                typical images.
+                typical images. For a hierarchy, one for each level from the top down is taken too.
             generator: Generator of the draw, which makes it repeatable, on any device; torch's global ones are not
                 touched then.
             batch_size: Images that are computed at once.
@@ -340,7 +340,8 @@ class VAE(Component, HubForm):
             torch.Size([8, 1, 28, 28])
         """
         n = check_count("at least one image to sample", n)
-        temperature = check_number("a finite temperature of at least 0", temperature)
+        if not isinstance(temperature, Sequence):
+            temperature = check_number("a finite temperature of at least 0", temperature)
         if y is None and self.num_classes is not None:
             y = torch.arange(n, device=self.device) % self.num_classes
         size = check_count("batch_size as an integer of at least 1", batch_size)

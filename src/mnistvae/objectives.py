@@ -21,6 +21,7 @@ from mnistvae.losses import (
     doubly_reparameterized,
     free_bits,
     importance_weighted_bound,
+    kl_by_level,
     kl_decomposition,
     kl_or_estimate,
     negative_elbo,
@@ -116,7 +117,7 @@ class ELBO(Objective):
         schedule: Multiplies beta at each training step or, where there is a capacity, multiplies that: see
             :mod:`mnistvae.schedules`. In evaluation mode, and until a Trainer calls :meth:`advance`, the factor is 1.
         free_bits: Nats of KL in each latent dimension that cost nothing; under a prior that does not
-            factorise, latent_dim times as many in the whole code.
+            factorise, latent_dim times as many in the whole code, of which each level of a hierarchy has an equal share.
         capacity: C, nats of KL that the code is held to; None for no such term.
         num_samples: Codes drawn for each image, over which the terms are averaged: the same bound with less noise.
         gradient: ``"plain"``, or ``"sticking-the-landing"`` (Roeder et al., 2017): the KL term is estimated at the
@@ -184,8 +185,11 @@ class ELBO(Objective):
             z = posterior.rsample(torch.Size([self.num_samples]))
             reconstruction = -_for_each_code(model, z, x, y).mean(0)
         prior = model.latent_prior(y)
+        levels = kl_by_level(posterior, prior, z)
+        if levels is not None:
+            levels = levels.mean(0) if levels.dim() > 2 else levels
         if self.gradient == "plain":
-            kl = kl_or_estimate(posterior, prior, z)
+            kl = kl_or_estimate(posterior, prior, z) if levels is None else levels.sum(-1)
         else:
             kl = detached(posterior).log_prob(z) - prior.log_prob(z)
         kl = kl.mean(0) if kl.dim() > 1 else kl  # an estimate at each of several codes
@@ -195,9 +199,10 @@ class ELBO(Objective):
         if self.capacity is not None:
             loss = annealed_capacity(reconstruction, kl, self.capacity * factor, self.beta)
         else:
-            cost = self._with_free_bits(kl, posterior, prior) if self.free_bits else kl
+            cost = self._with_free_bits(kl, levels, posterior, prior) if self.free_bits else kl
             loss = negative_elbo(reconstruction, cost, self.beta * factor)
-        return Terms(loss, reconstruction, kl)
+        parts = () if levels is None else levels.unbind(-1)
+        return Terms(loss, reconstruction, kl, {f"kl_level_{number}": part for number, part in enumerate(parts, 1)})
 
     def _count(self) -> None:
         """Warn once, at the third batch while nobody moves the schedule: this is a loop of somebody's own."""
@@ -210,7 +215,11 @@ class ELBO(Objective):
                 stacklevel=3,
             )
 
-    def _with_free_bits(self, kl: Tensor, posterior: Distribution, prior: Distribution) -> Tensor:
+    def _with_free_bits(
+        self, kl: Tensor, levels: Tensor | None, posterior: Distribution, prior: Distribution
+    ) -> Tensor:
+        if levels is not None:
+            return free_bits(levels, self.free_bits * posterior.event_shape[0] / levels.shape[-1])
         by_dimension = kl_by_dimension(posterior, prior)
         if by_dimension is None:
             return free_bits(kl.unsqueeze(-1), self.free_bits * posterior.event_shape[0])

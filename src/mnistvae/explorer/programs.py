@@ -18,6 +18,7 @@ from mnistvae.errors import ComponentError, type_name
 from mnistvae.explorer.packing import Packer
 from mnistvae.explorer.recording import record
 from mnistvae.models import VAE
+from mnistvae.networks.encoders import posterior_of
 
 __all__ = ["Parts", "describe_prior", "programs", "rounded"]
 
@@ -53,7 +54,7 @@ def programs(model: VAE, packer: Packer, parts: Parts = "all") -> dict[str, Any]
     image, code = torch.zeros(1, *model.image_shape), torch.zeros(1, model.latent_dim)
 
     def encode(x: Tensor, y: Tensor | None) -> dict[str, Tensor]:
-        return _moments(model.encoder(x, y), "mean", "spread")
+        return _moments(posterior_of(model.encoder, x, y, model.prior), "mean", "spread")
 
     def decode(z: Tensor, y: Tensor | None) -> dict[str, Tensor]:
         found = _moments(model.likelihood(model.decoder(z, y)), "image", "spread")

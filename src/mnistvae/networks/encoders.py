@@ -27,14 +27,23 @@ class Encoder(Component):
     """Contract of an encoder: images to a distribution over codes.
 
     A subclass sets ``latent_dim``, keeps its constructor arguments as attributes of the same names,
-    and implements :meth:`forward`.
+    and implements :meth:`forward`. One that sets ``takes_prior`` is called with the model's prior too, ``prior=...``, as
+    a :class:`~mnistvae.ladders.LadderEncoder` is.
     """
 
     latent_dim: int
+    #: True for an encoder whose forward takes ``prior=``, the model's own prior.
+    takes_prior: bool = False
 
     @abstractmethod
     def forward(self, x: Tensor, y: Tensor | None = None) -> Distribution:
         """q(z | x, y) for images (B, C, H, W) and labels (B,): batch shape (B,), event shape (latent_dim,)."""
+
+
+def posterior_of(encoder: Encoder, x: Tensor, y: Tensor | None, prior: nn.Module | None) -> Distribution:
+    """The posterior of images, with the model's prior handed to an encoder that takes it."""
+    posterior: Distribution = encoder(x, y, prior=prior) if encoder.takes_prior else encoder(x, y)
+    return posterior
 
 
 class _OnFeatures(Encoder):
