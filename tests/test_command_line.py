@@ -212,17 +212,23 @@ def test_the_hidden_widths_are_taken(tmp_path: Path) -> None:
             "--channels 8 --transforms 2 --dropout 0.25 --latent-dim 4 --warmup 3",
             {"prior.transforms": 2, "prior.hidden": (8,), "decoder.dropout": 0.25, "objective.schedule.steps": 3},
         ),
+        (
+            "ladder-mlp",
+            "--levels 4 --width 8 --blocks 2 --warmup 4",
+            {"prior.levels": (4,), "encoder.hidden": 8, "decoder.blocks": 2, "objective.schedule.steps": 4},
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_setting_of_a_recipe_reaches_its_model(
     few: dict[str, ImageDataset], unpainted: None, tmp_path: Path, recipe: str, options: str, found: dict[str, Any]
 ) -> None:
-    quick = ["--hidden", "8", "--epochs", 1, "--batch-size", 20, "--no-progress", "--out", tmp_path / "run"]
+    narrow = [] if "--width" in options else ["--hidden", "8"]
+    quick = [*narrow, "--epochs", 1, "--batch-size", 20, "--no-progress", "--out", tmp_path / "run"]
     out = succeed("train", "--recipe", recipe, *options.split(), *quick)
     for name, value in zip(*[iter(options.split())] * 2, strict=True):
         # The line of settings says it in the recipe's own words.
-        text = f"({value},)" if name == "--channels" else value
+        text = f"({value},)" if name in {"--channels", "--levels"} else value
         assert f" {name[2:].replace('-', '_')}={text}" in out
     model = load(tmp_path / "run" / "model.safetensors")
     assert {name: attrgetter(name)(model) for name in found} == found

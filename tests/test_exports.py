@@ -86,7 +86,18 @@ def check(model: mv.VAE, part: Any, path: Path) -> None:
 
 
 #: A recipe of each family: the others have the same graph.
-FAMILIES = ["conv", "conditional", "mlp", "leaky-mlp-2d", "kingma2014", "gaussian-mlp", "vamp", "resnet-flow"]
+FAMILIES = [
+    "conv",
+    "conditional",
+    "mlp",
+    "leaky-mlp-2d",
+    "kingma2014",
+    "gaussian-mlp",
+    "vamp",
+    "resnet-flow",
+    "ladder-mlp",
+    "ladder-conv",
+]
 
 
 @pytest.mark.parametrize("part", ["encoder", "sample"])

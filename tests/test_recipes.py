@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from mnistvae import VAE, ImageDataset, load, plugins, recipes, save
 from mnistvae.errors import ComponentError, SettingError
+from mnistvae.ladders import LadderDecoder, LadderEncoder, LadderPrior
 from mnistvae.likelihoods import Bernoulli, Gaussian, Likelihood
 from mnistvae.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder, ResNetDecoder, ResNetEncoder
 from mnistvae.objectives import ELBO, IWAE, Objective
@@ -29,6 +30,8 @@ NAMES = recipes.names()
 SMALL: dict[str, dict[str, Any]] = {
     "vamp": {"components": 6},
     "resnet-flow": {"channels": (8, 16), "hidden": (8,), "transforms": 2, "latent_dim": 6},
+    "ladder-mlp": {"levels": (2, 4), "width": 8},
+    "ladder-conv": {"levels": (2, 1), "width": 8, "blocks": 1},
 }
 
 
@@ -62,6 +65,8 @@ ROWS = {
     "iwae-50": Row(nn.Tanh, objective=IWAE, beta=None, **BINARY),
     "vamp": Row(nn.ReLU, prior=VampPrior, **BINARY),
     "resnet-flow": Row(nn.SiLU, prior=Flow, encoder=ResNetEncoder, decoder=ResNetDecoder, **BINARY),
+    "ladder-mlp": Row(nn.SiLU, prior=LadderPrior, encoder=LadderEncoder, decoder=LadderDecoder, **BINARY),
+    "ladder-conv": Row(nn.SiLU, prior=LadderPrior, encoder=LadderEncoder, decoder=LadderDecoder, **BINARY),
 }
 
 
@@ -103,6 +108,8 @@ def test_the_names_are_the_ones_that_people_type() -> None:
         "iwae-50",
         "vamp",
         "resnet-flow",
+        "ladder-mlp",
+        "ladder-conv",
     ]
     assert [recipes.RECIPES[name].name for name in NAMES] == NAMES
     for recipe in recipes.RECIPES.values():
@@ -126,7 +133,7 @@ def test_a_recipe_is_made_of_what_its_row_says(name: str) -> None:
     assert model.tag(trainer.binarization) == row.tag
     for setting in ("epochs", "batch_size", "learning_rate"):
         assert getattr(trainer, setting) == recipe.training[setting]
-    assert model.latent_dim == recipe.settings["latent_dim"]
+    assert model.latent_dim == {"ladder-mlp": 56, "ladder-conv": 1432}.get(name) or recipe.settings["latent_dim"]
 
 
 @pytest.mark.parametrize("name", ["conv", "beta-conv", "conditional"])
@@ -613,7 +620,7 @@ def test_a_recipe_of_an_installed_package_has_a_name(outside: Path) -> None:
     (info / "entry_points.txt").write_text("[mnistvae.recipes]\nsmall = outside_recipes:SMALL\n")
     assert plugins.names("recipe", recipes.names()) == [*NAMES, "small"]
     assert recipes.get("small").summary == "one narrow layer"
-    with pytest.raises(SettingError, match=r"resnet-flow, small, module:NAME, got 'smal': .*closest is 'small'"):
+    with pytest.raises(SettingError, match=r"ladder-conv, small, module:NAME, got 'smal': .*closest is 'small'"):
         recipes.get("smal")
 
 

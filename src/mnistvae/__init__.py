@@ -84,6 +84,7 @@ __all__ = [
     "images",
     "io",
     "labels",
+    "ladders",
     "likelihoods",
     "load",
     "load_dataset",

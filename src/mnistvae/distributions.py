@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import singledispatch
 from typing import Any
@@ -398,15 +399,15 @@ class PushForward(Distribution):
 
 
 @singledispatch
-def tempered(distribution: Distribution, temperature: float) -> Distribution:
+def tempered(distribution: Distribution, temperature: float | Sequence[float]) -> Distribution:
     """A distribution over codes with its spread scaled by ``temperature``, for drawing.
 
     A normal keeps its mean, a mixture the means of its components, a flow the map of its base; any
-    other distribution is scaled about its mean.
+    other distribution is scaled about its mean. A ladder scales each level.
 
     Args:
         distribution: Distribution over codes, event shape (latent_dim,).
-        temperature: Factor of the spread, at least 0.
+        temperature: Factor of the spread, at least 0; for a ladder also one for each level.
 
     Raises:
         ComponentError: If the distribution is another and has no mean.
@@ -434,26 +435,26 @@ def tempered(distribution: Distribution, temperature: float) -> Distribution:
 
 
 @tempered.register
-def _(distribution: DiagonalNormal, temperature: float) -> DiagonalNormal:
+def _(distribution: DiagonalNormal, temperature: float | Sequence[float]) -> DiagonalNormal:
     temperature = check_number(_TEMPERATURE, temperature)
     shift = 2 * math.log(temperature) if temperature > 0 else -math.inf
     return DiagonalNormal(distribution.mu, distribution.logvar + shift)
 
 
 @tempered.register
-def _(distribution: td.MultivariateNormal, temperature: float) -> td.MultivariateNormal:
+def _(distribution: td.MultivariateNormal, temperature: float | Sequence[float]) -> td.MultivariateNormal:
     scale = distribution.scale_tril * check_number(_TEMPERATURE, temperature)
     return td.MultivariateNormal(distribution.loc, scale_tril=scale, validate_args=False)
 
 
 @tempered.register
-def _(distribution: td.MixtureSameFamily, temperature: float) -> td.MixtureSameFamily:
+def _(distribution: td.MixtureSameFamily, temperature: float | Sequence[float]) -> td.MixtureSameFamily:
     components = tempered(distribution.component_distribution, temperature)
     return td.MixtureSameFamily(distribution.mixture_distribution, components, validate_args=False)
 
 
 @tempered.register
-def _(distribution: PushForward, temperature: float) -> PushForward:
+def _(distribution: PushForward, temperature: float | Sequence[float]) -> PushForward:
     return PushForward(distribution.normalize, tempered(distribution.base, temperature))  # type: ignore[arg-type]
 
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+import mnistvae.ladders  # noqa: F401 (its parts are known by their names once it is imported)
 from mnistvae._bounds import Bounds
 from mnistvae._component import class_finder, clone, from_spec, to_spec
 from mnistvae._random import seeded

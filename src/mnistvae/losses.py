@@ -280,8 +280,8 @@ def kl_by_level(q: Distribution, p: Distribution, z: Tensor) -> Tensor | None:  
         z: One draw from q, (B, latent_dim), or several, (K, B, latent_dim).
 
     Returns:
-        (B, levels), or (K, B, levels), nats; None where the two are no hierarchy, as here: hierarchies register functions
-        of their own, with ``mnistvae.losses.kl_by_level.register``.
+        (B, levels), or (K, B, levels), nats; None where the two are no hierarchy, as here: hierarchies register
+        functions of their own, with ``mnistvae.losses.kl_by_level.register``.
     """
     return None
 

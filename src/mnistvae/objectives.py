@@ -117,7 +117,7 @@ class ELBO(Objective):
         schedule: Multiplies beta at each training step or, where there is a capacity, multiplies that: see
             :mod:`mnistvae.schedules`. In evaluation mode, and until a Trainer calls :meth:`advance`, the factor is 1.
         free_bits: Nats of KL in each latent dimension that cost nothing; under a prior that does not
-            factorise, latent_dim times as many in the whole code, of which each level of a hierarchy has an equal share.
+            factorise, latent_dim times as many in the whole code; each level of a hierarchy has an equal share.
         capacity: C, nats of KL that the code is held to; None for no such term.
         num_samples: Codes drawn for each image, over which the terms are averaged: the same bound with less noise.
         gradient: ``"plain"``, or ``"sticking-the-landing"`` (Roeder et al., 2017): the KL term is estimated at the

@@ -273,6 +273,7 @@ def _encode(view: View, data: ImageDataset) -> list[Distribution]:
     return found
 
 
+@torch.no_grad()  # a posterior may compute its moments when they are asked for
 def _codes(posteriors: list[Distribution], data: ImageDataset) -> LatentCodes:
     means = torch.cat([passes.mean_of(posterior) for posterior in posteriors]).cpu()
     deviations = torch.cat([posterior.variance.sqrt() for posterior in posteriors]).cpu()

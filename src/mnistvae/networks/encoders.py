@@ -27,8 +27,8 @@ class Encoder(Component):
     """Contract of an encoder: images to a distribution over codes.
 
     A subclass sets ``latent_dim``, keeps its constructor arguments as attributes of the same names,
-    and implements :meth:`forward`. One that sets ``takes_prior`` is called with the model's prior too, ``prior=...``, as
-    a :class:`~mnistvae.ladders.LadderEncoder` is.
+    and implements :meth:`forward`. One that sets ``takes_prior`` is called with the model's prior too, ``prior=...``,
+    as a :class:`~mnistvae.ladders.LadderEncoder` is.
     """
 
     latent_dim: int

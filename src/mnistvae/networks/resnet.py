@@ -48,10 +48,10 @@ class ResidualBlock(Component):
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)  # type: ignore[arg-type]
         self.step = nn.Sequential(
-            _norm(channels),
+            group_norm(channels),
             nn.SiLU(),
             nn.Conv2d(channels, channels, 3, padding=1),
-            _norm(channels),
+            group_norm(channels),
             nn.SiLU(),
             nn.Dropout(self.dropout),
             last,
@@ -111,7 +111,7 @@ class ResNetEncoder(Encoder):
                 rest.append(nn.Conv2d(self.channels[scale - 1], width_here, 3, stride=2, padding=1))
             rest += [ResidualBlock(width_here, self.dropout) for _ in range(number)]
         features = self.channels[-1] * height * width
-        rest += [_norm(self.channels[-1]), nn.SiLU(), nn.Flatten(), nn.Linear(features, self.hidden)]
+        rest += [group_norm(self.channels[-1]), nn.SiLU(), nn.Flatten(), nn.Linear(features, self.hidden)]
         self.rest = nn.Sequential(*rest, nn.SiLU(), nn.Linear(self.hidden, 2 * latent_dim))
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> DiagonalNormal:
@@ -170,14 +170,15 @@ class ResNetDecoder(Decoder):
                 rest += [nn.Upsample(sides[scale]), nn.Conv2d(self.channels[scale - 1], width_here, 3, padding=1)]
             rest += [ResidualBlock(width_here, self.dropout) for _ in range(number)]
         last = nn.Conv2d(self.channels[-1], self.image_shape[0] * n_params, 3, padding=1)
-        self.rest = nn.Sequential(*rest, _norm(self.channels[-1]), nn.SiLU(), last)
+        self.rest = nn.Sequential(*rest, group_norm(self.channels[-1]), nn.SiLU(), last)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         parameters: Tensor = self.rest(self.first(z, y))
         return parameters
 
 
-def _norm(channels: int) -> nn.GroupNorm:
+def group_norm(channels: int) -> nn.GroupNorm:
+    """Group normalisation of so many channels."""
     # At least four channels a group, where there are as many: of a single pixel, a group of one is always 0.
     return nn.GroupNorm(math.gcd(_GROUPS, channels, max(1, channels // 4)), channels)
 

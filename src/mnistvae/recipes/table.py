@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from mnistvae.plugins import resolve
-from mnistvae.recipes.factories import conv, gaussian_mlp, iwae_mlp, mlp, resnet_flow, vamp_mlp
+from mnistvae.recipes.factories import conv, gaussian_mlp, iwae_mlp, ladder_conv, ladder_mlp, mlp, resnet_flow, vamp_mlp
 from mnistvae.recipes.recipe import Lazy, Recipe
 
 __all__ = ["RECIPES", "get", "names", "warm_cosine"]
@@ -46,6 +46,15 @@ def warm_cosine(step: int, steps: int) -> float:
 
 _USUAL = {"epochs": 20, "batch_size": 128, "learning_rate": 1e-3}
 _BINARY = {"batch_size": 100, "learning_rate": 1e-3, "binarization": "dynamic"}
+
+_LADDER = {
+    "batch_size": 250,
+    "learning_rate": 2e-3,
+    "optimizer": Lazy("torch.optim:Adam", {"betas": (0.9, 0.99)}),
+    "schedule": "one-cycle",
+    "ema": 0.999,
+    "clip_norm": 100.0,
+}
 
 #: The recipes by name.
 RECIPES: Mapping[str, Recipe] = MappingProxyType(
@@ -185,6 +194,22 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
                 },
                 {**_BINARY, "batch_size": 256, "epochs": 100},
                 "He et al. (2016) and Dinh et al. (2017); beta from 0.1 to 1 over the warm-up",
+            ),
+            Recipe(
+                "ladder-mlp",
+                "three levels of latent variables, each given those above it, fully connected; binarized pixels",
+                ladder_mlp,
+                {"beta": 1.0, "levels": (8, 16, 32), "width": 256, "blocks": 1, "warmup": 2000},
+                {**_BINARY, **_LADDER, "epochs": 40},
+                "Sønderby et al. (2016); residual posteriors after Vahdat and Kautz (2020)",
+            ),
+            Recipe(
+                "ladder-conv",
+                "three levels of latent grids, convolutional, binarized pixels; for a GPU",
+                ladder_conv,
+                {"beta": 1.0, "levels": (16, 8, 4), "width": 64, "blocks": 2, "warmup": 5000},
+                {**_BINARY, **_LADDER, "epochs": 60},
+                "Sønderby et al. (2016) and Vahdat and Kautz (2020)",
             ),
         )
     }
