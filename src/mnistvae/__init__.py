@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         images,
         io,
         labels,
+        ladders,
         likelihoods,
         losses,
         metrics,

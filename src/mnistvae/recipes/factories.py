@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mnistvae.models import VAE
     from mnistvae.schedules import Schedule
 
-__all__ = ["conv", "gaussian_mlp", "iwae_mlp", "ladder_conv", "ladder_mlp", "mlp", "resnet_flow", "vamp_mlp"]
+__all__ = ["conv", "gaussian_mlp", "iwae_mlp", "ladder", "mlp", "resnet_flow", "vamp_mlp"]
 
 
 def conv(
@@ -198,77 +198,44 @@ def resnet_flow(
     )
 
 
-def ladder_mlp(
+def ladder(
     image_shape: ImageShape,
     num_classes: int | None,
     beta: float,
+    network: Literal["mlp", "conv"],
     levels: tuple[int, ...],
     width: int,
     blocks: int,
     warmup: int,
 ) -> VAE:
-    """A hierarchy of latent levels with fully connected networks.
+    """A hierarchy of latent levels.
 
     Args:
         image_shape: Shape of an image, (C, H, W).
         num_classes: Number of classes of a model that is told the label, else None.
         beta: Weight of the KL term; 1 is the evidence lower bound.
+        network: Networks of a ladder: mlp, or conv with latent grids, the lowest of half the image's height and width.
         levels: Latent dimensions of each level of a ladder, from the top down; of a convolutional one, channels.
         width: Units or channels of a ladder's networks.
         blocks: Residual blocks for each level of a ladder.
         warmup: Steps over which beta grows, here from a tenth of it.
     """
-    return _ladder(image_shape, num_classes, beta, levels, width, blocks, warmup)
-
-
-def ladder_conv(
-    image_shape: ImageShape,
-    num_classes: int | None,
-    beta: float,
-    levels: tuple[int, ...],
-    width: int,
-    blocks: int,
-    warmup: int,
-) -> VAE:
-    """A hierarchy of latent grids with convolutional networks, the lowest of half the image's height and width.
-
-    Args:
-        image_shape: Shape of an image, (C, H, W).
-        num_classes: Number of classes of a model that is told the label, else None.
-        beta: Weight of the KL term; 1 is the evidence lower bound.
-        levels: Latent dimensions of each level of a ladder, from the top down; of a convolutional one, channels.
-        width: Units or channels of a ladder's networks.
-        blocks: Residual blocks for each level of a ladder.
-        warmup: Steps over which beta grows, here from a tenth of it.
-    """
-    from mnistvae._checks import check_widths
-    from mnistvae.networks.blocks import halvings
-
-    channels = check_widths("levels", levels, least=1)
-    sides = halvings(image_shape, len(channels))[:0:-1]
-    shapes = [(number, *side) for number, side in zip(channels, sides, strict=True)]
-    return _ladder(image_shape, num_classes, beta, shapes, width, blocks, warmup)
-
-
-def _ladder(
-    image_shape: ImageShape,
-    num_classes: int | None,
-    beta: float,
-    levels: Sequence[Level],
-    width: int,
-    blocks: int,
-    warmup: int,
-) -> VAE:
+    from mnistvae._checks import check_choice, check_widths
     from mnistvae.ladders import LadderDecoder, LadderEncoder, LadderPrior
     from mnistvae.models import VAE
+    from mnistvae.networks.blocks import halvings
     from mnistvae.objectives import ELBO
 
-    prior = LadderPrior(levels, width, blocks)
+    sizes: Sequence[Level] = check_widths("levels", levels, least=1)
+    if check_choice("network", network, ("mlp", "conv")) == "conv":
+        sides = halvings(image_shape, len(sizes))[:0:-1]
+        sizes = [(channels, *side) for channels, side in zip(levels, sides, strict=True)]
+    prior = LadderPrior(sizes, width, blocks)
     return VAE(
         prior.latent_dim,
         image_shape,
-        encoder=LadderEncoder(levels, image_shape, width, blocks, num_classes),
-        decoder=LadderDecoder(levels, image_shape, width, blocks, num_classes),
+        encoder=LadderEncoder(sizes, image_shape, width, blocks, num_classes),
+        decoder=LadderDecoder(sizes, image_shape, width, blocks, num_classes),
         prior=prior,
         objective=ELBO(beta, _warmup(warmup, start=0.1)),
         num_classes=num_classes,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from mnistvae.plugins import resolve
-from mnistvae.recipes.factories import conv, gaussian_mlp, iwae_mlp, ladder_conv, ladder_mlp, mlp, resnet_flow, vamp_mlp
+from mnistvae.recipes.factories import conv, gaussian_mlp, iwae_mlp, ladder, mlp, resnet_flow, vamp_mlp
 from mnistvae.recipes.recipe import Lazy, Recipe
 
 __all__ = ["RECIPES", "get", "names", "warm_cosine"]
@@ -198,16 +198,16 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             Recipe(
                 "ladder-mlp",
                 "three levels of latent variables, each given those above it, fully connected; binarized pixels",
-                ladder_mlp,
-                {"beta": 1.0, "levels": (8, 16, 32), "width": 256, "blocks": 1, "warmup": 2000},
+                ladder,
+                {"beta": 1.0, "network": "mlp", "levels": (8, 16, 32), "width": 256, "blocks": 1, "warmup": 2000},
                 {**_BINARY, **_LADDER, "epochs": 40},
                 "Sønderby et al. (2016); residual posteriors after Vahdat and Kautz (2020)",
             ),
             Recipe(
                 "ladder-conv",
                 "three levels of latent grids, convolutional, binarized pixels; for a GPU",
-                ladder_conv,
-                {"beta": 1.0, "levels": (16, 8, 4), "width": 64, "blocks": 2, "warmup": 5000},
+                ladder,
+                {"beta": 1.0, "network": "conv", "levels": (16, 8, 4), "width": 64, "blocks": 2, "warmup": 5000},
                 {**_BINARY, **_LADDER, "epochs": 60},
                 "Sønderby et al. (2016) and Vahdat and Kautz (2020)",
             ),
