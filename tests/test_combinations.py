@@ -27,7 +27,7 @@ from mnistvae.networks import (
     ResNetEncoder,
     TrunkDecoder,
 )
-from mnistvae.objectives import ELBO, IWAE, BetaTC, Objective, Terms
+from mnistvae.objectives import DIPVAE, ELBO, IWAE, BetaTC, InfoVAE, Objective, Terms
 from mnistvae.priors import Flow, GaussianMixture, Prior, StandardNormal, VampPrior
 from mnistvae.schedules import Cosine, Cyclical, Linear
 
@@ -44,6 +44,9 @@ OBJECTIVES: dict[str, Callable[[], Objective]] = {
     "iwae": lambda: IWAE(num_samples=3),
     "iwae-doubly": lambda: IWAE(num_samples=3, gradient="doubly-reparameterized"),
     "beta-tc": BetaTC,
+    "iwae-partial": lambda: IWAE(num_samples=2, groups=2, partial=True),
+    "info": lambda: InfoVAE(0.5, 3.0),
+    "dip": DIPVAE,
 }
 LIKELIHOODS: dict[str, Callable[[], Likelihood]] = {
     "bernoulli": Bernoulli,

@@ -587,6 +587,8 @@ GRADIENTS: dict[str, tuple[Callable[..., Any], Callable[[], tuple[Tensor, ...]]]
         lambda mu, logvar: kl_or_estimate(DiagonalNormal(mu, logvar), DiagonalNormal(mu + 1, -logvar), mu),
         lambda: (numbers(4, 2), numbers(4, 2)),
     ),
+    "covariance_penalty": (lambda c: losses.covariance_penalty(c, 2.0, 3.0), lambda: (numbers(3, 3),)),
+    "maximum_mean_discrepancy": (losses.maximum_mean_discrepancy, lambda: (numbers(4, 2), numbers(4, 2))),
     "negative_elbo": (negative_elbo, lambda: (numbers(5), numbers(5), numbers())),
     "log_sinhc": (
         log_sinhc,
@@ -603,8 +605,8 @@ def test_gradients_are_those_of_finite_differences(
 
 
 def test_every_public_loss_is_among_those_with_a_tested_gradient() -> None:
-    # One whose gradient is another on purpose, and one that takes no tensor to differentiate.
-    apart = {"doubly_reparameterized", "stratified_log_weights"}
+    # One whose gradient is another on purpose, one that takes no tensor to differentiate, one that hierarchies write.
+    apart = {"doubly_reparameterized", "stratified_log_weights", "kl_by_level"}
     assert {name.split()[0] for name in GRADIENTS} | apart == {*losses.__all__, "log_sinhc"}
 
 

@@ -26,6 +26,7 @@ __all__ = [
     "check_number",
     "check_numbers",
     "check_seed",
+    "check_switch",
     "check_widths",
     "listed",
 ]
@@ -184,6 +185,17 @@ def listed(values: Any) -> list[Any] | None:
         return list(values)
     except TypeError:
         return None
+
+
+def check_switch(name: str, value: bool, fix: str | None = None) -> bool:
+    """``value`` itself, if it is True or False.
+
+    Raises:
+        SettingError: If it is anything else.
+    """
+    if not isinstance(value, bool):
+        raise SettingError(f"{name} as True or False", repr(value), fix)
+    return value
 
 
 def check_widths(name: str, widths: Sequence[int], least: int = 0) -> tuple[int, ...]:

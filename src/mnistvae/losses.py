@@ -22,6 +22,7 @@ __all__ = [
     "annealed_capacity",
     "bernoulli_cross_entropy",
     "continuous_bernoulli_nll",
+    "covariance_penalty",
     "discretized_logistic_nll",
     "doubly_reparameterized",
     "free_bits",
@@ -32,6 +33,7 @@ __all__ = [
     "kl_by_level",
     "kl_decomposition",
     "kl_or_estimate",
+    "maximum_mean_discrepancy",
     "negative_elbo",
     "stratified_log_weights",
 ]
@@ -356,10 +358,10 @@ def importance_weighted_bound(log_weights: Tensor) -> Tensor:
     Burda et al. (2016), equation 8. It is the ELBO for K = 1, and rises to log p(x) with K.
 
     Args:
-        log_weights: :math:`\log w_k`, (K, B), nats.
+        log_weights: :math:`\log w_k`, (K, ..., B), nats.
 
     Returns:
-        (B,), nats.
+        (..., B), nats.
 
     Raises:
         DataError: If there is no sample.
@@ -385,17 +387,75 @@ def doubly_reparameterized(log_weights: Tensor, z: Tensor) -> Tensor:
     not grow with K. Everything else in ``log_weights`` gets the plain gradient.
 
     Args:
-        log_weights: (K, B), nats, made of ``z`` and of a :math:`\log q` whose own parameters are detached.
-        z: The codes, (K, B, latent_dim), reparameterized; a gradient hook is put on them.
+        log_weights: (K, B), nats, made of ``z`` and of a :math:`\log q` whose own parameters are detached; or
+            (K, M, B) for M groups of samples.
+        z: The codes, (K, B, latent_dim), or (K M, B, latent_dim) for groups, reparameterized; a gradient hook is put on
+            them.
 
     Returns:
-        (B,), nats.
+        (B,), nats; (M, B) for groups.
     """
     weights = torch.softmax(log_weights.detach(), dim=0)
     if z.requires_grad:
         # The bound's own gradient weighs each sample once; on the way through z it is weighed again.
-        z.register_hook(lambda gradient: gradient * weights.unsqueeze(-1))  # type: ignore[no-untyped-call]
+        z.register_hook(lambda gradient: gradient * weights.reshape(gradient.shape[:-1]).unsqueeze(-1))  # type: ignore[no-untyped-call]
     return importance_weighted_bound(log_weights)
+
+
+def maximum_mean_discrepancy(a: Tensor, b: Tensor, kernel: str = "imq") -> Tensor:
+    r"""The squared maximum mean discrepancy between two sets of codes, estimated without bias.
+
+    .. math:: \frac{1}{N (N - 1)} \sum_{i \ne j} \left[k(a_i, a_j) + k(b_i, b_j)\right]
+        - \frac{2}{N^2} \sum_{i, j} k(a_i, b_j)
+
+    Gretton et al. (2012), equation 3; Tolstikhin et al. (2018), algorithm 2. For standard normal codes of D dimensions,
+    whose mean squared distance is 2 D, the kernels are :math:`k(a, b) = 2 D / (2 D + \|a - b\|^2)` (``"imq"``) and
+    :math:`\exp(-\|a - b\|^2 / 2 D)` (``"rbf"``).
+
+    Args:
+        a: Codes, (N, D).
+        b: Other codes, (N, D).
+        kernel: ``"imq"`` or ``"rbf"``.
+
+    Returns:
+        (), no nats; near 0 where both have one distribution, and then below 0 half of the time.
+
+    Example:
+        >>> z = torch.randn(500, 2, generator=torch.Generator().manual_seed(0))
+        >>> bool(maximum_mean_discrepancy(z[:250], z[250:] + 2) > maximum_mean_discrepancy(z[:250], z[250:]).abs())
+        True
+    """
+    n, twice = a.shape[0], 2.0 * a.shape[1]
+
+    def similarity(one: Tensor, other: Tensor) -> Tensor:
+        lengths = one.square().sum(1, keepdim=True) + other.square().sum(1)
+        squared = torch.addmm(lengths, one, other.T, alpha=-2).clamp_min(0.0)
+        return (-squared / twice).exp() if kernel == "rbf" else twice / (twice + squared)
+
+    within = similarity(a, a) + similarity(b, b)
+    pairs = max(n * (n - 1), 1)  # of a single code there is none
+    return (within.sum() - within.diagonal().sum()) / pairs - 2 * similarity(a, b).mean()
+
+
+def covariance_penalty(covariance: Tensor, off_diagonal: float, diagonal: float) -> Tensor:
+    r"""The distance of a covariance from the identity.
+
+    .. math:: \lambda_{od} \sum_{i \ne j} C_{ij}^2 + \lambda_d \sum_i (C_{ii} - 1)^2
+
+    Kumar et al. (2018), equation 6.
+
+    Args:
+        covariance: C, (D, D).
+        off_diagonal: Weight of what is off the diagonal.
+        diagonal: Weight of the diagonal.
+
+    Example:
+        >>> covariance_penalty(torch.tensor([[2.0, 0.5], [0.5, 1.0]]), off_diagonal=10.0, diagonal=1.0)
+        tensor(6.)
+    """
+    variances = covariance.diagonal()
+    across = covariance.square().sum() - variances.square().sum()
+    return off_diagonal * across + diagonal * (variances - 1).square().sum()
 
 
 def stratified_log_weights(batch: int, images: int | Tensor, *, like: Tensor) -> Tensor:

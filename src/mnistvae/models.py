@@ -190,7 +190,7 @@ class VAE(Component, HubForm):
             >>> vae = VAE(latent_dim=2)
             >>> finer = vae.replace(objective=mv.objectives.IWAE(num_samples=8))
             >>> finer.objective, vae.objective.beta
-            (IWAE(num_samples=8, gradient='plain'), 1.0)
+            (IWAE(num_samples=8, gradient='plain', groups=1, elbo_weight=0.0, partial=False), 1.0)
             >>> torch.equal(finer.decode(torch.zeros(1, 2)).mean, vae.decode(torch.zeros(1, 2)).mean)
             True
         """

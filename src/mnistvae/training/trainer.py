@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import torch
 
-from mnistvae._checks import check_choice, check_count, check_number, check_seed, listed
+from mnistvae._checks import check_choice, check_count, check_number, check_seed, check_switch, listed
 from mnistvae._html import block, fold, table
 from mnistvae._random import Stream, derive_seed, seeded
 from mnistvae._wrappers import uncompiled
@@ -151,13 +151,13 @@ class Trainer:
         self.validate_every = check_count("validate_every as an integer of at least 1", validate_every)
         self.precision = precision
         resolve_precision(precision, torch.device("cpu"))
-        self.compile = compile if compile == "auto" else _check_switch("compile", compile, fix='or "auto"')
-        self.cuda_graph = _check_switch("cuda_graph", cuda_graph)
+        self.compile = compile if compile == "auto" else check_switch("compile", compile, fix='or "auto"')
+        self.cuda_graph = check_switch("cuda_graph", cuda_graph)
         self.seed = check_seed(seed)
-        self.start_at_mean = _check_switch("start_at_mean", start_at_mean)
+        self.start_at_mean = check_switch("start_at_mean", start_at_mean)
         self.binarization = check_choice("binarization", binarization, _BINARIZATIONS)
         self.device = device
-        self.progress = _check_switch("progress", progress)
+        self.progress = check_switch("progress", progress)
         self.callbacks = _check_callbacks(callbacks)
 
     @classmethod
@@ -389,12 +389,6 @@ def _common_settings(settings: Trainer, rates: Rates, device: torch.device, worl
 def _examples(source: BatchSource, seed: int, device: torch.device) -> Batch:
     with seeded(derive_seed(seed, Stream.VALIDATION), device):  # for dynamic binarization
         return source.examples()
-
-
-def _check_switch(name: str, value: bool, fix: str | None = None) -> bool:
-    if not isinstance(value, bool):
-        raise SettingError(f"{name} as True or False", repr(value), fix)
-    return value
 
 
 def _check_callbacks(callbacks: Sequence[Callback]) -> tuple[Callback, ...]:
