@@ -52,6 +52,7 @@ ORDER = [
     "plot_train_and_sample.py",
     "plot_conditional.py",
     "plot_priors.py",
+    "plot_ladder.py",
     "plot_resume.py",
     "plot_evaluate.py",
     "plot_latent_space.py",
