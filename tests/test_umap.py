@@ -232,7 +232,7 @@ def test_a_report_with_umap(fake: type[FakeUMAP], tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what it compiles with
 def test_the_real_umap() -> None:
     pytest.importorskip("umap", exc_type=ImportError)
-    data = mv.load_dataset("mnist-mini", "test")[:300]
+    data = mv.load_dataset("mnist-mini", "test")[:1000]
     assert data.labels is not None
     codes = embed(data.images.flatten(1) / 255, "pca", 20).points
     state = np.random.get_state()[1].copy()  # type: ignore[union-attr]  # noqa: NPY002
@@ -243,7 +243,7 @@ def test_the_real_umap() -> None:
         apart = embed(torch.cat([CODES, CODES + 1e4]), "umap", n_neighbors=5)  # a graph of two parts
     assert not [one for one in caught if not issubclass(one.category, DeprecationWarning)]
     assert np.array_equal(np.random.get_state()[1], state)  # type: ignore[arg-type]  # noqa: NPY002
-    assert a.points.shape == (300, 2)
+    assert a.points.shape == (1000, 2)
     assert np.array_equal(a.points, b.points)
     assert not np.array_equal(a.points, c.points)
     assert mv.metrics.classify_codes(a.points[::2], data.labels[::2], a.points[1::2], data.labels[1::2]).accuracy > 0.7
