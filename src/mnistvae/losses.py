@@ -65,7 +65,10 @@ def bernoulli_cross_entropy(logits: Tensor, x: Tensor) -> Tensor:
     """
     if logits.shape != x.shape:
         logits, x = torch.broadcast_tensors(logits, x)  # type: ignore[no-untyped-call]
-    entropy: Tensor = _CrossEntropy.apply(logits, x)
+    if torch.compiler.is_compiling():  # the compiler's own is as fast, and older ones cannot follow the other
+        entropy = nn.functional.binary_cross_entropy_with_logits(logits, x, reduction="none")
+    else:
+        entropy = _CrossEntropy.apply(logits, x)
     return entropy.flatten(-3).sum(-1)
 
 
