@@ -82,9 +82,8 @@ class IWAE(Objective):
         doubly = self.gradient != "plain"
         log_q = (detached(posterior) if doubly else posterior).log_prob(z)
         log_weights = log_likelihood + log_p - log_q
-        grouped = log_weights if self.partial else self._grouped(log_weights)
-        bound = doubly_reparameterized(grouped, z) if doubly else importance_weighted_bound(grouped)
-        bound = bound if self.partial else bound.mean(0)
+        grouped = _grouped(log_weights, 1 if self.partial else self.groups)
+        bound = (doubly_reparameterized(grouped, z) if doubly else importance_weighted_bound(grouped)).mean(0)
         if self.elbo_weight:
             bound = torch.lerp(bound, log_weights.mean(0), self.elbo_weight)
         return Terms(-bound, -log_likelihood.mean(0), (log_q - log_p).mean(0))
@@ -99,12 +98,13 @@ class IWAE(Objective):
         log_q, log_joint = posterior.log_prob(z), log_likelihood + log_p
         log_weights = (log_joint - log_q).detach()
         of_all = torch.softmax(log_weights, dim=0)
-        of_groups = torch.softmax(self._grouped(log_weights), dim=0).flatten(0, 1) / self.groups
+        of_groups = torch.softmax(_grouped(log_weights, self.groups), dim=0).flatten(0, 1) / self.groups
         (slope,) = torch.autograd.grad((of_groups * log_joint).sum(), codes, retain_graph=True)
         moving = (of_all * log_joint + (slope * z).sum(-1) - of_groups * log_q).sum(0)
         bound = importance_weighted_bound(log_weights) + moving - moving.detach()
         return Terms(-bound, -log_likelihood.mean(0), (log_q - log_p).mean(0))
 
-    def _grouped(self, log_weights: Tensor) -> Tensor:
-        """(K M, B) as (K, M, B)."""
-        return log_weights.reshape(self.num_samples, self.groups, -1)
+
+def _grouped(log_weights: Tensor, groups: int) -> Tensor:
+    """(K M, B) as (K, M, B)."""
+    return log_weights.reshape(-1, groups, log_weights.shape[-1])
