@@ -267,7 +267,9 @@ def test_what_is_not_of_the_batch_gets_noise_of_its_own() -> None:
         assert torch.equal(batch_noise(torch.Size([5, 3]), torch.float32, CPU), expected), "and none is left over"
 
 
-@pytest.mark.parametrize("objective", [None, IWAE(3)], ids=["ELBO", "IWAE"])
+@pytest.mark.parametrize(
+    "objective", [None, IWAE(3), IWAE(2, groups=2, partial=True)], ids=["ELBO", "IWAE", "IWAE, partial"]
+)
 @pytest.mark.parametrize("n", [12, 7, 1])
 def test_the_gradients_of_the_processes_add_up_to_that_of_one(objective: Any, n: int) -> None:
     """Without processes: each one's share of a step is computed here, one after another."""

@@ -107,4 +107,5 @@ class IWAE(Objective):
 
 def _grouped(log_weights: Tensor, groups: int) -> Tensor:
     """(K M, B) as (K, M, B)."""
-    return log_weights.reshape(-1, groups, log_weights.shape[-1])
+    samples, images = log_weights.shape  # of a process that has no images of a small batch, there are none
+    return log_weights.reshape(samples // groups, groups, images)
