@@ -262,8 +262,11 @@ def test_wandb_has_a_run_that_was_stopped_and_resumed(offline: Any, tmp_path: Pa
         fit(StopAt(7))
     history = fit(resume=tmp_path / "checkpoints")
     assert offline.run is None, "the process has no run of its own"
-    first, second = sorted((tmp_path / "wandb").glob("offline-run-*"), key=lambda one: one.stat().st_mtime)
-    assert first.name.rpartition("-")[2] == second.name.rpartition("-")[2], "one number"
+    # Folders that were made in the same second have one name and a count: the file in each has the run's number.
+    runs = sorted((tmp_path / "wandb").glob("offline-run-*/run-*.wandb"), key=lambda one: one.stat().st_mtime)
+    assert len(runs) == 2
+    assert runs[0].name == runs[1].name, "one number"
+    first, second = (one.parent for one in runs)
     told = records(first) + records(second)
     (config, *_) = (one.run.config for one in told if one.HasField("run"))
     settings = {one.key or one.nested_key[0]: json.loads(one.value_json) for one in config.update}
