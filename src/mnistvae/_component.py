@@ -305,9 +305,10 @@ def spec_text(spec: Any, width: int = 100) -> str:
         return f"{{{', '.join(f'{key!r}: {spec_text(item)}' for key, item in spec['dict'].items())}}}"
     name = re.split(r"[.:]", spec["class"])[-1]
     positional = spec["class"] in {_name(container) for container in _CONTAINERS}
+    opened, closed = ("([", "])") if spec["class"] == _name(nn.ModuleList) else ("(", ")")  # it takes a list
     parts = [spec_text(a) if positional else f"{key}={spec_text(a)}" for key, a in spec["args"].items()]
-    line = f"{name}({', '.join(parts)})"
+    line = f"{name}{opened}{', '.join(parts)}{closed}"
     if len(line) <= width and "\n" not in line:
         return line
     indented = "".join(f"    {row}\n" for part in parts for row in f"{part},".splitlines())
-    return f"{name}(\n{indented})"
+    return f"{name}{opened}\n{indented}{closed}"

@@ -57,4 +57,5 @@ class _Halves(CouplingTransform):  # type: ignore[misc]
         return x.index_select(-1, self.places.first), x.index_select(-1, self.places.second)
 
     def merge(self, x_a: Tensor, x_b: Tensor, shape: torch.Size) -> Tensor:
+        x_a = x_a.expand(*x_b.shape[:-1], -1)  # what depends on a context has its batch
         return torch.cat([x_a, x_b], -1).index_select(-1, self.places.back)

@@ -17,7 +17,7 @@ from mnistvae._random import seeded
 from mnistvae._wrappers import uncompiled
 from mnistvae.data import Batches, ImageDataset
 from mnistvae.distributions import DiagonalNormal
-from mnistvae.errors import ComponentError, DataError, type_name
+from mnistvae.errors import ComponentError, DataError
 from mnistvae.images import to_uint8
 from mnistvae.models import VAE
 
@@ -29,7 +29,6 @@ __all__ = [
     "check_model",
     "drawn_once",
     "join",
-    "mean_of",
     "measuring",
     "some_of",
 ]
@@ -73,19 +72,6 @@ def drawn_once(data: ImageDataset, batch_size: int, seed: int) -> ImageDataset:
     for number, (x, _) in enumerate(Batches(data, batch_size, shuffle=False, seed=seed)):
         images[number * batch_size :][: len(x)] = to_uint8(x)
     return data.replace(images=images, binarization="static", max_value=255)
-
-
-def mean_of(posterior: Distribution) -> Tensor:
-    """The mean of q(z | x), (B, latent_dim).
-
-    Raises:
-        ComponentError: If the distribution knows none.
-    """
-    try:
-        return posterior.mean
-    except NotImplementedError:
-        got = f"{type_name(posterior)} without one"
-        raise ComponentError("a posterior with a mean", got, "give the distribution a mean") from None
 
 
 def join(parts: list[Distribution]) -> Distribution | None:

@@ -23,7 +23,7 @@ from mnistvae._files import write_atomically
 from mnistvae._random import seeded
 from mnistvae._version import __version__
 from mnistvae._wrappers import uncompiled
-from mnistvae.distributions import DiagonalNormal, PushForward, from_noise
+from mnistvae.distributions import DiagonalNormal, PushForward, from_noise, mean_of, moments
 from mnistvae.errors import ComponentError, MnistvaeError, SettingError, raised_text, type_name
 from mnistvae.models import VAE
 from mnistvae.networks.encoders import posterior_of
@@ -152,7 +152,8 @@ class _Encode(nn.Module):
         posterior = posterior_of(self.encoder, images, labels, self.prior)
         if isinstance(posterior, DiagonalNormal):
             return posterior.mu, posterior.logvar
-        return posterior.mean, posterior.variance.log()
+        found = moments(posterior)
+        return found.mean, found.variance.log()
 
 
 class _Decode(nn.Module):
@@ -175,7 +176,8 @@ class _Reconstruct(_Decode):
         self.encoder, self.prior = model.encoder, model.prior if model.encoder.takes_prior else None
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        return super().forward(posterior_of(self.encoder, images, labels, self.prior).mean, labels)
+        posterior = posterior_of(self.encoder, images, labels, self.prior)
+        return super().forward(mean_of(posterior), labels)
 
 
 class _Sample(_Decode):

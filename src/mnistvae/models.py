@@ -25,8 +25,8 @@ from mnistvae._parts import PARTS, check_contract, check_parts
 from mnistvae._random import drawing_from
 from mnistvae._wrappers import TrainingModule, follows_values
 from mnistvae.arrays import ArrayLike, as_tensor, check_array, shape_text
-from mnistvae.distributions import tempered
-from mnistvae.errors import ComponentError, DataError, type_name
+from mnistvae.distributions import mean_of, tempered
+from mnistvae.errors import ComponentError, DataError
 from mnistvae.images import ImageShape, as_images, check_brightness, check_image_shape, check_range
 from mnistvae.labels import Labels, as_labels, count_labels
 from mnistvae.likelihoods import Bernoulli, Likelihood
@@ -292,7 +292,9 @@ class VAE(Component, HubForm):
 
         Raises:
             DataError: If a pixel is NaN or outside [0, 1], shape or dtype is another, or the labels do not fit.
-            ComponentError: If the posterior has no mean, and ``sample`` is not set.
+
+        Warns:
+            UserWarning: If no mean of the posterior is known: that of 64 draws stands for it, unless ``sample`` is set.
         """
         size = check_count("batch_size as an integer of at least 1", batch_size)
         with evaluating(self), drawing_from(generator, self.device) as draw:
@@ -302,7 +304,7 @@ class VAE(Component, HubForm):
             for rows in _slices(len(images), size):
                 some = None if labels is None else labels[rows]
                 posterior = self.encode(images[rows], some)
-                z = draw(posterior.sample) if sample else _centre(posterior)
+                z = draw(posterior.sample) if sample else mean_of(posterior)
                 made[rows] = _images_of(self.decode(z, some))
         return made
 
@@ -382,7 +384,7 @@ class VAE(Component, HubForm):
             raise DataError(f"two images of one shape, {tuple(a.shape)}", f"shape {tuple(b.shape)}")
         with evaluating(self):
             starts, ends = (self._checked(x[None] if single else x) for x in (a, b))
-            start, end = _centre(self.encode(starts, y)), _centre(self.encode(ends, y))
+            start, end = (mean_of(self.encode(images, y)) for images in (starts, ends))
             weight = torch.linspace(0, 1, steps, device=start.device, dtype=start.dtype)[:, None]
             z = torch.lerp(start[:, None], end[:, None], weight).flatten(0, 1)
             labels = self._labels(y, len(starts))
@@ -482,18 +484,6 @@ class VAE(Component, HubForm):
 def _slices(n: int, size: int) -> Iterator[slice]:
     """The rows of batches of at most so many."""
     return (slice(start, min(n, start + size)) for start in range(0, n, size))
-
-
-def _centre(posterior: Distribution) -> Tensor:
-    """The mean of q(z | x)."""
-    try:
-        return posterior.mean
-    except NotImplementedError:
-        raise ComponentError(
-            "a posterior with a mean",
-            f"{type_name(posterior)} without one",
-            "reconstruct with sample=True, or give the distribution a mean",
-        ) from None
 
 
 def _images_of(likelihood: Distribution) -> Tensor:

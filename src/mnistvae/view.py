@@ -19,6 +19,7 @@ from mnistvae._passes import Done, OfBatch, Pass, measuring
 from mnistvae._products import fast_products
 from mnistvae.arrays import ArrayLike, check_finite
 from mnistvae.data import Binarization, ImageDataset, as_dataset, as_trained, drawn_like, labelled, labels_of_all
+from mnistvae.distributions import mean_of, moments
 from mnistvae.images import to_uint8
 from mnistvae.models import VAE
 
@@ -171,7 +172,7 @@ class View:
         x, y, posterior = next(self.batches())
         with measuring(self.model):
             other = self.model.encode(x, (y + 1) % self.model.num_classes)  # type: ignore[operator]
-        return not torch.equal(posterior.mean, other.mean)
+        return not torch.equal(mean_of(posterior), mean_of(other))
 
     def batches(self, size: int | None = None) -> Iterator[tuple[Tensor, Tensor | None, Distribution]]:
         """The images shown, (B, C, H, W) in [0, 1], labels if the model takes them, and posteriors.
@@ -275,8 +276,9 @@ def _encode(view: View, data: ImageDataset) -> list[Distribution]:
 
 @torch.no_grad()  # a posterior may compute its moments when they are asked for
 def _codes(posteriors: list[Distribution], data: ImageDataset) -> LatentCodes:
-    means = torch.cat([passes.mean_of(posterior) for posterior in posteriors]).cpu()
-    deviations = torch.cat([posterior.variance.sqrt() for posterior in posteriors]).cpu()
+    found = [moments(posterior) for posterior in posteriors]
+    means = torch.cat([each.mean for each in found]).cpu()
+    deviations = torch.cat([each.variance.sqrt() for each in found]).cpu()
     return LatentCodes(means, deviations, labels_of_all(data), data.name, data.split, data.class_names)
 
 
@@ -295,7 +297,7 @@ def _reconstructions(view: View) -> Iterator[tuple[Tensor, Tensor]]:
                 if of_subclass:
                     made = model.reconstruct(x, y)
                 else:
-                    made = model.decode(passes.mean_of(posterior), y).mean.clamp(0.0, 1.0)
+                    made = model.decode(mean_of(posterior), y).mean.clamp(0.0, 1.0)
             yield x.cpu(), check_finite(made.cpu(), "reconstructions", _DIVERGED, first=start)
             start += len(x)
             done(len(x))

@@ -4,15 +4,20 @@ All are ordinary distributions of torch's: what torch knows about those (KL dive
 mixtures, transforms) holds for them too. None validates its arguments at every call.
 """
 
-from mnistvae.distributions.flows import PushForward
-from mnistvae.distributions.mixtures import mixture
+from mnistvae.distributions.flows import FlowPosterior, PushForward
+from mnistvae.distributions.mixtures import EvenMixture, mixture
+from mnistvae.distributions.moments import Moments, mean_of, moments
+from mnistvae.distributions.noise import from_noise
 from mnistvae.distributions.normals import DiagonalNormal, FullNormal, UnitNormal, kl_by_dimension
-from mnistvae.distributions.operations import detached, from_noise, tempered
+from mnistvae.distributions.operations import detached, tempered
 from mnistvae.distributions.pixels import PixelBernoulli, PixelContinuousBernoulli, PixelLogistic
 
 __all__ = [
     "DiagonalNormal",
+    "EvenMixture",
+    "FlowPosterior",
     "FullNormal",
+    "Moments",
     "PixelBernoulli",
     "PixelContinuousBernoulli",
     "PixelLogistic",
@@ -21,6 +26,8 @@ __all__ = [
     "detached",
     "from_noise",
     "kl_by_dimension",
+    "mean_of",
     "mixture",
+    "moments",
     "tempered",
 ]

@@ -13,11 +13,12 @@ from torch import Size, Tensor
 from torch.distributions import Distribution
 
 from mnistvae._checks import check_number
-from mnistvae.distributions.flows import PushForward
+from mnistvae.distributions.flows import FlowPosterior, PushForward
+from mnistvae.distributions.mixtures import EvenMixture
 from mnistvae.distributions.normals import DiagonalNormal
 from mnistvae.errors import ComponentError, type_name
 
-__all__ = ["detached", "from_noise", "tempered"]
+__all__ = ["detached", "tempered"]
 
 _TEMPERATURE = "a finite temperature of at least 0"
 
@@ -82,75 +83,14 @@ def _(distribution: PushForward, temperature: float | Sequence[float]) -> PushFo
     return PushForward(distribution.normalize, tempered(distribution.base, temperature))  # type: ignore[arg-type]
 
 
-@singledispatch
-def from_noise(distribution: Distribution, noise: Tensor, uniform: Tensor | None = None) -> Tensor:  # noqa: ARG001
-    r"""Draws from a distribution over codes as a function of noise, so that the same noise gives the same codes.
-
-    Of a normal these are :math:`\mu + L \epsilon`; of a flow the map of its base's; of a mixture those of the component
-    that the uniform noise chooses, by the inverse of the weights' distribution function. Noise times a temperature
-    gives draws from the :func:`tempered` distribution. Other distributions take part by a function that is registered
-    for them, with ``mnistvae.distributions.from_noise.register``.
-
-    Args:
-        distribution: Distribution over codes, batch () or (B,), event shape (latent_dim,).
-        noise: Standard normal noise, (B, latent_dim).
-        uniform: Uniform noise in [0, 1), (B,), which a mixture needs.
-
-    Returns:
-        Codes, (B, latent_dim).
-
-    Raises:
-        ComponentError: If the distribution is another, or a mixture gets no uniform noise.
-
-    Example:
-        >>> wide = DiagonalNormal(torch.ones(2), torch.zeros(2))
-        >>> from_noise(wide, torch.tensor([[0.0, 0.5]]))
-        tensor([[1.0000, 1.5000]])
-    """
-    raise ComponentError(
-        "a distribution whose draws are known as a function of noise: a normal, a mixture, a flow",
-        type_name(distribution),
-        "register a function with mnistvae.distributions.from_noise",
-    )
+@tempered.register
+def _(distribution: FlowPosterior, temperature: float | Sequence[float]) -> FlowPosterior:
+    return FlowPosterior(distribution.transform, tempered(distribution.base, temperature))
 
 
-@from_noise.register
-def _(distribution: td.Normal, noise: Tensor, _: Tensor | None = None) -> Tensor:
-    return distribution.loc + distribution.scale * noise
-
-
-@from_noise.register
-def _(distribution: td.Independent, noise: Tensor, uniform: Tensor | None = None) -> Tensor:  # type: ignore[type-arg]
-    return from_noise(distribution.base_dist, noise, uniform)
-
-
-@from_noise.register
-def _(distribution: td.MultivariateNormal, noise: Tensor, _: Tensor | None = None) -> Tensor:
-    return distribution.loc + (distribution.scale_tril @ noise[..., None]).squeeze(-1)
-
-
-@from_noise.register
-def _(distribution: td.MixtureSameFamily, noise: Tensor, uniform: Tensor | None = None) -> Tensor:
-    if uniform is None:
-        raise ComponentError("uniform noise for a mixture, to choose the component", "none", "pass torch.rand(B)")
-    steps = distribution.mixture_distribution.probs.cumsum(-1)[..., :-1]
-    chosen = (uniform[:, None] >= steps).sum(-1)
-    of_each = from_noise(distribution.component_distribution, noise[:, None])
-    return of_each.gather(1, chosen[:, None, None].expand(-1, 1, noise.shape[-1])).squeeze(1)
-
-
-@from_noise.register
-def _(distribution: PushForward, noise: Tensor, uniform: Tensor | None = None) -> Tensor:
-    z: Tensor = distribution.normalize.inv(from_noise(distribution.base, noise, uniform))
-    return z
-
-
-@from_noise.register
-def _(distribution: td.TransformedDistribution, noise: Tensor, uniform: Tensor | None = None) -> Tensor:
-    z = from_noise(distribution.base_dist, noise, uniform)
-    for transform in distribution.transforms:
-        z = transform(z)
-    return z
+@tempered.register
+def _(distribution: EvenMixture, temperature: float | Sequence[float]) -> EvenMixture:
+    return EvenMixture([tempered(part, temperature) for part in distribution.parts])
 
 
 def detached(distribution: Distribution) -> Distribution:
@@ -159,6 +99,8 @@ def detached(distribution: Distribution) -> Distribution:
     Raises:
         ComponentError: If it keeps its parameters in anything but tensors and distributions.
     """
+    if isinstance(distribution, EvenMixture):
+        return EvenMixture([detached(part) for part in distribution.parts])
     copied = copy.copy(distribution)
     parameters = {name: value for name, value in vars(distribution).items() if isinstance(value, Tensor | Distribution)}
     for name, value in parameters.items():

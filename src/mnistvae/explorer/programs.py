@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from mnistvae._modes import evaluating
-from mnistvae.distributions import DiagonalNormal, PushForward
+from mnistvae.distributions import DiagonalNormal, PushForward, moments
 from mnistvae.errors import ComponentError, type_name
 from mnistvae.explorer.packing import Packer
 from mnistvae.explorer.recording import record
@@ -54,10 +54,11 @@ def programs(model: VAE, packer: Packer, parts: Parts = "all") -> dict[str, Any]
     image, code = torch.zeros(1, *model.image_shape), torch.zeros(1, model.latent_dim)
 
     def encode(x: Tensor, y: Tensor | None) -> dict[str, Tensor]:
-        return _moments(posterior_of(model.encoder, x, y, model.prior), "mean", "spread")
+        found = moments(posterior_of(model.encoder, x, y, model.prior))
+        return {"mean": found.mean, "spread": found.variance.sqrt()}
 
     def decode(z: Tensor, y: Tensor | None) -> dict[str, Tensor]:
-        found = _moments(model.likelihood(model.decoder(z, y)), "image", "spread")
+        found = _pixels(model.likelihood(model.decoder(z, y)))
         return {**found, "image": found["image"].clamp(0.0, 1.0)}
 
     with evaluating(model):
@@ -75,11 +76,11 @@ def _labels(model: VAE) -> Iterator[Tensor | None]:
         yield from (torch.tensor([label], device="cpu") for label in range(model.num_classes))
 
 
-def _moments(distribution: Distribution, mean: str, spread: str) -> dict[str, Tensor]:
-    """Mean and, where the distribution knows it, standard deviation."""
-    found = {mean: distribution.mean}
+def _pixels(likelihood: Distribution) -> dict[str, Tensor]:
+    """Mean and, where the likelihood knows it, standard deviation."""
+    found = {"image": likelihood.mean}
     try:
-        return {**found, spread: distribution.variance.sqrt()}
+        return {**found, "spread": likelihood.variance.sqrt()}
     except NotImplementedError:
         return found
 

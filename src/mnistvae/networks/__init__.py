@@ -2,6 +2,7 @@
 
 from mnistvae.networks.backbone import Backbone
 from mnistvae.networks.blocks import MLP, Conditioned
+from mnistvae.networks.composed import FlowEncoder, MixtureEncoder
 from mnistvae.networks.decoders import ConvDecoder, Decoder, MLPDecoder, TrunkDecoder
 from mnistvae.networks.encoders import ConvEncoder, Encoder, FullNormalEncoder, GaussianEncoder, MLPEncoder
 from mnistvae.networks.resnet import ResidualBlock, ResNetDecoder, ResNetEncoder
@@ -14,10 +15,12 @@ __all__ = [
     "ConvEncoder",
     "Decoder",
     "Encoder",
+    "FlowEncoder",
     "FullNormalEncoder",
     "GaussianEncoder",
     "MLPDecoder",
     "MLPEncoder",
+    "MixtureEncoder",
     "ResNetDecoder",
     "ResNetEncoder",
     "ResidualBlock",

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mnistvae._checks import check_choice, check_number
+from mnistvae.distributions import moments
 from mnistvae.errors import SettingError
 from mnistvae.losses import covariance_penalty, kl_or_estimate, maximum_mean_discrepancy
 from mnistvae.objectives.base import LatentVariableModel, Objective, Terms
@@ -98,10 +99,10 @@ class DIPVAE(Objective):
         z = posterior.rsample()
         reconstruction = -model.decode(z, y).log_prob(x)
         kl = kl_or_estimate(posterior, model.latent_prior(y), z)
-        means = posterior.mean
+        means, variances = moments(posterior)
         centred = means - means.mean(0)
         covariance = centred.T @ centred / len(x)
         if self.kind == "II":
-            covariance = covariance + torch.diag(posterior.variance.mean(0))
+            covariance = covariance + torch.diag(variances.mean(0))
         penalty = covariance_penalty(covariance, self.off_diagonal, self.diagonal).expand(len(x))
         return Terms(reconstruction + kl + penalty, reconstruction, kl, extra={"covariance": penalty})

@@ -15,10 +15,10 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from mnistvae._checks import check_count
-from mnistvae._passes import mean_of, measuring
+from mnistvae._passes import measuring
 from mnistvae._random import seeded
 from mnistvae.arrays import check_finite
-from mnistvae.distributions import DiagonalNormal
+from mnistvae.distributions import DiagonalNormal, mean_of
 from mnistvae.losses import kl_or_estimate
 from mnistvae.models import VAE
 from mnistvae.sklearn._estimator import VAEEstimator, seed_of

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from mnistvae.distributions import mean_of
 from mnistvae.errors import ComponentError, SettingError
 from mnistvae.models import VAE
 from mnistvae.training.world import World
@@ -69,7 +70,7 @@ def _is_better(model: VAE, x: Tensor, y: Tensor | None, params: Tensor, world: W
     try:
         with torch.no_grad():
             y = y if model.uses_labels else None
-            own = model.eval().decode(model.encode(x, y).mean, y).log_prob(x)
+            own = model.eval().decode(mean_of(model.encode(x, y)), y).log_prob(x)
             other = model.likelihood(params.expand(len(x), *params.shape)).log_prob(x)
     finally:
         model.train(trained)

@@ -11,6 +11,7 @@ import torch
 
 from mnistvae._checks import check_count, check_number
 from mnistvae._modes import evaluating
+from mnistvae.distributions import mean_of
 from mnistvae.training.callbacks.base import Callback
 from mnistvae.training.state import State
 
@@ -176,5 +177,5 @@ def _active(state: State) -> int:
     """Active units over the run's examples, see :func:`mnistvae.metrics.active_units`."""
     x, y = state.examples()
     with evaluating(state.model):
-        means = state.model.encode(x, None if state.model.num_classes is None else y).mean
+        means = mean_of(state.model.encode(x, None if state.model.num_classes is None else y))
     return int((means.cpu().double().var(0) > _ACTIVE).sum())

@@ -1,0 +1,143 @@
+"""Encoders that are made of other encoders: a flow after one, and a mixture of several."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import MultivariateNormal
+
+from mnistvae._checks import check_choice, check_count, check_widths
+from mnistvae._zuko import start_as_identity, zuko_flows
+from mnistvae.distributions import DiagonalNormal, EvenMixture, FlowPosterior
+from mnistvae.errors import ComponentError, type_name
+from mnistvae.networks.encoders import Encoder, posterior_of
+
+__all__ = ["FlowEncoder", "MixtureEncoder"]
+
+
+class FlowEncoder(Encoder):
+    r"""A normalizing flow on the normal of any encoder.
+
+    .. math:: z = T(z_0; h), \quad z_0 \sim \mathcal{N}(\mu, \operatorname{diag} \sigma^2), \qquad
+        \log q(z \mid x) = \log q(z_0 \mid x) - \log \left| \det \frac{\partial T}{\partial z_0} \right|
+
+    The maps are conditioned on h, the means and log-variances of the encoder's normal, and start as the identity, so
+    that the posterior starts as that normal. Kingma et al. (2016), "Improving variational inference with inverse
+    autoregressive flow", section 3. No mean of such a posterior is known: reconstructions and figures of codes take
+    that of 64 draws, with a warning (:func:`mnistvae.distributions.moments`).
+
+    Args:
+        encoder: The encoder of the normal, diagonal or full.
+        kind: ``"iaf"``, affine and autoregressive in the direction of drawing; ``"nsf"``, the same with splines, the
+            most flexible; ``"realnvp"``, affine couplings, quick in both directions, as a VampPrior needs it.
+        transforms: Number of maps, one after the other.
+        hidden: Widths of the hidden layers of each map's network.
+
+    Raises:
+        ComponentError: If zuko is not installed (``pip install "mnistvae[flows]"``), or the encoder gives no normal.
+        SettingError: If a size is below 1, or the kind is another word.
+
+    Example:
+        >>> encoder = FlowEncoder(MLPEncoder(20), transforms=2)
+        >>> q = encoder(torch.rand(5, 1, 28, 28))
+        >>> z = q.rsample()
+        >>> z.shape, q.log_prob(z).shape
+        (torch.Size([5, 20]), torch.Size([5]))
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        kind: Literal["iaf", "nsf", "realnvp"] = "iaf",
+        transforms: int = 2,
+        hidden: Sequence[int] = (128, 128),
+    ) -> None:
+        super().__init__()
+        self.encoder = _check_encoder("encoder", encoder)
+        if encoder.takes_prior:
+            raise ComponentError("an encoder that gives a normal, for a flow", type_name(encoder), "use MLPEncoder")
+        self.latent_dim = size = encoder.latent_dim
+        self.kind = check_choice("kind", kind, ("iaf", "nsf", "realnvp"))
+        self.transforms = check_count("transforms as an integer of at least 1", transforms)
+        self.hidden = check_widths("hidden", hidden, least=1)
+        _take_sizes(self, encoder)
+        how: dict[str, Any] = {"transforms": self.transforms, "hidden_features": self.hidden, "activation": nn.SiLU}
+        with zuko_flows() as flows:
+            if self.kind == "realnvp":
+                from mnistvae._couplings import couplings
+
+                self.map = couplings(size, context=2 * size, **how)
+            else:
+                self.map = {"iaf": flows.MAF, "nsf": flows.NSF}[self.kind](size, 2 * size, **how).transform
+        start_as_identity(self.map)
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> FlowPosterior:
+        base = self.encoder(x, y)
+        if not isinstance(base, DiagonalNormal | MultivariateNormal):
+            raise ComponentError("an encoder that gives a normal, for a flow", type_name(base), "use MLPEncoder")
+        context = torch.cat([base.mean, base.variance.log()], dim=-1)
+        return FlowPosterior(self.map(context), base)
+
+
+class MixtureEncoder(Encoder):
+    r"""An even mixture of the posteriors of several encoders.
+
+    .. math:: q(z \mid x) = \frac{1}{S} \sum_{s=1}^{S} q_s(z \mid x)
+
+    With ``ELBO(num_samples=S)`` each encoder gives one code, and the bound is the MISELBO of Kviman et al. (2022),
+    "Multiple importance sampling ELBO and deep ensembles of variational approximations"; with
+    ``IWAE(num_samples=K, groups=S)`` it is its importance-weighted form, of K samples from each. The encoders must
+    start apart to become different, as networks with weights of their own do.
+
+    Args:
+        encoders: The S encoders, of one latent_dim, each with weights of its own.
+
+    Raises:
+        ComponentError: If there is none, one is no encoder, or two do not fit each other.
+
+    Example:
+        >>> encoder = MixtureEncoder([MLPEncoder(8), MLPEncoder(8)])
+        >>> vae = mv.VAE(8, encoder=encoder, objective=mv.objectives.ELBO(num_samples=2))
+        >>> vae.encode(torch.rand(5, 1, 28, 28)).mean.shape
+        torch.Size([5, 8])
+    """
+
+    def __init__(self, encoders: Iterable[Encoder]) -> None:
+        super().__init__()
+        listed = list(encoders) if isinstance(encoders, Iterable) else []
+        if not listed:
+            raise ComponentError("encoders as a list of at least one", type_name(encoders), "[MLPEncoder(8), ...]")
+        for number, encoder in enumerate(listed):
+            _check_encoder(f"encoders[{number}]", encoder)
+            if encoder.latent_dim != listed[0].latent_dim:
+                expected = f"encoders of one latent_dim, {listed[0].latent_dim}"
+                raise ComponentError(expected, f"{encoder.latent_dim}", "give all the same", f"encoders[{number}]")
+        if len(set(map(id, listed))) < len(listed):
+            raise ComponentError("encoders with weights of their own", "one of them twice", "make each anew")
+        self.encoders = nn.ModuleList(listed)
+        self.latent_dim = listed[0].latent_dim
+        self.takes_prior = any(encoder.takes_prior for encoder in listed)
+        _take_sizes(self, *listed)
+
+    def forward(self, x: Tensor, y: Tensor | None = None, *, prior: nn.Module | None = None) -> EvenMixture:
+        return EvenMixture([posterior_of(encoder, x, y, prior) for encoder in self.encoders])  # type: ignore[arg-type]
+
+
+def _check_encoder(name: str, encoder: object) -> Encoder:
+    if isinstance(encoder, Encoder):
+        return encoder
+    fix = "wrap a plain module: GaussianEncoder(module, latent_dim)"
+    raise ComponentError(f"{name} as a mnistvae Encoder", type_name(encoder), fix)
+
+
+def _take_sizes(whole: Encoder, *encoders: Encoder) -> None:
+    """Have the whole say what images and labels its encoders are for, where they say so, and agree."""
+    for name in ("image_shape", "num_classes"):
+        said = {getattr(encoder, name) for encoder in encoders if hasattr(encoder, name)}
+        if len(said) > 1:
+            raise ComponentError(f"encoders of one {name}", " and ".join(map(str, said)), "give all the same")
+        for value in said:
+            setattr(whole, name, value)
