@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,15 @@ import pytest
 import torch
 from readback import png
 from test_resume import data
-from test_step import noisy
+from test_step import SHAPE, noisy
 from torch import Tensor
 
-from mnistvae import History, Trainer, load
+from mnistvae import VAE, History, Trainer, load
+from mnistvae._random import seeded
+from mnistvae.ladders import LadderDecoder, LadderEncoder, LadderPrior
+from mnistvae.networks import FlowEncoder, MixtureEncoder, MLPDecoder, MLPEncoder
+from mnistvae.objectives import IWAE
+from mnistvae.priors import Flow
 from mnistvae.training.world import ALONE, World, joined, rank_here, restarted
 
 EPOCHS = 3
@@ -37,7 +43,7 @@ SCRIPT = """
 import datetime, json, os, pathlib, signal, sys
 import torch
 import torch.distributed as dist
-from test_distributed import HELD_OUT, IMAGES, SETTINGS, data, noisy
+from test_distributed import FAMILIES, HELD_OUT, IMAGES, SETTINGS, data, noisy
 from mnistvae import Trainer
 from mnistvae.training import Callback, Checkpoint, Interrupted
 
@@ -98,7 +104,45 @@ dist.destroy_process_group()
 # From here on, each run opens and leaves a group of its own.
 again = [Trainer(batch_size=4, **SETTINGS).fit(noisy(), data(IMAGES)).column("loss") for _ in range(4)]
 (folder / f"again-{rank}.json").write_text(json.dumps(again))
+for name, make in FAMILIES.items():
+    losses = Trainer(batch_size=4, **SETTINGS).fit(make(), data(IMAGES)).column("loss")
+    (folder / f"family {name}-{rank}.json").write_text(json.dumps(losses))
 """
+
+
+def _model(latent_dim: int = 3, **parts: Callable[[], Any]) -> VAE:
+    """A small model, whose parts are made under one seed."""
+    with seeded(5):
+        made = {name: make() for name, make in parts.items()}
+        made.setdefault("decoder", MLPDecoder(latent_dim, SHAPE, (8,)))
+        return VAE(latent_dim, SHAPE, **made)
+
+
+def _encoder() -> MLPEncoder:
+    return MLPEncoder(3, SHAPE, (8,))
+
+
+#: A model of each family of richer posteriors and priors.
+FAMILIES: dict[str, Callable[[], VAE]] = {
+    "flow": lambda: _model(encoder=lambda: FlowEncoder(_encoder(), hidden=(8,))),
+    "mixture": lambda: _model(encoder=lambda: MixtureEncoder([_encoder(), _encoder()])),
+    "groups": lambda: _model(
+        encoder=lambda: MixtureEncoder([_encoder(), _encoder()]), objective=lambda: IWAE(2, groups=2, partial=True)
+    ),
+    "flow prior": lambda: _model(encoder=_encoder, prior=lambda: Flow(3, transforms=2, hidden=(8,))),
+    "ladder": lambda: _model(
+        6,
+        encoder=lambda: LadderEncoder((2, 4), SHAPE, 8),
+        decoder=lambda: LadderDecoder((2, 4), SHAPE, 8),
+        prior=lambda: LadderPrior((2, 4), 8),
+    ),
+    "grids": lambda: _model(
+        16 + 16,
+        encoder=lambda: LadderEncoder(((4, 2, 2), (1, 4, 4)), SHAPE, 8),
+        decoder=lambda: LadderDecoder(((4, 2, 2), (1, 4, 4)), SHAPE, 8),
+        prior=lambda: LadderPrior(((4, 2, 2), (1, 4, 4)), 8),
+    ),
+}
 
 
 def launch(*command: object, processes: int = 2, restarts: int = 0, timeout: float = 120) -> None:
@@ -161,6 +205,14 @@ def test_two_at_half_the_batch_are_one_at_the_whole(name: str, changes: dict[str
     for key, tensor in model.state_dict().items():
         torch.testing.assert_close(torch.tensor(first["weights"][key]), tensor, rtol=1e-3, atol=1e-4)
     assert sorted(path.name for path in (processes / name).iterdir()), "the first process writes checkpoints"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAMILIES)
+def test_each_family_is_in_two_processes_what_it_is_in_one(name: str, processes: Path) -> None:
+    alone = Trainer(batch_size=8, **SETTINGS).fit(FAMILIES[name](), data(IMAGES)).column("loss")
+    for rank in range(2):
+        assert json.loads((processes / f"family {name}-{rank}.json").read_text()) == pytest.approx(alone, rel=1e-4)
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ import torch.distributions as td
 from torch import Size, Tensor
 from torch.distributions import Distribution, constraints
 
+from mnistvae._random import batch_noise
 from mnistvae.distributions.moments import moments
 from mnistvae.distributions.noise import NO_UNIFORM, from_noise
 from mnistvae.errors import ComponentError
@@ -75,7 +76,8 @@ class EvenMixture(Distribution):
         drawn = each[:rounds].flatten(0, 1)
         if rest:
             batch = self.batch_shape
-            first = torch.randint(number, batch, device=each.device)
+            noise = batch_noise(Size([*batch, 1]), each.dtype, each.device)  # in several processes as in one
+            first = (torch.special.ndtr(noise).squeeze(-1) * number).long().clamp_max(number - 1)
             turns = torch.arange(rest, device=each.device).reshape(rest, *[1] * len(batch))
             chosen = ((first + turns) % number).unsqueeze(-1).expand(rest, *batch, *self.event_shape)
             drawn = torch.cat([drawn, each[-1].gather(0, chosen)])

@@ -121,9 +121,10 @@ def _validate(run: Run, state: State) -> Record:
     sums, images = torch.zeros_like(state.sums), 0
     with evaluating(model), fast_products(device), seeded(derive_seed(run.seed, Stream.VALIDATION), device):
         for x, y in run.held_out.epoch(0):
-            rows = run.limits.world.rows(len(x))
+            rows, count = run.limits.world.share(len(x))
             with noise_for_rows(rows, len(x)):
-                sums += run.step.forward(x[rows], None if y is None else y[rows], check=images == 0)[1]
+                found = run.step.forward(x[rows], None if y is None else y[rows], check=images == 0)[1]
+            sums += found if count else torch.zeros_like(found)
             images += len(x)
     run.limits.world.add([sums])
     return {VALIDATION + name: mean for name, mean in zip(state.terms, (sums / images).tolist(), strict=True)}

@@ -52,6 +52,20 @@ class World:
         start = self.rank * share + min(self.rank, more)
         return slice(start, start + share + (self.rank < more))
 
+    def share(self, n: int) -> tuple[slice, int]:
+        """The rows of ``n`` that this process computes, and the number of those that count.
+
+        A process that is left without any computes the first row, which counts for nothing there: a network may not
+        take an empty batch, and every process must have all gradients.
+
+        Example:
+            >>> [World(rank, 3).share(2) for rank in range(3)]
+            [(slice(0, 1, None), 1), (slice(1, 2, None), 1), (slice(0, 1, None), 0)]
+        """
+        rows = self.rows(n)
+        count = rows.stop - rows.start
+        return (rows, count) if count else (slice(0, 1), 0)
+
     def add(self, tensors: Sequence[Tensor]) -> None:
         """Replace each tensor by its sum over the processes, in one exchange."""
         if self.size == 1:

@@ -80,8 +80,7 @@ class Step:
         sums: list[Tensor] = []
         for x, y in batches:
             first = not self.terms
-            rows = self.world.rows(len(x))
-            n = rows.stop - rows.start
+            rows, n = self.world.share(len(x))
             forward = functools.partial(self.forward, check=True) if first else self.forward_for(n)
             with noise_for_rows(rows, len(x)) if self.world.size > 1 else nullcontext():
                 own = (x, y) if self.world.size == 1 else (x[rows], None if y is None else y[rows])
@@ -89,7 +88,7 @@ class Step:
             if first:
                 _check_gradient(loss)
             torch.autograd.backward(loss if n == images else loss * (n / images))
-            sums.append(row)
+            sums.append(row if n else torch.zeros_like(row))
         return sums[0] if len(sums) == 1 else torch.stack(sums).sum(0)
 
     def zero_grad(self) -> None:
