@@ -25,6 +25,7 @@ from mnistvae.commands.provenance import Provenance
 from mnistvae.data import ImageDataset, labels_of_all
 from mnistvae.io import save
 from mnistvae.metrics import Score
+from mnistvae.metrics.record import difference
 from mnistvae.recipes import Recipe
 from mnistvae.training import Trainer
 
@@ -54,6 +55,8 @@ class Swept:
         found.summary_to_csv(folder.path / "summary.csv")
         self._write_models(folder)
         folder.write_figure("sweep.png", self._lines() if found.tolerance else self._course())
+        if has_rates(found) and not against_rates(found):
+            folder.write_figure("rate_distortion.png", rates_figure(found))
         labels = labels_of_all(self.measured)
         if labels is None or not found.evaluations:  # of a study, whose trials other processes may have trained
             return
@@ -131,7 +134,7 @@ class Swept:
                 lines[line][place] = score.value
                 errors[line][place] = trial.spread(found.by) if seeds > 1 else score.standard_error or nan
         about = best.score(found.by)
-        bars = f"mean and standard deviation of {seeds} seeds" if seeds > 1 else "with standard error"
+        bars = _bars_of(seeds) if seeds > 1 else "with standard error"
         bars = "" if seeds == 1 and about.standard_error is None else f"\n{bars}"
         unit = f"{found.by}{f', {about.unit}' if about.unit else ''}{bars}"
         shown = [value_of(value) for value in values]
@@ -169,6 +172,8 @@ class Swept:
         images = held_out if self.record.validation_split else "validation images"
         seeds = f"; ± is the standard error over {len(best.runs)} seeds" if len(best.runs) > 1 else ""
         say(f"measured on {len(self.measured):,} {images}{seeds}")
+        if has_rates(found) and (reason := against_rates(found)):
+            say(f"no rate_distortion.png: {reason}")
         again = self.command(best)
         if again:
             say(f"train it on all training images:\n  {again}")
@@ -194,6 +199,42 @@ class Swept:
         except TypeError:
             return ""
         return shlex.join(line)
+
+
+def has_rates(found: Sweep) -> bool:
+    """Tell whether a sweep has curves of rates and distortions: over numbers as beta, in a search over them alone."""
+    betas = [trial.settings.get("beta") for trial in found.trials]
+    numbers = all(isinstance(beta, int | float) and not isinstance(beta, bool) for beta in betas)
+    return numbers and bool(found.tolerance or len(found.settings) == 1)
+
+
+def against_rates(found: Sweep) -> str:
+    """The reason why the rates and distortions of trials cannot stand in one figure, or ""."""
+    if not {"rate", "distortion"} <= {*found.names()}:
+        return "some trials are of an earlier version, which kept no rates and distortions"
+    reason = difference([trial.score("distortion") for trial in found.complete])
+    return f"distortions are in nats of different densities, {reason}" if reason else ""
+
+
+def rates_figure(found: Sweep) -> Figure:
+    """The figure of rates and distortions: a curve for each combination of the settings other than beta."""
+    trials = [trial for trial in found.trials if trial.state in {"complete", "failed"}]
+    seeds = max(len(trial.runs) for trial in found.complete)
+    nan = float("nan")
+    columns: dict[str, list[float]] = {}
+    for name in ("rate", "distortion"):
+        done = [trial.state == "complete" for trial in trials]
+        columns[f"{name}s"] = [one.score(name).value if full else nan for one, full in zip(trials, done, strict=True)]
+        columns[f"{name}_errors"] = [one.spread(name) if full else nan for one, full in zip(trials, done, strict=True)]
+    others = [{name: value for name, value in trial.settings.items() if name != "beta"} for trial in trials]
+    curves = [settings_line(one) for one in others] if len(found.settings) > 1 else None
+    betas = [float(trial.settings["beta"]) for trial in trials]
+    note = _bars_of(seeds) if seeds > 1 else ""
+    return plotting.rate_distortion(betas, **columns, curves=curves, note=note)  # type: ignore[arg-type]
+
+
+def _bars_of(seeds: int) -> str:
+    return f"mean and standard deviation of {seeds} seeds"
 
 
 def tell_trial(trial: Trial, by: str, say: Say) -> None:
