@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 from collections.abc import Mapping, Sequence
@@ -219,18 +220,17 @@ def against_rates(found: Sweep) -> str:
 def rates_figure(found: Sweep) -> Figure:
     """The figure of rates and distortions: a curve for each combination of the settings other than beta."""
     trials = [trial for trial in found.trials if trial.state in {"complete", "failed"}]
-    seeds = max(len(trial.runs) for trial in found.complete)
-    nan = float("nan")
-    columns: dict[str, list[float]] = {}
+    done = [trial.state == "complete" for trial in trials]
+    columns: dict[str, Any] = {}
     for name in ("rate", "distortion"):
-        done = [trial.state == "complete" for trial in trials]
-        columns[f"{name}s"] = [one.score(name).value if full else nan for one, full in zip(trials, done, strict=True)]
-        columns[f"{name}_errors"] = [one.spread(name) if full else nan for one, full in zip(trials, done, strict=True)]
+        scored = zip(trials, done, strict=True)
+        pairs = [(one.score(name).value, one.spread(name)) if full else (math.nan, math.nan) for one, full in scored]
+        columns |= {f"{name}s": [value for value, _ in pairs], f"{name}_errors": [spread for _, spread in pairs]}
     others = [{name: value for name, value in trial.settings.items() if name != "beta"} for trial in trials]
-    curves = [settings_line(one) for one in others] if len(found.settings) > 1 else None
-    betas = [float(trial.settings["beta"]) for trial in trials]
-    note = _bars_of(seeds) if seeds > 1 else ""
-    return plotting.rate_distortion(betas, **columns, curves=curves, note=note)  # type: ignore[arg-type]
+    columns["curves"] = [settings_line(one) for one in others] if len(found.settings) > 1 else None
+    seeds = max(len(trial.runs) for trial in found.complete)
+    columns |= {"tag": found.complete[0].score("distortion").tag, "note": _bars_of(seeds) if seeds > 1 else ""}
+    return plotting.rate_distortion([trial.settings["beta"] for trial in trials], **columns)
 
 
 def _bars_of(seeds: int) -> str:

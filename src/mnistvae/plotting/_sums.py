@@ -90,8 +90,15 @@ def _ends(values: NDArray[np.float64], bars: NDArray[np.float64]) -> tuple[float
     return (values - shown).min(), (values + shown).max()
 
 
-def set_axes(ax: Axes, plane: Plane, below: Sequence[str]) -> None:
-    """Set the limits, the scale and the names of the axes, with further lines below the name of the rates'."""
+def set_axes(ax: Axes, plane: Plane, tag: str, below: Sequence[str]) -> None:
+    """Set the limits, the scale and the names of the axes.
+
+    Args:
+        ax: New axes.
+        plane: The limits.
+        tag: Name of the density that distortions are in nats of, or "".
+        below: Further lines below the name of the rates' axis.
+    """
     simplify(ax)
     ax.grid(visible=False)  # the lines of equal sums are the grid
     scale = ""
@@ -104,7 +111,8 @@ def set_axes(ax: Axes, plane: Plane, below: Sequence[str]) -> None:
         ax.xaxis.set_major_locator(FixedLocator(ticks))
         ax.xaxis.set_major_formatter(lambda tick, _: f"{tick:g}")
         ax.xaxis.set_minor_locator(NullLocator())
-    ax.set(xlim=(plane.left, plane.right), ylim=(plane.low, plane.high), ylabel="distortion D, nats")
+    ax.set(xlim=(plane.left, plane.right), ylim=(plane.low, plane.high))
+    ax.set_ylabel(f"distortion D, nats{f' ({tag})' if tag else ''}")
     ax.set_xlabel("\n".join(filter(None, [f"rate R, nats{scale}", *below])))
 
 

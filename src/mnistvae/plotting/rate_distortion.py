@@ -28,13 +28,14 @@ _NAME, _LINES = 48, 16
 
 
 def rate_distortion(
-    betas: ArrayLike,
-    rates: ArrayLike,
-    distortions: ArrayLike,
+    betas: Sequence[float] | ArrayLike,
+    rates: Sequence[float] | ArrayLike,
+    distortions: Sequence[float] | ArrayLike,
     *,
-    rate_errors: ArrayLike | None = None,
-    distortion_errors: ArrayLike | None = None,
+    rate_errors: Sequence[float] | ArrayLike | None = None,
+    distortion_errors: Sequence[float] | ArrayLike | None = None,
     curves: Sequence[str] | None = None,
+    tag: str = "",
     note: str = "",
     title: str | None = None,
     figure: FigureBase | None = None,
@@ -60,6 +61,7 @@ def rate_distortion(
         rate_errors: Half the lengths of horizontal error bars, (N,); NaN for none.
         distortion_errors: Half the lengths of vertical error bars, (N,); NaN for none.
         curves: Name of the curve that each point is on, such as ``"latent_dim 5"`` (default: one curve).
+        tag: Name of the density that distortions are in nats of, such as ``"grey-bce"``.
         note: Text below the axis of the rates, such as one on the error bars.
         title: Title above the figure.
         figure: Figure or subfigure to draw into (default: a new one).
@@ -90,7 +92,7 @@ def rate_distortion(
     wide = max(text_width(shown_name(one, _NAME), 9) for one in ["lowest R + D: 1000.0 nats", *lines])
     ax = new_axes(figure, 5.6 + (wide + 0.5) * _columns(lines), 4.4)
     plane = plane_of(points[finite], bars[finite])
-    set_axes(ax, plane, [note, _missing(weights[~finite])])
+    set_axes(ax, plane, tag, [note, _missing(weights[~finite])])
     obstacles = draw_sums(ax, plane, points[finite])
     for number, name in enumerate(lines):
         own = np.array([one == name for one in named])
@@ -107,7 +109,7 @@ def rate_distortion(
     return root_figure(ax)
 
 
-def _pairs(rates: ArrayLike, distortions: ArrayLike, what: str, count: int) -> NDArray[np.float64]:
+def _pairs(rates: Any, distortions: Any, what: str, count: int) -> NDArray[np.float64]:
     """Return numbers of rates and of distortions, (N, 2)."""
     named = ((rates, f"{what}rates"), (distortions, f"{what}distortions"))
     return np.stack([as_numbers(one, name, (count,), finite=False) for one, name in named], 1)
