@@ -15,6 +15,7 @@ from matplotlib.transforms import Bbox
 
 from mnistvae.errors import DataError, MnistvaeError
 from mnistvae.plotting import rate_distortion
+from mnistvae.plotting._sums import plane_of, set_axes
 
 NAN = float("nan")
 BETAS = [10, 0.1, 1, 0.3, 3]
@@ -142,10 +143,13 @@ def test_a_huge_rate_makes_its_axis_logarithmic() -> None:
     assert (ax.get_xscale(), ax.get_xlabel()) == ("symlog", "rate R, nats (logarithmic)")
     assert [tick.get_text() for tick in ax.get_xticklabels()][:4] == ["5", "10", "20", "50"]
     to_axes = (ax.transData + ax.transAxes.inverted()).transform
-    places = to_axes(np.stack([[2800, *RATES], [58, *DISTORTIONS]], 1))
+    points = np.stack([[2800, *RATES], [58, *DISTORTIONS]], 1)
+    places = to_axes(points)
     assert (places > 0).all()
     assert (places < 1).all()
     assert np.ptp(places[1:, 0]) > 0.2  # the others are still told apart
+    plane = plane_of(points, np.zeros_like(points))
+    assert plane.place(points) == pytest.approx(places)
     collapsed = rate_distortion([0, *BETAS, 100], [2800, *RATES, 0], [58, *DISTORTIONS, 206]).axes[0]
     assert collapsed.get_xlabel() == "rate R, nats (logarithmic from 1 nat on)"
     assert collapsed.get_xlim()[0] < 0
@@ -172,6 +176,19 @@ def test_what_is_far_off_is_an_arrow_with_its_number() -> None:
     assert arrows["^"] == pytest.approx([2, ax.get_ylim()[1]], rel=1e-2)
     both = rate_distortion([0, *BETAS], [5e6, *RATES], [1e7, *DISTORTIONS])
     assert "β=0: R=5e+06, D=1e+07" in [one.get_text() for one in labels(both)]
+
+
+def test_the_plane_places_points_as_matplotlib_does() -> None:
+    points = np.array([[-0.2, 60], [0, 70], [0.4, 80], [1, 81], [5, 90], [900, 100]])
+    plane = plane_of(points, np.zeros_like(points))
+    assert plane.log
+    ax = Figure().subplots()
+    set_axes(ax, plane, "", [])
+    assert plane.place(points) == pytest.approx((ax.transData + ax.transAxes.inverted()).transform(points))
+    along = plane.between(points[3:5], 4)
+    assert np.diff(np.sort(plane.place(along)[:, 0])) == pytest.approx(
+        np.diff(plane.place(points[3:5])[:, 0]).item() / 4
+    )
 
 
 def crowd(count: int, name: str = "latent_dim {}") -> dict[str, Any]:

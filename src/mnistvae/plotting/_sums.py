@@ -21,6 +21,8 @@ __all__ = ["HALO", "Plane", "draw_sums", "number_text", "plane_of", "set_axes"]
 _WIDE = 30
 #: Times the median rate, and times the median's distance from the lowest distortion, beyond which a point is far off.
 _FAR_RATE, _FAR_DISTORTION = 1000, 30
+#: Length of the first nat on a logarithmic axis, in decades.
+_NAT = 0.5
 #: The parts of the axes, across and up, that the value of a line takes.
 _ROOM = np.array([0.08, 0.05])
 #: Greys of the lines and of their values.
@@ -51,7 +53,7 @@ class Plane(NamedTuple):
     def between(self, points: NDArray[np.float64], steps: int) -> NDArray[np.float64]:
         """Return points on the drawn lines from each of (N, 2) to the next, and their ends: (M, 2), all finite."""
         shown = np.stack([_logarithmic(points[:, 0]) if self.log else points[:, 0], points[:, 1]], 1)
-        parts = np.arange(steps)[:, None, None] / steps
+        parts = np.arange(1, steps)[:, None, None] / steps
         along = np.concatenate([(shown[:-1] + parts * (shown[1:] - shown[:-1])).reshape(-1, 2), shown])
         along = along[np.isfinite(along).all(1)]
         return np.stack([_nats(along[:, 0]) if self.log else along[:, 0], along[:, 1]], 1)
@@ -59,12 +61,13 @@ class Plane(NamedTuple):
 
 def _logarithmic(rates: Any) -> Any:
     """Return where rates stand on an axis that is linear up to one nat, and from there on logarithmic."""
-    return np.where(np.asarray(rates) < 1, rates, 1 + np.log10(np.maximum(rates, 1)))
+    rates = np.asarray(rates)
+    return np.where(rates < 1, _NAT * rates, _NAT + np.log10(np.maximum(rates, 1)))
 
 
 def _nats(places: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the rates of places on such an axis, the inverse of :func:`_logarithmic`."""
-    return np.where(places < 1, places, 10 ** np.maximum(places - 1, 0))
+    return np.where(places < _NAT, places / _NAT, 10 ** np.maximum(places - _NAT, 0))
 
 
 def plane_of(points: NDArray[np.float64], bars: NDArray[np.float64]) -> Plane:
@@ -78,7 +81,7 @@ def plane_of(points: NDArray[np.float64], bars: NDArray[np.float64]) -> Plane:
     rates = points[points[:, 0] <= most[0], 0]
     log = bool(rates.max() > _WIDE * max(rates.min(), 1))
     if log:
-        left, right = (rates.min() / 2 if rates.min() > 1 else min(ends[0, 0], 0) - 0.4), 1.6 * ends[0, 1]
+        left, right = (rates.min() / 2 if rates.min() > 1 else min(ends[0, 0], 0) - 0.8), 1.6 * ends[0, 1]
     elif rates.min() >= 0:
         left = -0.03 * right if ends[0, 0] < 0.3 * right else max(left, -0.03 * right)
     return Plane(float(left), float(right), float(low), float(high), log)
@@ -104,7 +107,7 @@ def set_axes(ax: Axes, plane: Plane, tag: str, below: Sequence[str]) -> None:
     scale = ""
     if plane.log:
         scale = " (logarithmic)" if plane.left >= 1 else " (logarithmic from 1 nat on)"
-        ax.set_xscale("symlog", linthresh=1, linscale=0.9)  # the first nat is as long as a decade
+        ax.set_xscale("symlog", linthresh=1, linscale=0.9 * _NAT)  # matplotlib's decades are 0.9 of its unit
         ends = max(plane.left, 0.9), plane.right
         ticks = _rounded(*ends, (1, 2, 5))
         ticks = [0.0] * (plane.left <= 0) + (ticks if len(ticks) <= 10 else _rounded(*ends, (1,)))
