@@ -28,6 +28,7 @@ from mnistvae.plotting import (
     latent_traversals,
     loss_curves,
     png_bytes,
+    rate_distortion,
     roc_curves,
     sample_grid,
     summary_figure,
@@ -351,6 +352,7 @@ ALL: dict[str, Callable[..., Figure]] = {
     "class_bars": lambda **how: class_bars({"a": {1: 2.0}}, "MSE", **how),
     "error_examples": lambda **how: error_examples(IMAGES, IMAGES, np.arange(12), {"a": [1, 2]}, **how),
     "histogram": lambda **how: histogram(np.arange(9.0), "SSIM", **how),
+    "rate_distortion": lambda **how: rate_distortion([1.0, 4.0], [20.0, 9.0], [80.0, 95.0], **how),
 }
 
 

@@ -90,7 +90,7 @@ def test_trials_that_are_really_trained() -> None:
     assert list(one.course) == [1, 2]
     assert one.course[2] == one.score("negative_elbo").value
     assert found.best().score("negative_elbo").value == min(found.column("negative_elbo"))
-    assert found.names() == ["mse", "mae", "psnr", "ssim", "negative_elbo", "validation_loss"]
+    assert found.names() == ["mse", "mae", "psnr", "ssim", "negative_elbo", "validation_loss", "rate", "distortion"]
 
 
 def test_later_trials_are_better_than_the_first_ones(quick: None) -> None:

@@ -15,19 +15,25 @@ import torch
 from click.testing import CliRunner
 from matplotlib.figure import Figure
 
-from mnistvae import ImageDataset, analysis, commands, load, metrics, plotting, recipes
+from mnistvae import VAE, ImageDataset, analysis, commands, load, metrics, plotting, recipes
 from mnistvae.analysis import Range, Sweep, Trained, Trial, sweep
 from mnistvae.commands import cli
 from mnistvae.commands._settings import parse_value, parse_values, value_text
+from mnistvae.commands._swept import against_rates, has_rates, rates_figure
 from mnistvae.data import load_dataset
 from mnistvae.errors import DataError, MnistvaeError, SettingError, TrainingError
+from mnistvae.likelihoods import Bernoulli, ContinuousBernoulli
 from mnistvae.metrics import Evaluation, Metric, Score
+from mnistvae.networks import MLPDecoder, MLPEncoder
+from mnistvae.objectives import ELBO
+from mnistvae.recipes import Recipe
 
 RECIPE = recipes.get("mlp")
 SMALL: dict[str, Any] = {"settings": {"hidden": (8,)}, "training": {"epochs": 1, "progress": False, "device": "cpu"}}
 DIGITS = load_dataset("mnist-mini", "test")
 TRAIN, HELD_OUT = DIGITS[:96], DIGITS[96:144]
 SHARPNESS = Metric("sharpness", better="higher", compute=lambda view: float(len(view)))
+RATE = Metric("rate", better="lower", compute=lambda view: float(len(view)))
 
 
 def trial(value: float, *scores: float, error: float | None = None, better: Any = "lower", **more: Any) -> Trial:
@@ -58,6 +64,10 @@ def test_every_combination_is_trained_under_every_seed(found: Sweep) -> None:
     assert run.scores["validation_loss"].value == last["validation_loss"]
     assert run.scores["negative_elbo"].value == last["validation_reconstruction"] + last["validation_kl"]
     assert run.scores["negative_elbo"].tag == "grey-bce"
+    assert run.scores["rate"].value == last["validation_kl"]
+    assert run.scores["distortion"].value == last["validation_reconstruction"]
+    assert [run.scores[name].better for name in ("rate", "distortion")] == ["", ""]
+    assert [run.scores[name].tag for name in ("rate", "distortion")] == ["", "grey-bce"]
     assert run.evaluation == metrics.evaluate(model, HELD_OUT, include=["reconstruction"], seed=5)
 
 
@@ -113,12 +123,15 @@ def test_with_patience_the_score_is_of_the_weights_that_the_model_has() -> None:
         run = one.runs[0]
         assert run.model is not None
         history = RECIPE.trainer(**training).fit(RECIPE.model(hidden=(8,), **one.settings), TRAIN, HELD_OUT)
-        assert run.scores["validation_loss"].value == min(history.column("validation_loss"))
+        lowest = min(history, key=lambda record: record["validation_loss"])
+        assert run.scores["validation_loss"].value == lowest["validation_loss"]
+        assert run.scores["rate"].value == lowest["validation_kl"]
+        assert run.scores["distortion"].value == lowest["validation_reconstruction"]
 
 
 @pytest.mark.parametrize(
     ("score", "name", "groups"),
-    [("ssim", "ssim", 6), ("nll", "nll", 10), (f"{__name__}:SHARPNESS", "sharpness", 7)],
+    [("ssim", "ssim", 8), ("nll", "nll", 12), (f"{__name__}:SHARPNESS", "sharpness", 9)],
 )
 def test_a_metric_as_the_score(score: str, name: str, groups: int) -> None:
     training = {**SMALL["training"], "steps": 1}
@@ -195,6 +208,7 @@ def test_scores_of_two_densities_are_not_compared() -> None:
         ({"beta": [1, 2]}, {"seed": -1}, "seed as an integer"),
         ({"beta": [1, 2]}, {"score": "msee"}, "the closest is 'mse'"),
         ({"beta": [1, 2]}, {"score": "kl"}, "score as one of negative_elbo, validation_loss, mse"),
+        ({"beta": [1, 2]}, {"score": f"{__name__}:RATE"}, "a metric with a name of its own, got 'rate'"),
         ({"learning_rate": [1e-3, 0]}, {}, "learning_rate above 0"),
         ({"latent_dim": [2, 0]}, {}, "latent_dim"),
         ({"binarization": ["none", "dynamic"]}, {"score": "negative_elbo"}, "of one density"),
@@ -275,7 +289,7 @@ def test_the_command_varies_any_setting(few: list[str], tmp_path: Path) -> None:
     out = run("sweep", "--recipe", "mlp", *vary, "--seeds", 2, *OPTIONS, "--out", tmp_path / "a")
     names = {path.name for path in (tmp_path / "a").iterdir()}
     models = {name for name in names if name.endswith(".safetensors")}
-    assert names - models == {"sweep.csv", "summary.csv", "sweep.png", "by_class.csv"}
+    assert names - models == {"sweep.csv", "summary.csv", "sweep.png", "rate_distortion.png", "by_class.csv"}
     assert models == {
         f"beta-{b}-clip_norm-{norm}-seed-{seed}.safetensors"
         for b in (0.5, 2)
@@ -346,6 +360,98 @@ def test_a_search_says_what_to_install(few: list[str], tmp_path: Path, monkeypat
 def test_a_range_without_a_number_of_trials(few: list[str], tmp_path: Path) -> None:
     out = run("sweep", "--recipe", "mlp", "--vary", "beta=1..2", *OPTIONS, "--out", tmp_path / "a", code=2)
     assert "a number of trials (--trials) for the range of beta" in out
+
+
+# --- rates and distortions --------------------------------------------------------------------------------------------
+
+
+def rated(settings: dict[str, Any], *pairs: tuple[float, float], tag: str = "a", state: Any = "complete") -> Trial:
+    """A trial with a rate and a distortion under each seed."""
+    runs = []
+    for seed, (rate, distortion) in enumerate(pairs):
+        scores = Score("rate", rate, "nats"), Score("distortion", distortion, "nats", tag=tag)
+        total = Score("negative_elbo", rate + distortion, "nats", "lower", tag=tag)
+        runs.append(Trained(seed, {one.name: one for one in (*scores, total)}))
+    return Trial(settings, tuple(runs), state)
+
+
+def test_the_figure_of_rates_has_a_curve_for_each_combination_of_the_others() -> None:
+    trials = [
+        rated({"beta": 4, "latent_dim": 2, "act": "tanh"}, (5.0, 120.0), (7.0, 124.0)),
+        rated({"beta": 1, "latent_dim": 2, "act": "tanh"}, (20.0, 90.0), (22.0, 90.0)),
+        rated({"beta": 4, "latent_dim": 9, "act": "tanh"}, (8.0, 118.0), (8.0, 118.0)),
+        rated({"beta": 0.1, "latent_dim": 9, "act": "tanh"}, (8.0, 118.0), state="failed"),
+    ]
+    figure = rates_figure(Sweep(tuple(trials), "negative_elbo"))
+    first, second = (one[0] for one in of_lines(figure))
+    assert (first.get_xdata().tolist(), first.get_ydata().tolist()) == ([21, 6], [90, 122])
+    assert first.get_label() == second.get_label() == "_nolegend_"
+    (across, up) = (one.get_segments() for one in of_lines(figure)[0].lines[2])
+    assert (across[1][1] - across[1][0]).tolist() == pytest.approx([2 * math.sqrt(2), 0])
+    assert (up[1][1] - up[1][0]).tolist() == pytest.approx([0, 4 * math.sqrt(2)])
+    texts = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert texts[:3] == ["latent_dim 2, act tanh", "latent_dim 9, act tanh", "lowest R + D: 111.0 nats"]
+    below = figure.axes[0].get_xlabel().splitlines()
+    assert below == ["rate R, nats", "mean and standard deviation of 2 seeds", "not finite: β=0.1"]
+    assert figure.axes[0].get_ylabel() == "distortion D, nats (a)"
+
+
+def test_one_seed_has_no_bars_and_beta_alone_no_name() -> None:
+    trials = [rated({"beta": 1}, (20.0, 90.0)), rated({"beta": 4}, (5.0, 120.0))]
+    figure = rates_figure(Sweep(tuple(trials), "negative_elbo"))
+    assert len(of_lines(figure)[0].lines[2]) == 0
+    assert figure.axes[0].get_xlabel() == "rate R, nats"
+    assert len(figure.legends[0].get_texts()) == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "tolerance", "drawn"),
+    [
+        ([{"beta": 1}, {"beta": 0.5}], 1.0, True),
+        ([{"beta": 1, "act": "tanh"}, {"beta": 2, "act": "relu"}], 1.0, True),
+        ([{"beta": 1}, {"beta": 0.5}], 0.0, True),
+        ([{"beta": 1, "act": "tanh"}, {"beta": 2, "act": "relu"}], 0.0, False),  # of a search
+        ([{"act": "tanh"}, {"act": "relu"}], 1.0, False),
+        ([{"beta": "low"}, {"beta": 2}], 1.0, False),
+        ([{"beta": True}, {"beta": False}], 1.0, False),
+    ],
+)
+def test_sweeps_that_have_a_figure_of_rates(settings: list[dict[str, Any]], tolerance: float, drawn: bool) -> None:
+    trials = tuple(rated(one, (20.0, 90.0)) for one in settings)
+    assert has_rates(Sweep(trials, "negative_elbo", tolerance)) is drawn
+
+
+def test_rates_of_two_densities_are_not_drawn_together() -> None:
+    trials = rated({"beta": 1}, (20.0, 90.0)), rated({"beta": 2}, (9.0, -90.0), tag="b")
+    assert against_rates(Sweep(trials)) == "distortions are in nats of different densities, tags 'a' and 'b'"
+    assert against_rates(Sweep(trials[:1])) == ""
+    assert "of an earlier version" in against_rates(Sweep((trials[0], trial(2, 1.0))))
+
+
+def with_pixels(image_shape: Any, num_classes: int | None, beta: float, pixels: str) -> VAE:
+    """A small VAE whose pixels have one density or another."""
+    likelihood = ContinuousBernoulli() if pixels == "continuous" else Bernoulli()
+    parts = {"encoder": MLPEncoder(2, image_shape, (4,)), "decoder": MLPDecoder(2, image_shape, (4,))}
+    return VAE(2, image_shape, likelihood=likelihood, objective=ELBO(beta), **parts)
+
+
+PIXELS = Recipe("pixels", "pixels of two densities", with_pixels, {"beta": 1.0, "pixels": "grey"}, {"batch_size": 16})
+
+
+def test_the_command_says_why_there_is_no_figure_of_rates(few: list[str], unpainted: None, tmp_path: Path) -> None:
+    vary = ("--vary", "beta=0.5,2", "--vary", "pixels=grey,continuous", "--score", "mse")
+    how = ("--epochs", 1, "--no-progress", "--device", "cpu", "--out", tmp_path / "a")
+    out = run("sweep", "--recipe", f"{__name__}:PIXELS", *vary, *how)
+    reason = "distortions are in nats of different densities, tags 'continuous-bernoulli' and 'grey-bce'"
+    assert f"\nno rate_distortion.png: {reason}\n" in out
+
+
+def test_the_command_draws_rates_where_beta_varies(few: list[str], tmp_path: Path) -> None:
+    out = run("sweep", "--recipe", "mlp", "--vary", "beta=0.5,2", *OPTIONS, "--out", tmp_path / "a")
+    assert "rate_distortion" not in out
+    assert (tmp_path / "a" / "rate_distortion.png").read_bytes().startswith(b"\x89PNG")
+    (row, _) = csv.DictReader((tmp_path / "a" / "sweep.csv").read_text().splitlines())
+    assert float(row["rate"]) + float(row["distortion"]) == pytest.approx(float(row["negative_elbo"]))
 
 
 # --- the figure -------------------------------------------------------------------------------------------------------

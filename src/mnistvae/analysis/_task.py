@@ -18,12 +18,17 @@ from mnistvae.plugins import closest, is_reference, names, resolve
 from mnistvae.training import Callback, Trainer
 from mnistvae.training.history import Record
 
-__all__ = ["LOSSES", "Plan", "Task", "losses"]
+__all__ = ["LOSSES", "PARTS", "Plan", "Task", "losses"]
 
 #: Scores in nats that the Trainer's validation gives, with how they are made.
 LOSSES: Mapping[str, str] = {
     "negative_elbo": "reconstruction + kl, beta = 1, of the validation images",
     "validation_loss": "the loss of the validation images, with the weights of its terms",
+}
+#: The parts of the bound, in nats, of which neither has a better side: the term of the validation, and how it is made.
+PARTS: Mapping[str, tuple[str, str]] = {
+    "rate": ("validation_kl", "KL(q(z | x) || p(z)), the mean of the validation images"),
+    "distortion": ("validation_reconstruction", "-log p(x | z) at z ~ q(z | x), the mean of the validation images"),
 }
 
 
@@ -95,6 +100,8 @@ class Task:
         if not is_reference(self.by) and self.by not in known:
             raise SettingError(f"score as one of {', '.join(known)}", repr(self.by), closest(self.by, known))
         found: Metric = resolve("metric", self.by, rows, of=Metric)
+        if found.name in {*LOSSES, *PARTS}:
+            raise SettingError("a metric with a name of its own", repr(found.name), "give it another name")
         if found.per == "dimension" or not found.better:
             raise SettingError("a score that has a better side", self.by, "such as mse, psnr or negative_elbo")
         return found
@@ -124,14 +131,13 @@ class Task:
         """
         model, trainer = self.make(changes, seed, callbacks)
         history = trainer.fit(model, self.train, self.validation)
-        measured = [losses(record) for record in history if "validation_loss" in record]
+        measured = [record for record in history if "validation_loss" in record]
         # With patience, the weights that the model has are those of the lowest loss.
         last = measured[-1] if trainer.patience is None else min(measured, key=lambda one: one["validation_loss"])
-        if not all(map(math.isfinite, last.values())):
+        if not all(map(math.isfinite, losses(last).values())):
             raise TrainingError("a finite loss of the validation images", f"{last['validation_loss']}")
         found = self._measured(model, trainer)
-        more = {name: Score(name, last[name], "nats", "lower", how, history.tag) for name, how in LOSSES.items()}
-        scores = {**{one.name: one for one in found}, **more}
+        scores = {one.name: one for one in (*found, *_of_validation(last, history.tag))}
         if self.score not in scores:
             reason = found.left_out.get(self.score, ", ".join(scores))
             raise SettingError(f"{self.score} among the scores", reason, "choose by another one")
@@ -151,6 +157,15 @@ class Task:
             binarization=trainer.binarization,
             seed=self.seeds[0],  # one for all, so that scores of all seeds may be compared
         )
+
+
+def _of_validation(record: Record, tag: str) -> list[Score]:
+    """The losses of an epoch with a validation, and the parts of the bound, as scores."""
+    values = losses(record)
+    found = [Score(name, values[name], "nats", "lower", how, tag) for name, how in LOSSES.items()]
+    # A rate is nats of the code, which two densities of pixels may be compared by.
+    tags = {"rate": "", "distortion": tag}
+    return [*found, *(Score(name, record[term], "nats", "", how, tags[name]) for name, (term, how) in PARTS.items())]
 
 
 def losses(record: Record) -> dict[str, float]:

@@ -38,6 +38,10 @@ def sweep(
     All models are made before the first is trained, so that a value that makes no sense costs no training. A
     combination whose loss is no longer finite has failed, and the others go on.
 
+    Beside the metrics, each run has the scores ``negative_elbo`` and ``validation_loss``, and the two parts of the
+    first: ``rate``, the KL term, and ``distortion``, the reconstruction term, whatever beta is (Alemi et al., 2018,
+    section 2). :func:`mnistvae.plotting.rate_distortion` draws them.
+
     Args:
         recipe: A recipe of :mod:`mnistvae.recipes`, or an object with its methods.
         vary: Values, at least two, by the name of a setting of the recipe's model or of the Trainer, such as

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,7 @@ from mnistvae.commands.provenance import Provenance
 from mnistvae.data import ImageDataset, labels_of_all
 from mnistvae.io import save
 from mnistvae.metrics import Score
+from mnistvae.metrics.record import difference
 from mnistvae.recipes import Recipe
 from mnistvae.training import Trainer
 
@@ -54,6 +56,8 @@ class Swept:
         found.summary_to_csv(folder.path / "summary.csv")
         self._write_models(folder)
         folder.write_figure("sweep.png", self._lines() if found.tolerance else self._course())
+        if has_rates(found) and not against_rates(found):
+            folder.write_figure("rate_distortion.png", rates_figure(found))
         labels = labels_of_all(self.measured)
         if labels is None or not found.evaluations:  # of a study, whose trials other processes may have trained
             return
@@ -131,7 +135,7 @@ class Swept:
                 lines[line][place] = score.value
                 errors[line][place] = trial.spread(found.by) if seeds > 1 else score.standard_error or nan
         about = best.score(found.by)
-        bars = f"mean and standard deviation of {seeds} seeds" if seeds > 1 else "with standard error"
+        bars = _bars_of(seeds) if seeds > 1 else "with standard error"
         bars = "" if seeds == 1 and about.standard_error is None else f"\n{bars}"
         unit = f"{found.by}{f', {about.unit}' if about.unit else ''}{bars}"
         shown = [value_of(value) for value in values]
@@ -169,6 +173,8 @@ class Swept:
         images = held_out if self.record.validation_split else "validation images"
         seeds = f"; ± is the standard error over {len(best.runs)} seeds" if len(best.runs) > 1 else ""
         say(f"measured on {len(self.measured):,} {images}{seeds}")
+        if has_rates(found) and (reason := against_rates(found)):
+            say(f"no rate_distortion.png: {reason}")
         again = self.command(best)
         if again:
             say(f"train it on all training images:\n  {again}")
@@ -194,6 +200,41 @@ class Swept:
         except TypeError:
             return ""
         return shlex.join(line)
+
+
+def has_rates(found: Sweep) -> bool:
+    """Tell whether a sweep has curves of rates and distortions: over numbers as beta, in a search over them alone."""
+    betas = [trial.settings.get("beta") for trial in found.trials]
+    numbers = all(isinstance(beta, int | float) and not isinstance(beta, bool) for beta in betas)
+    return numbers and bool(found.tolerance or len(found.settings) == 1)
+
+
+def against_rates(found: Sweep) -> str:
+    """The reason why the rates and distortions of trials cannot stand in one figure, or ""."""
+    if not {"rate", "distortion"} <= {*found.names()}:
+        return "some trials are of an earlier version, which kept no rates and distortions"
+    reason = difference([trial.score("distortion") for trial in found.complete])
+    return f"distortions are in nats of different densities, {reason}" if reason else ""
+
+
+def rates_figure(found: Sweep) -> Figure:
+    """The figure of rates and distortions: a curve for each combination of the settings other than beta."""
+    trials = [trial for trial in found.trials if trial.state in {"complete", "failed"}]
+    done = [trial.state == "complete" for trial in trials]
+    columns: dict[str, Any] = {}
+    for name in ("rate", "distortion"):
+        scored = zip(trials, done, strict=True)
+        pairs = [(one.score(name).value, one.spread(name)) if full else (math.nan, math.nan) for one, full in scored]
+        columns |= {f"{name}s": [value for value, _ in pairs], f"{name}_errors": [spread for _, spread in pairs]}
+    others = [{name: value for name, value in trial.settings.items() if name != "beta"} for trial in trials]
+    columns["curves"] = [settings_line(one) for one in others] if len(found.settings) > 1 else None
+    seeds = max(len(trial.runs) for trial in found.complete)
+    columns |= {"tag": found.complete[0].score("distortion").tag, "note": _bars_of(seeds) if seeds > 1 else ""}
+    return plotting.rate_distortion([trial.settings["beta"] for trial in trials], **columns)
+
+
+def _bars_of(seeds: int) -> str:
+    return f"mean and standard deviation of {seeds} seeds"
 
 
 def tell_trial(trial: Trial, by: str, say: Say) -> None:

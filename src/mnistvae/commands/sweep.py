@@ -93,7 +93,8 @@ def sweep(
     """Train one recipe with several values of some settings, and name the best by its score on held-out images.
 
     Writes sweep.csv (each training), summary.csv (mean and spread over the seeds), sweep.png, and the models; where
-    the images have labels, MSE and PSNR by class as by_class.csv, mse_by_class.png and psnr_by_class.png.
+    beta varies, rates and distortions as rate_distortion.png; where the images have labels, MSE and PSNR by class as
+    by_class.csv, mse_by_class.png and psnr_by_class.png.
     The best is the one of the smallest values whose score is within one standard error of the best score.
 
     With --trials, Optuna chooses values from lists and ranges, stops early what others beat, and names the very best.

@@ -11,6 +11,7 @@ from mnistvae.plotting.curves import loss_curves
 from mnistvae.plotting.errors import error_examples, histogram
 from mnistvae.plotting.grids import reconstruction_grid, sample_grid
 from mnistvae.plotting.latent import latent_density, latent_grid, latent_map, latent_traversals
+from mnistvae.plotting.rate_distortion import rate_distortion
 from mnistvae.plotting.summary import summary_figure
 from mnistvae.plotting.sweeps import score_lines, search_panels
 
@@ -27,6 +28,7 @@ __all__ = [
     "latent_traversals",
     "loss_curves",
     "png_bytes",
+    "rate_distortion",
     "reconstruction_grid",
     "roc_curves",
     "sample_grid",
