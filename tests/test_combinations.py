@@ -27,7 +27,7 @@ from mnistvae.networks import (
     ResNetEncoder,
     TrunkDecoder,
 )
-from mnistvae.objectives import DIPVAE, ELBO, IWAE, BetaTC, InfoVAE, Objective, Terms
+from mnistvae.objectives import DIPVAE, ELBO, IWAE, AdversarialAutoencoder, BetaTC, FactorVAE, InfoVAE, Objective, Terms
 from mnistvae.priors import Flow, GaussianMixture, Prior, StandardNormal, VampPrior
 from mnistvae.schedules import Cosine, Cyclical, Linear
 
@@ -47,9 +47,11 @@ OBJECTIVES: dict[str, Callable[[], Objective]] = {
     "iwae-partial": lambda: IWAE(num_samples=2, groups=2, partial=True),
     "info": lambda: InfoVAE(0.5, 3.0),
     "dip": DIPVAE,
+    "factor": lambda: FactorVAE(2.0, hidden=(8, 8)),
+    "adversarial": lambda: AdversarialAutoencoder(2.0, 0.5, hidden=(8,)),
 }
 #: Those whose loss of an image is also about the other images.
-OF_A_BATCH = ("beta-tc", "info", "dip")
+OF_A_BATCH = ("beta-tc", "info", "dip", "factor", "adversarial")
 LIKELIHOODS: dict[str, Callable[[], Likelihood]] = {
     "bernoulli": Bernoulli,
     "continuous-bernoulli": ContinuousBernoulli,

@@ -29,7 +29,18 @@ from mnistvae.images import ImageShape
 from mnistvae.losses import kl_decomposition, stratified_log_weights
 from mnistvae.models import VAE
 from mnistvae.networks import Encoder, MLPDecoder, MLPEncoder
-from mnistvae.objectives import DIPVAE, ELBO, IWAE, BetaTC, InfoVAE, LatentVariableModel, Objective, Terms
+from mnistvae.objectives import (
+    DIPVAE,
+    ELBO,
+    IWAE,
+    AdversarialAutoencoder,
+    BetaTC,
+    FactorVAE,
+    InfoVAE,
+    LatentVariableModel,
+    Objective,
+    Terms,
+)
 from mnistvae.priors import GaussianMixture, Prior, StandardNormal, VampPrior
 from mnistvae.schedules import Linear
 from mnistvae.training import Trainer
@@ -50,6 +61,8 @@ OBJECTIVES: dict[str, Callable[[], Objective]] = {
     "IWAE, partial": lambda: IWAE(num_samples=2, groups=2, partial=True),
     "InfoVAE": lambda: InfoVAE(0.5, 3.0),
     "DIPVAE": DIPVAE,
+    "FactorVAE": FactorVAE,
+    "AdversarialAutoencoder": AdversarialAutoencoder,
     "BetaTC": lambda: BetaTC(alpha=0.5, beta=2.0, gamma=1.5, num_images=40),
 }
 PRIORS: dict[str, Callable[[], Prior]] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 from torch import Tensor
 from torch.distributions import Distribution
@@ -66,12 +66,20 @@ class Objective(Component):
 
     A subclass keeps its constructor arguments as attributes of the same names and implements
     :meth:`forward`. Two methods, which the Trainer calls, change it as training goes: :meth:`prepare` and
-    :meth:`advance`.
+    :meth:`advance`. One that owns a critic says by :meth:`parameter_groups` how that is updated.
     """
 
     @abstractmethod
     def forward(self, model: LatentVariableModel, x: Tensor, y: Tensor | None = None) -> Terms:
         """Terms of the loss for images (B, C, H, W) and labels (B,), one value an image."""
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Weights of the objective's own that the Trainer updates with settings of their own; none here.
+
+        Each is a group as torch's optimizers take it, ``{"params": weights, "lr": 1e-4}``, of the same optimizer as the
+        model, in the same step; the gradient of each is clipped by itself.
+        """
+        return []
 
     def prepare(self, num_images: int | None) -> None:
         """Take note of the number of training images, if it is known, before training starts. Does nothing here."""

@@ -80,7 +80,12 @@ def factor_at(schedule: LearningRate, step: int, steps: int) -> float:
 
 
 def make_optimizer(
-    make: MakeOptimizer, weights: Sequence[nn.Parameter], learning_rate: float, *, capturable: bool = False
+    make: MakeOptimizer,
+    weights: Sequence[nn.Parameter],
+    learning_rate: float,
+    *,
+    others: Sequence[Mapping[str, Any]] = (),
+    capturable: bool = False,
 ) -> torch.optim.Optimizer:
     """The optimizer; fused where torch can, unless ``make`` decides on that itself.
 
@@ -88,6 +93,7 @@ def make_optimizer(
         make: Function called as ``make(weights, lr=learning_rate)``.
         weights: Weights that it updates.
         learning_rate: Its learning rate.
+        others: Groups of further weights, with settings of their own.
         capturable: Make it one whose steps can be recorded, if it has such a form; its rates are tensors then.
 
     Raises:
@@ -97,7 +103,7 @@ def make_optimizer(
     if "lr" in chosen:
         raise SettingError("the learning rate as learning_rate=", f"lr={chosen['lr']} in the optimizer", "leave lr out")
     try:
-        optimizer = make(weights, lr=learning_rate)
+        optimizer = make([{"params": weights}, *map(dict, others)] if others else weights, lr=learning_rate)
     except (TypeError, ValueError) as error:
         raise ComponentError(
             "optimizer to be called as optimizer(parameters, lr=...)",

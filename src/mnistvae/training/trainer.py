@@ -291,13 +291,17 @@ def _prepare(
 ) -> tuple[Run, State, Snapshots]:
     """The parts of a run, put together."""
     recorder = recorder_for(device) if settings.cuda_graph else None
-    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    others = _own_groups(model)
+    apart = {id(weight) for group in others for weight in group["params"]}
+    weights = [weight for weight in model.parameters() if weight.requires_grad and id(weight) not in apart]
     if not weights:
         raise ComponentError("a model with weights to train", "none that require a gradient", "unfreeze a part")
     first_batch = functools.cache(functools.partial(_examples, source, settings.seed, device))
     if settings.start_at_mean:
         start_at_mean(model, *first_batch(), world)
-    optimizer = make_optimizer(settings.optimizer, weights, settings.learning_rate, capturable=recorder is not None)
+    optimizer = make_optimizer(
+        settings.optimizer, weights, settings.learning_rate, others=others, capturable=recorder is not None
+    )
     batches = None if source.num_batches is None else math.ceil(source.num_batches / settings.accumulate)
     rates = Rates(optimizer, resolve_schedule(settings.schedule), _total_steps(settings, batches))
     budget = Budget(settings.steps, None if settings.minutes is None else 60 * settings.minutes)
@@ -331,6 +335,14 @@ def _prepare(
         seed=settings.seed,
     )
     return run, state, snapshots
+
+
+def _own_groups(model: VAE) -> list[dict[str, Any]]:
+    """The groups of weights that the objective has settings for, without those that are frozen."""
+    groups = [dict(group) for group in model.objective.parameter_groups()]
+    for group in groups:
+        group["params"] = [weight for weight in group["params"] if weight.requires_grad]
+    return [group for group in groups if group["params"]]
 
 
 def _step(

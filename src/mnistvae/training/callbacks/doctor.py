@@ -23,6 +23,8 @@ _ACTIVE = 0.01
 _FEW_STEPS = 500
 
 
+#: Cross-entropy in nats, between two kinds of codes, of a critic that has lost them.
+_LOST = 2.0
 #: Seconds of an epoch from which on its speed says something.
 _LONG = 2.0
 #: Share of the time for which the main thread computes at least, where nothing keeps it from that.
@@ -57,8 +59,9 @@ class _Clock(NamedTuple):
 class Doctor(Callback):
     """Warns, once each, of the usual failures of a VAE.
 
-    They are a KL term at zero, posterior collapse, codes that have diverged, a loss that is a mean over pixels, and
-    images that are not scaled; and, on a CPU, of other programs that keep the training from computing.
+    They are a KL term at zero, posterior collapse, codes that have diverged, a loss that is a mean over pixels, images
+    that are not scaled, and a critic that has lost the codes; and, on a CPU, other programs that keep the training from
+    computing.
 
     Args:
         patience: Epochs before the first warning about a code that is not used.
@@ -112,6 +115,14 @@ class Doctor(Callback):
             )
         if epoch < self.patience:
             return
+        if record.get("critic", 0.0) > _LOST:
+            self._say(
+                state,
+                "critic",
+                f"the critic's cross-entropy is {record['critic']:.3g} nats after {epoch} epochs, where chance has "
+                f"{math.log(2):.2f}: it does not follow the codes, so the encoder learns nothing from it; change "
+                "critic_rate, or lower the weight of its term",
+            )
         if record["kl"] < 0.1:
             self._say(
                 state,

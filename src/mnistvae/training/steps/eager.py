@@ -101,7 +101,8 @@ class Step:
         if self.exchange is not None:
             self.exchange([*(weight.grad for weight in self.weights if weight.grad is not None), sums])
         if self.clip_norm is not None:
-            nn.utils.clip_grad_norm_(self.weights, self.clip_norm)
+            for group in self.optimizer.param_groups:
+                nn.utils.clip_grad_norm_(group["params"], self.clip_norm)
         self.optimizer.step()
         if self.ema is not None:
             self.ema.update()

@@ -101,6 +101,8 @@ class WholeStep:
             updates += [
                 _Adam(group, own, {name: state[weight] for name, weight in own.items()}) for own in alike.values()
             ]
+        groups = [[names[w] for w in group["params"] if w.requires_grad] for group in self._optimizer.param_groups]
+        groups = [group for group in groups if group]
         clip_norm, body = self._clip_norm, self._body
 
         def loss(given: dict[str, Tensor], x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -111,9 +113,10 @@ class WholeStep:
             sums: Tensor
             gradients, (_, sums) = grad_and_value(loss, has_aux=True)(weights, x, y)
             with torch.no_grad():
-                if clip_norm is not None:  # as nn.utils.clip_grad_norm_ has it
-                    factor = (clip_norm / (get_total_norm(list(gradients.values())) + 1e-6)).clamp(max=1.0)
-                    gradients = {name: gradient * factor for name, gradient in gradients.items()}
+                if clip_norm is not None:  # as nn.utils.clip_grad_norm_ has it, in each group
+                    for clipped in groups:
+                        factor = (clip_norm / (get_total_norm([gradients[n] for n in clipped]) + 1e-6)).clamp(max=1.0)
+                        gradients |= {name: gradients[name] * factor for name in clipped}
                 for update in updates:
                     update(gradients)
             return sums
