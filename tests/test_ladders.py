@@ -426,3 +426,18 @@ def test_the_distributions_say_what_they_are() -> None:
     assert repr(model.latent_prior()) == "LadderPriorDistribution(LadderPrior(levels=(2, 3, 1), hidden=8, blocks=1))"
     assert isinstance(model.latent_prior(), LadderPriorDistribution)
     np.testing.assert_equal(model.latent_prior().event_shape, (6,))
+
+
+def test_a_view_computes_large_posteriors_anew_and_finds_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, data = ladder().eval(), mv.ImageDataset(images(25))
+    kept, anew = mv.View(model, data, batch_size=10, num_samples=3), mv.View(model, data, batch_size=10, num_samples=3)
+    assert isinstance(kept.posteriors, list)
+    monkeypatch.setattr("mnistvae.view._KEPT", 0)
+    assert not isinstance(anew.posteriors, list)
+    assert len(anew.posteriors) == len(kept.posteriors) == 3
+    assert anew.posterior is None
+    assert torch.equal(anew.codes.means, kept.codes.means)
+    assert torch.equal(anew.codes.deviations, kept.codes.deviations)
+    assert torch.equal(anew.reconstructions, kept.reconstructions)
+    for first, second in zip(mv.metrics.likelihood.bound(anew), mv.metrics.likelihood.bound(kept), strict=True):
+        assert torch.equal(first, second)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -22,6 +23,7 @@ from mnistvae.images import to_uint8
 from mnistvae.models import VAE
 
 __all__ = [
+    "ComputedAnew",
     "Done",
     "OfBatch",
     "Pass",
@@ -30,6 +32,7 @@ __all__ = [
     "drawn_once",
     "join",
     "measuring",
+    "numbers_in",
     "some_of",
 ]
 
@@ -74,17 +77,54 @@ def drawn_once(data: ImageDataset, batch_size: int, seed: int) -> ImageDataset:
     return data.replace(images=images, binarization="static", max_value=255)
 
 
-def join(parts: list[Distribution]) -> Distribution | None:
+def join(parts: Sequence[Distribution]) -> Distribution | None:
     """Distributions of several batches as one; None for a kind that cannot be joined."""
-    whole = [part.expand(part.batch_shape) for part in parts if isinstance(part, DiagonalNormal | MultivariateNormal)]
-    if len(whole) < len(parts):
-        return None
+    whole: list[Distribution] = []
+    for part in parts:
+        if not isinstance(part, DiagonalNormal | MultivariateNormal):
+            return None
+        whole.append(part.expand(part.batch_shape))
     if all(isinstance(part, DiagonalNormal) for part in whole):
         return DiagonalNormal(*(torch.cat([getattr(part, name) for part in whole]) for name in ("mu", "logvar")))
     if all(isinstance(part, MultivariateNormal) for part in whole):
         loc, scale = (torch.cat([getattr(part, name) for part in whole]) for name in ("loc", "scale_tril"))
         return MultivariateNormal(loc, scale_tril=scale, validate_args=False)
     return None
+
+
+def numbers_in(value: Any) -> int:
+    """Numbers in the tensors that a distribution keeps, and in the lists of such."""
+    if isinstance(value, Tensor):
+        return value.numel()
+    if isinstance(value, list | tuple):
+        return sum(map(numbers_in, value))
+    return sum(map(numbers_in, vars(value).values())) if isinstance(value, Distribution) else 0
+
+
+class ComputedAnew(Sequence[Distribution]):
+    """The posteriors of a data set's batches, each computed whenever it is asked for.
+
+    Args:
+        model: The model.
+        data: The images.
+        size: Images in a batch.
+    """
+
+    def __init__(self, model: VAE, data: ImageDataset, size: int) -> None:
+        self._model = model
+        self._data = data
+        self._size = size
+
+    def __len__(self) -> int:
+        return math.ceil(len(self._data) / self._size)
+
+    def __getitem__(self, number: Any) -> Any:
+        if not 0 <= number < len(self):
+            raise IndexError(number)
+        rows = self._data[number * self._size : (number + 1) * self._size]
+        ((x, y),) = batches(self._model, rows, self._size)
+        with measuring(self._model):
+            return self._model.encode(x, y)
 
 
 def some_of(posterior: Distribution | None, rows: slice) -> Distribution | None:

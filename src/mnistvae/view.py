@@ -29,6 +29,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 #: Most training images whose codes a classifier learns from.
 _LEARNED_FROM = 10_000
+#: Most numbers of a posterior, for each image, that are kept.
+_KEPT = 8192
 _DIVERGED = "look at the weights: the model may have diverged"
 
 
@@ -136,8 +138,8 @@ class View:
         return self.model.tag(self.binarization)
 
     @cached_property
-    def posteriors(self) -> list[Distribution]:
-        """q(z | x) of each batch, in order."""
+    def posteriors(self) -> Sequence[Distribution]:
+        """q(z | x) of each batch, in order; those that would take much memory are computed anew at each use."""
         return _encode(self, self.shown)
 
     @cached_property
@@ -184,8 +186,9 @@ class View:
         for number, (x, y) in enumerate(passes.batches(self.model, self.shown, size)):
             rows = slice(start, start + len(x))
             posterior = self.posteriors[number] if size == self.batch_size else None
-            if posterior is None and type(self.posterior) is type(self.posteriors[0]):  # and not of a class above it
-                posterior = passes.some_of(self.posterior, rows)
+            whole = None if posterior is not None else self.posterior
+            if whole is not None and type(whole) is type(self.posteriors[0]):  # and not of a class above it
+                posterior = passes.some_of(whole, rows)
             if posterior is None:
                 with measuring(self.model):
                     posterior = self.model.encode(x, y)
@@ -264,18 +267,21 @@ def _as_seen(view: View, data: ImageDataset) -> ImageDataset:
     return passes.drawn_once(as_trained(data, view.binarization, seed=view.seed), view.batch_size, view.seed)
 
 
-def _encode(view: View, data: ImageDataset) -> list[Distribution]:
+def _encode(view: View, data: ImageDataset) -> Sequence[Distribution]:
     """q(z | x) of each batch."""
-    found = []
+    found: list[Distribution] = []
     with view.bar("codes", len(data)) as done, measuring(view.model):
         for x, y in passes.batches(view.model, data, view.batch_size):
-            found.append(view.model.encode(x, y))
+            posterior = view.model.encode(x, y)
+            if passes.numbers_in(posterior) > _KEPT * len(x):
+                return passes.ComputedAnew(view.model, data, view.batch_size)
+            found.append(posterior)
             done(len(x))
     return found
 
 
 @torch.no_grad()  # a posterior may compute its moments when they are asked for
-def _codes(posteriors: list[Distribution], data: ImageDataset) -> LatentCodes:
+def _codes(posteriors: Sequence[Distribution], data: ImageDataset) -> LatentCodes:
     found = [moments(posterior) for posterior in posteriors]
     means = torch.cat([each.mean for each in found]).cpu()
     deviations = torch.cat([each.variance.sqrt() for each in found]).cpu()
