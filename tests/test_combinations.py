@@ -27,7 +27,7 @@ from mnistvae.networks import (
     ResNetEncoder,
     TrunkDecoder,
 )
-from mnistvae.objectives import DIPVAE, ELBO, IWAE, BetaTC, InfoVAE, Objective, Terms
+from mnistvae.objectives import DIPVAE, ELBO, IWAE, BetaTC, Consistency, DecoderPenalty, InfoVAE, Objective, Terms
 from mnistvae.priors import Flow, GaussianMixture, Prior, StandardNormal, VampPrior
 from mnistvae.schedules import Cosine, Cyclical, Linear
 
@@ -47,6 +47,8 @@ OBJECTIVES: dict[str, Callable[[], Objective]] = {
     "iwae-partial": lambda: IWAE(num_samples=2, groups=2, partial=True),
     "info": lambda: InfoVAE(0.5, 3.0),
     "dip": DIPVAE,
+    "consistency": lambda: Consistency(max_shift=1.0),
+    "penalty": lambda: DecoderPenalty(weights=1e-3, gradient=0.1),
 }
 #: Those whose loss of an image is also about the other images.
 OF_A_BATCH = ("beta-tc", "info", "dip")

@@ -29,7 +29,18 @@ from mnistvae.images import ImageShape
 from mnistvae.losses import kl_decomposition, stratified_log_weights
 from mnistvae.models import VAE
 from mnistvae.networks import Encoder, MLPDecoder, MLPEncoder
-from mnistvae.objectives import DIPVAE, ELBO, IWAE, BetaTC, InfoVAE, LatentVariableModel, Objective, Terms
+from mnistvae.objectives import (
+    DIPVAE,
+    ELBO,
+    IWAE,
+    BetaTC,
+    Consistency,
+    DecoderPenalty,
+    InfoVAE,
+    LatentVariableModel,
+    Objective,
+    Terms,
+)
 from mnistvae.priors import GaussianMixture, Prior, StandardNormal, VampPrior
 from mnistvae.schedules import Linear
 from mnistvae.training import Trainer
@@ -51,6 +62,8 @@ OBJECTIVES: dict[str, Callable[[], Objective]] = {
     "InfoVAE": lambda: InfoVAE(0.5, 3.0),
     "DIPVAE": DIPVAE,
     "BetaTC": lambda: BetaTC(alpha=0.5, beta=2.0, gamma=1.5, num_images=40),
+    "Consistency": lambda: Consistency(ELBO(beta=2.0), max_shift=1.0),
+    "DecoderPenalty": lambda: DecoderPenalty(weights=0.1, gradient=2.0),
 }
 PRIORS: dict[str, Callable[[], Prior]] = {
     "normal": lambda: StandardNormal(LATENT),
