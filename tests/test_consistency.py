@@ -416,15 +416,24 @@ def test_wrong_settings(make: Any, error: type[Exception], message: str) -> None
         make()
 
 
-def test_the_posterior_of_a_hidden_encoder_is_asked_for() -> None:
-    """An objective that encodes nothing by the model's encode leaves the posterior to be computed."""
+class Elsewhere(Objective):
+    """Encodes other images than those it is given, before and after those if it encodes them at all."""
 
-    class Elsewhere(Objective):
-        def forward(self, model: LatentVariableModel, x: Tensor, y: Tensor | None = None) -> Terms:
-            other = model.encode(x + 0.0, y)  # not the images themselves
-            assert isinstance(other, DiagonalNormal)
-            zero = other.mu.sum(1) * 0
-            return Terms(zero, zero, zero)
+    def __init__(self, asks: bool) -> None:
+        super().__init__()
+        self.asks = asks
 
-    model = vae(Consistency(Elsewhere(), max_shift=0.0, max_angle=0.0))
-    torch.testing.assert_close(model.loss(digits(3)).extra["consistency"], torch.zeros(3), atol=1e-6, rtol=0)
+    def forward(self, model: LatentVariableModel, x: Tensor, y: Tensor | None = None) -> Terms:
+        model.encode(1 - x, y)
+        zero = (model.encode(x, y) if self.asks else model.encode(x + 0.5, y)).mean.sum(1) * 0
+        model.encode(1 - x, y)
+        return Terms(zero, zero, zero)
+
+
+@pytest.mark.parametrize("asks", [True, False])
+def test_the_posterior_is_that_of_the_images_whatever_else_the_objective_encodes(asks: bool) -> None:
+    model, x = vae(Consistency(Elsewhere(asks))), digits(5)
+    found = loss_of(model, x).extra["consistency"]
+    torch.manual_seed(4)
+    q, p = model.encode(moved(x, *draw_motions(x, 15.0, 2.0))), model.encode(x)
+    torch.testing.assert_close(found, td.kl_divergence(q, p))
