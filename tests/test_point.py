@@ -18,13 +18,23 @@ from torch.utils import _pytree as pytree
 
 import mnistvae as mv
 from mnistvae.analysis import anomaly_scores
-from mnistvae.distributions import DiagonalNormal, Point, UnitNormal, detached, from_noise, has_density, tempered
+from mnistvae.distributions import (
+    DiagonalNormal,
+    EvenMixture,
+    Point,
+    UnitNormal,
+    detached,
+    from_noise,
+    has_density,
+    moments,
+    tempered,
+)
 from mnistvae.errors import ComponentError, DataError, SettingError
 from mnistvae.images import ImageShape
 from mnistvae.likelihoods import Bernoulli, Gaussian
 from mnistvae.losses import kl_or_estimate
 from mnistvae.metrics import evaluate, importance_sampled_nll, kl_parts, mutual_information
-from mnistvae.networks import Encoder, GaussianEncoder, MLPDecoder, PointEncoder
+from mnistvae.networks import Encoder, FlowEncoder, GaussianEncoder, MixtureEncoder, MLPDecoder, PointEncoder
 from mnistvae.objectives import DIPVAE, ELBO, IWAE, BetaTC, Consistency, DecoderPenalty, InfoVAE, Objective
 from mnistvae.priors import Flow, GaussianMixture, Prior, StandardNormal, VampPrior
 from mnistvae.report import SECTIONS, write_report
@@ -94,6 +104,7 @@ def test_it_is_detached_tempered_drawn_from_noise_and_taken_apart() -> None:
     with pytest.raises(SettingError, match="a finite temperature of at least 0, got -1"):
         tempered(q, -1.0)
     assert torch.equal(from_noise(q, codes(5, 3)), q.point)
+    assert torch.equal(moments(q).mean, q.point)
     assert from_noise(Point(codes(3)), codes(5, 3)).shape == (5, 3)
     leaves, spec = pytree.tree_flatten(q)
     assert leaves[0] is q.point
@@ -135,11 +146,15 @@ def test_what_has_a_density() -> None:
     parts = Point(codes(4, 3))
     weights = td.Categorical(logits=torch.zeros(4))
     shift = [td.AffineTransform(1.0, 2.0, event_dim=1)]
-    for distribution in (parts, td.MixtureSameFamily(weights, parts), td.TransformedDistribution(parts, shift)):
-        assert not has_density(distribution)
     normal = td.Independent(td.Normal(codes(4, 3), 1.0), 1)
-    for distribution in (normal, td.MixtureSameFamily(weights, normal), td.TransformedDistribution(normal, shift)):
-        assert has_density(distribution)
+    for one, answer in ((parts, False), (normal, True)):
+        for distribution in (
+            one,
+            td.MixtureSameFamily(weights, one),
+            td.TransformedDistribution(one, shift),
+            EvenMixture([normal, one]),
+        ):
+            assert has_density(distribution) is answer
 
 
 # --- the autoencoder ------------------------------------------------------------------------------------------------
@@ -361,12 +376,22 @@ class Silent(Encoder):
             "an encoder with has_density = False, since its posterior is a point, got True: set it in the class",
         ),
         (lambda: plain_vae(objective=BetaTC()), "a posterior whose dimensions are independent.*, got a Point"),
+        (
+            lambda: FlowEncoder(PointEncoder(nn.Flatten(), 3))(digits(2)),
+            "an encoder that gives a normal, for a flow, got a Point",
+        ),
         (lambda: PointEncoder(3, 2), "trunk as a torch"),  # type: ignore[arg-type]
     ],
 )
 def test_what_needs_a_density_says_so(ask: Callable[[], object], message: str) -> None:
     with pytest.raises(ComponentError, match=message):
         ask()
+
+
+def test_a_mixture_of_encoders_has_a_density_if_all_have_one() -> None:
+    for other, tag in ((PointEncoder, "grey-bce-point"), (GaussianEncoder, "grey-bce")):
+        encoders = [GaussianEncoder(nn.Flatten(), 3), other(nn.Flatten(), 3)]
+        assert plain_vae(encoder=MixtureEncoder(encoders)).tag() == tag
 
 
 def test_an_encoder_of_ones_own_says_it_in_its_class() -> None:

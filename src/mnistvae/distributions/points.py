@@ -13,6 +13,7 @@ from torch.distributions import Distribution, constraints
 from torch.distributions.kl import register_kl
 
 from mnistvae._checks import check_number
+from mnistvae.distributions.mixtures import EvenMixture
 from mnistvae.distributions.noise import from_noise
 from mnistvae.distributions.operations import tempered
 
@@ -89,6 +90,8 @@ def has_density(distribution: Distribution) -> bool:
         >>> has_density(Point(torch.zeros(2))), has_density(torch.distributions.Normal(0.0, 1.0))
         (False, True)
     """
+    if isinstance(distribution, EvenMixture):
+        return all(has_density(part) for part in distribution.parts)
     if isinstance(distribution, td.MixtureSameFamily):
         return has_density(distribution.component_distribution)
     if isinstance(distribution, td.Independent | td.TransformedDistribution):
