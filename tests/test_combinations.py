@@ -27,7 +27,19 @@ from mnistvae.networks import (
     ResNetEncoder,
     TrunkDecoder,
 )
-from mnistvae.objectives import DIPVAE, ELBO, IWAE, AdversarialAutoencoder, BetaTC, FactorVAE, InfoVAE, Objective, Terms
+from mnistvae.objectives import (
+    DIPVAE,
+    ELBO,
+    IWAE,
+    AdversarialAutoencoder,
+    BetaTC,
+    Consistency,
+    DecoderPenalty,
+    FactorVAE,
+    InfoVAE,
+    Objective,
+    Terms,
+)
 from mnistvae.priors import Flow, GaussianMixture, Prior, StandardNormal, VampPrior
 from mnistvae.schedules import Cosine, Cyclical, Linear
 
@@ -49,6 +61,8 @@ OBJECTIVES: dict[str, Callable[[], Objective]] = {
     "dip": DIPVAE,
     "factor": lambda: FactorVAE(2.0, hidden=(8, 8)),
     "adversarial": lambda: AdversarialAutoencoder(2.0, 0.5, hidden=(8,)),
+    "consistency": lambda: Consistency(max_shift=1.0),
+    "penalty": lambda: DecoderPenalty(weights=1e-3, gradient=0.1),
 }
 #: Those whose loss of an image is also about the other images.
 OF_A_BATCH = ("beta-tc", "info", "dip", "factor", "adversarial")

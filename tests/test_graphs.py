@@ -29,7 +29,8 @@ import mnistvae as mv
 from mnistvae import ImageDataset, Trainer, recipes
 from mnistvae.data import Batches
 from mnistvae.likelihoods import ContinuousBernoulli, DiscretizedLogistic, Gaussian
-from mnistvae.objectives import ELBO, IWAE, BetaTC, Objective, Terms
+from mnistvae.networks import PointEncoder
+from mnistvae.objectives import ELBO, IWAE, BetaTC, Consistency, DecoderPenalty, Objective, Terms
 from mnistvae.priors import Flow, GaussianMixture, VampPrior
 from mnistvae.schedules import CosineDecay, Linear
 from mnistvae.training import Callback, Checkpoint, Interrupted, State
@@ -126,7 +127,7 @@ def vae(seed: int = 0, **parts: Any) -> mv.VAE:
     n_params = parts["likelihood"].n_params if "likelihood" in parts else 1
     encoder = mv.networks.MLPEncoder(3, (1, 8, 8), (8,))
     decoder = mv.networks.MLPDecoder(3, (1, 8, 8), (8,), n_params=n_params)
-    return mv.VAE(3, (1, 8, 8), encoder=encoder, decoder=decoder, **parts)
+    return mv.VAE(3, (1, 8, 8), **{"encoder": encoder, "decoder": decoder, **parts})
 
 
 def with_rate_in_a_tensor(
@@ -276,6 +277,10 @@ PARTS: dict[str, Callable[[], dict[str, Any]]] = {
     "BetaTC": lambda: {"objective": BetaTC()},
     "free bits": lambda: {"objective": ELBO(free_bits=0.1)},
     "capacity": lambda: {"objective": ELBO(capacity=3.0, schedule=Linear(9))},
+    "consistency": lambda: {"objective": Consistency()},
+    "consistency, beta rises": lambda: {"objective": Consistency(ELBO(schedule=Linear(9)))},
+    "decoder penalty": lambda: {"objective": DecoderPenalty(weights=1e-3, gradient=0.1)},
+    "points": lambda: {"encoder": PointEncoder(nn.Flatten(), 3)},
     "ContinuousBernoulli": lambda: {"likelihood": ContinuousBernoulli()},
     "Gaussian": lambda: {"likelihood": Gaussian(0.5)},
     "Gaussian, learned": lambda: {"likelihood": Gaussian("learned")},

@@ -589,6 +589,10 @@ GRADIENTS: dict[str, tuple[Callable[..., Any], Callable[[], tuple[Tensor, ...]]]
     ),
     "covariance_penalty": (lambda c: losses.covariance_penalty(c, 2.0, 3.0), lambda: (numbers(3, 3),)),
     "maximum_mean_discrepancy": (losses.maximum_mean_discrepancy, lambda: (numbers(4, 2), numbers(4, 2))),
+    "squared_jacobian": (
+        lambda weight, z, v: losses.squared_jacobian(lambda codes: (codes @ weight).sin(), z, v),
+        lambda: (numbers(2, 3), numbers(4, 2), numbers(4, 2)),
+    ),
     "negative_elbo": (negative_elbo, lambda: (numbers(5), numbers(5), numbers())),
     "log_sinhc": (
         log_sinhc,

@@ -35,6 +35,8 @@ from mnistvae.objectives import (
     IWAE,
     AdversarialAutoencoder,
     BetaTC,
+    Consistency,
+    DecoderPenalty,
     FactorVAE,
     InfoVAE,
     LatentVariableModel,
@@ -62,8 +64,10 @@ OBJECTIVES: dict[str, Callable[[], Objective]] = {
     "InfoVAE": lambda: InfoVAE(0.5, 3.0),
     "DIPVAE": DIPVAE,
     "FactorVAE": FactorVAE,
-    "AdversarialAutoencoder": AdversarialAutoencoder,
+    "AdversarialAutoencoder": lambda: AdversarialAutoencoder(2.0, 0.5),
     "BetaTC": lambda: BetaTC(alpha=0.5, beta=2.0, gamma=1.5, num_images=40),
+    "Consistency": lambda: Consistency(ELBO(beta=2.0), max_shift=1.0),
+    "DecoderPenalty": lambda: DecoderPenalty(weights=0.1, gradient=2.0),
 }
 PRIORS: dict[str, Callable[[], Prior]] = {
     "normal": lambda: StandardNormal(LATENT),

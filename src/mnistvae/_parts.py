@@ -15,6 +15,7 @@ from mnistvae._checks import check_mapping
 from mnistvae._modes import evaluating
 from mnistvae._random import seeded
 from mnistvae.arrays import shape_text
+from mnistvae.distributions import has_density
 from mnistvae.errors import ComponentError, type_name
 from mnistvae.likelihoods import Bernoulli, ContinuousBernoulli, Likelihood
 from mnistvae.networks import Decoder, Encoder
@@ -130,6 +131,18 @@ def _check_uses(model: Any, posterior: Any, likelihood: Any, prior: Any) -> None
             "the encoder to return a distribution with rsample",
             f"{type_name(posterior)} without it",
             "training needs a gradient through the code",
+        )
+    if model.encoder.has_density and not has_density(posterior):
+        raise ComponentError(
+            "an encoder with has_density = False, since its posterior is a point",
+            "True",
+            "set it in the class of the encoder, so that its figures are not taken for likelihoods",
+        )
+    if not has_density(prior):
+        raise ComponentError(
+            "a prior with a density",
+            "a mixture of points",
+            "take GaussianEncoder for a VampPrior; or another prior, and fit one after training: mnistvae.fit_prior",
         )
     try:
         likelihood.mean  # noqa: B018 (it is asked whether there is one)

@@ -401,8 +401,10 @@ class VAE(Component, HubForm):
     def tag(self, binarization: str = "none") -> str:
         """The name of figures in nats of this model; figures with different tags are not comparable.
 
-        It is the likelihood's :meth:`~mnistvae.likelihoods.Likelihood.tag` and, of a conditional model, that the label
-        was given: p(x | y) is larger than p(x), by up to the logarithm of the number of classes.
+        It is the likelihood's :meth:`~mnistvae.likelihoods.Likelihood.tag`; of an encoder without noise
+        (:class:`~mnistvae.networks.PointEncoder`), that codes are points, so that nothing is a likelihood; and, of a
+        conditional model, that the label was given: p(x | y) is larger than p(x), by up to the logarithm of the number
+        of classes.
 
         Args:
             binarization: Binarization of the pixels, as in :class:`~mnistvae.data.ImageDataset`.
@@ -411,8 +413,9 @@ class VAE(Component, HubForm):
             >>> VAE(2).tag("dynamic"), ConditionalVAE(2, num_classes=10).tag("dynamic")
             ('binarized-dynamic', 'binarized-dynamic-given-label')
         """
+        point = "" if self.encoder.has_density else "-point"
         given = "" if self.num_classes is None else "-given-label"
-        return self.likelihood.tag(binarization) + given
+        return self.likelihood.tag(binarization) + point + given
 
     @property
     def device(self) -> torch.device:

@@ -11,6 +11,7 @@ from mnistvae.distributions.noise import from_noise
 from mnistvae.distributions.normals import DiagonalNormal, FullNormal, UnitNormal, kl_by_dimension
 from mnistvae.distributions.operations import detached, tempered
 from mnistvae.distributions.pixels import PixelBernoulli, PixelContinuousBernoulli, PixelLogistic
+from mnistvae.distributions.points import Point, has_density
 
 __all__ = [
     "DiagonalNormal",
@@ -21,10 +22,12 @@ __all__ = [
     "PixelBernoulli",
     "PixelContinuousBernoulli",
     "PixelLogistic",
+    "Point",
     "PushForward",
     "UnitNormal",
     "detached",
     "from_noise",
+    "has_density",
     "kl_by_dimension",
     "mean_of",
     "mixture",

@@ -15,7 +15,7 @@ from torch.distributions import Distribution
 from mnistvae._checks import check_seed
 from mnistvae._random import derive_seed, seeded
 from mnistvae.arrays import check_finite, double_on
-from mnistvae.distributions import DiagonalNormal
+from mnistvae.distributions import DiagonalNormal, has_density
 from mnistvae.errors import ComponentError, DataError, type_name
 from mnistvae.metrics.metric import Estimate, Metric
 from mnistvae.view import View
@@ -60,7 +60,7 @@ def mutual_information(posterior: Distribution, seed: int = 0) -> Estimate:
         Nats.
 
     Raises:
-        ComponentError: If it is no distribution, or has another shape.
+        ComponentError: If it is no distribution, has another shape, or is a point, without a density.
         DataError: If there are fewer than two images, or a code or a density is not finite.
 
     Example:
@@ -243,6 +243,8 @@ def _check_posterior(posterior: Distribution) -> None:
             _described(posterior),
             "for instance model.encode(images), or torch.distributions.Independent(..., 1)",
         )
+    if not has_density(posterior):
+        raise ComponentError("a posterior with a density", type_name(posterior), "without noise in a code it is log N")
     if posterior.batch_shape[0] < 2:
         raise DataError("a posterior of at least two images", f"{posterior.batch_shape[0]}", "pass more images")
 

@@ -5,6 +5,7 @@ from mnistvae.networks.blocks import MLP, Conditioned
 from mnistvae.networks.composed import FlowEncoder, MixtureEncoder
 from mnistvae.networks.decoders import ConvDecoder, Decoder, MLPDecoder, TrunkDecoder
 from mnistvae.networks.encoders import ConvEncoder, Encoder, FullNormalEncoder, GaussianEncoder, MLPEncoder
+from mnistvae.networks.points import PointEncoder
 from mnistvae.networks.resnet import ResidualBlock, ResNetDecoder, ResNetEncoder
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "MLPDecoder",
     "MLPEncoder",
     "MixtureEncoder",
+    "PointEncoder",
     "ResNetDecoder",
     "ResNetEncoder",
     "ResidualBlock",

@@ -120,6 +120,7 @@ class MixtureEncoder(Encoder):
         self.encoders = nn.ModuleList(listed)
         self.latent_dim = listed[0].latent_dim
         self.takes_prior = any(encoder.takes_prior for encoder in listed)
+        self.has_density = all(encoder.has_density for encoder in listed)
         _take_sizes(self, *listed)
 
     def forward(self, x: Tensor, y: Tensor | None = None, *, prior: nn.Module | None = None) -> EvenMixture:

@@ -2,6 +2,8 @@
 
 from mnistvae.objectives.adversarial import AdversarialAutoencoder, FactorVAE
 from mnistvae.objectives.base import LatentVariableModel, Objective, Terms
+from mnistvae.objectives.consistency import Consistency
+from mnistvae.objectives.decoder_penalty import DecoderPenalty
 from mnistvae.objectives.elbo import ELBO
 from mnistvae.objectives.importance import IWAE
 from mnistvae.objectives.matching import DIPVAE, InfoVAE
@@ -13,6 +15,8 @@ __all__ = [
     "IWAE",
     "AdversarialAutoencoder",
     "BetaTC",
+    "Consistency",
+    "DecoderPenalty",
     "FactorVAE",
     "InfoVAE",
     "LatentVariableModel",

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mnistvae.data import Batches
 from mnistvae.objectives import ELBO, Objective
+from mnistvae.objectives.around import Around
 from mnistvae.training.callbacks.base import Callback
 from mnistvae.training.steps.base import Take
 from mnistvae.training.steps.eager import Step, StepBatches
@@ -88,6 +89,8 @@ def takes_single_steps(objective: Objective, callbacks: Iterable[Callback]) -> b
 
 def _advances(objective: Objective) -> bool:
     advance = type(objective).advance
+    if isinstance(objective, Around) and advance is Around.advance:
+        return _advances(objective.objective)
     if isinstance(objective, ELBO) and advance is ELBO.advance:
         return objective.schedule is not None
     return advance is not Objective.advance

@@ -1,0 +1,89 @@
+"""Objectives that add a term to another objective, whichever it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+from torch.distributions import Distribution
+
+from mnistvae.errors import ComponentError, type_name
+from mnistvae.objectives.base import LatentVariableModel, Objective, Terms
+from mnistvae.objectives.elbo import ELBO
+
+__all__ = ["Around", "terms_and_posterior", "with_term"]
+
+
+class Around(Objective):
+    """A base of objectives that add something to another one, and let it hear what the Trainer says.
+
+    Args:
+        objective: The other one (default: :class:`~mnistvae.objectives.ELBO`).
+
+    Raises:
+        ComponentError: If it is no objective.
+    """
+
+    def __init__(self, objective: Objective | None = None) -> None:
+        super().__init__()
+        if not isinstance(objective, Objective | None):
+            fix = "for instance mnistvae.objectives.ELBO()"
+            raise ComponentError("objective as a mnistvae Objective, or None", type_name(objective), fix)
+        self.objective = ELBO() if objective is None else objective
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        return self.objective.parameter_groups()
+
+    def prepare(self, num_images: int | None) -> None:
+        self.objective.prepare(num_images)
+
+    def advance(self, step: int) -> None:
+        self.objective.advance(step)
+
+
+class _Recalled:
+    """A model that remembers the posterior of some images."""
+
+    def __init__(self, model: LatentVariableModel, x: Tensor, y: Tensor | None) -> None:
+        self._model = model
+        self._x = x
+        self._y = y
+        self.posterior: Distribution | None = None
+
+    def encode(self, x: Tensor, y: Tensor | None = None) -> Distribution:
+        posterior = self._model.encode(x, y)
+        if x is self._x and y is self._y:
+            self.posterior = posterior
+        return posterior
+
+    def decode(self, z: Tensor, y: Tensor | None = None) -> Distribution:
+        return self._model.decode(z, y)
+
+    def latent_prior(self, y: Tensor | None = None) -> Distribution:
+        return self._model.latent_prior(y)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._model(*args, **kwargs)  # type: ignore[operator]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)  # what an objective of somebody's own asks of a model
+
+
+def terms_and_posterior(
+    objective: Objective, model: LatentVariableModel, x: Tensor, y: Tensor | None
+) -> tuple[Terms, Distribution]:
+    """The terms of an objective, and the posterior of the images, which nobody has to compute a second time."""
+    recalled = _Recalled(model, x, y)
+    terms: Terms = objective(recalled, x, y)
+    return terms, model.encode(x, y) if recalled.posterior is None else recalled.posterior
+
+
+def with_term(terms: Terms, name: str, value: Tensor, weight: float) -> Terms:
+    """Terms with one more, whose weighted value is added to the loss.
+
+    Raises:
+        ComponentError: If there is one of that name.
+    """
+    if name in terms.extra:
+        raise ComponentError(f"one extra term of the name {name}", "two", "an objective goes around another one once")
+    return terms._replace(loss=terms.loss + weight * value, extra={**terms.extra, name: value})
