@@ -35,6 +35,7 @@ from mnistvae.objectives import (
     BetaTC,
     Consistency,
     DecoderPenalty,
+    Denoising,
     FactorVAE,
     InfoVAE,
     Objective,
@@ -62,6 +63,7 @@ OBJECTIVES: dict[str, Callable[[], Objective]] = {
     "factor": lambda: FactorVAE(2.0, hidden=(8, 8)),
     "adversarial": lambda: AdversarialAutoencoder(2.0, 0.5, hidden=(8,)),
     "consistency": lambda: Consistency(max_shift=1.0),
+    "denoising": lambda: Denoising(amount=0.1),
     "penalty": lambda: DecoderPenalty(weights=1e-3, gradient=0.1),
 }
 #: Those whose loss of an image is also about the other images.

@@ -37,6 +37,7 @@ from mnistvae.objectives import (
     BetaTC,
     Consistency,
     DecoderPenalty,
+    Denoising,
     FactorVAE,
     InfoVAE,
     LatentVariableModel,
@@ -67,6 +68,7 @@ OBJECTIVES: dict[str, Callable[[], Objective]] = {
     "AdversarialAutoencoder": lambda: AdversarialAutoencoder(2.0, 0.5),
     "BetaTC": lambda: BetaTC(alpha=0.5, beta=2.0, gamma=1.5, num_images=40),
     "Consistency": lambda: Consistency(ELBO(beta=2.0), max_shift=1.0),
+    "Denoising": lambda: Denoising(IWAE(num_samples=2), "gaussian", 0.1),
     "DecoderPenalty": lambda: DecoderPenalty(weights=0.1, gradient=2.0),
 }
 PRIORS: dict[str, Callable[[], Prior]] = {

@@ -4,6 +4,7 @@ from mnistvae.objectives.adversarial import AdversarialAutoencoder, FactorVAE
 from mnistvae.objectives.base import LatentVariableModel, Objective, Terms
 from mnistvae.objectives.consistency import Consistency
 from mnistvae.objectives.decoder_penalty import DecoderPenalty
+from mnistvae.objectives.denoising import Denoising
 from mnistvae.objectives.elbo import ELBO
 from mnistvae.objectives.importance import IWAE
 from mnistvae.objectives.matching import DIPVAE, InfoVAE
@@ -17,6 +18,7 @@ __all__ = [
     "BetaTC",
     "Consistency",
     "DecoderPenalty",
+    "Denoising",
     "FactorVAE",
     "InfoVAE",
     "LatentVariableModel",

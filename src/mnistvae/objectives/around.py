@@ -11,7 +11,7 @@ from mnistvae.errors import ComponentError, type_name
 from mnistvae.objectives.base import LatentVariableModel, Objective, Terms
 from mnistvae.objectives.elbo import ELBO
 
-__all__ = ["Around", "terms_and_posterior", "with_term"]
+__all__ = ["Around", "SeesOthers", "terms_and_posterior", "with_term"]
 
 
 class Around(Objective):
@@ -41,20 +41,14 @@ class Around(Objective):
         self.objective.advance(step)
 
 
-class _Recalled:
-    """A model that remembers the posterior of some images."""
+class _Like:
+    """A model that does as another one does, but for what a subclass changes."""
 
-    def __init__(self, model: LatentVariableModel, x: Tensor, y: Tensor | None) -> None:
+    def __init__(self, model: LatentVariableModel) -> None:
         self._model = model
-        self._x = x
-        self._y = y
-        self.posterior: Distribution | None = None
 
     def encode(self, x: Tensor, y: Tensor | None = None) -> Distribution:
-        posterior = self._model.encode(x, y)
-        if x is self._x and y is self._y:
-            self.posterior = posterior
-        return posterior
+        return self._model.encode(x, y)
 
     def decode(self, z: Tensor, y: Tensor | None = None) -> Distribution:
         return self._model.decode(z, y)
@@ -67,6 +61,40 @@ class _Recalled:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)  # what an objective of somebody's own asks of a model
+
+
+class _Recalled(_Like):
+    """A model that remembers the posterior of some images."""
+
+    def __init__(self, model: LatentVariableModel, x: Tensor, y: Tensor | None) -> None:
+        super().__init__(model)
+        self._x = x
+        self._y = y
+        self.posterior: Distribution | None = None
+
+    def encode(self, x: Tensor, y: Tensor | None = None) -> Distribution:
+        posterior = self._model.encode(x, y)
+        if x is self._x and y is self._y:
+            self.posterior = posterior
+        return posterior
+
+
+class SeesOthers(_Like):
+    """A model whose encoder sees other images in place of some.
+
+    Args:
+        model: The model.
+        x: Some images.
+        others: What its encoder sees for them.
+    """
+
+    def __init__(self, model: LatentVariableModel, x: Tensor, others: Tensor) -> None:
+        super().__init__(model)
+        self._x = x
+        self._others = others
+
+    def encode(self, x: Tensor, y: Tensor | None = None) -> Distribution:
+        return self._model.encode(self._others if x is self._x else x, y)
 
 
 def terms_and_posterior(
