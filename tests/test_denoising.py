@@ -51,9 +51,7 @@ def test_the_terms_are_those_of_a_code_of_the_noisy_image(objective: Objective) 
     log_p = torch.stack([model.decode(code).log_prob(x) for code in z])
     if isinstance(objective, IWAE):
         weights = log_p + model.latent_prior().log_prob(z) - posterior.log_prob(z)
-        expected = (
-            -weights.exp().mean(0).log() if weights.max() > -80 else -(weights.logsumexp(0) - torch.tensor(3.0).log())
-        )
+        expected = torch.tensor(3.0).log() - weights.logsumexp(0)
     else:
         expected = -log_p.mean(0) + objective.beta * torch.distributions.kl_divergence(posterior, model.latent_prior())
     torch.testing.assert_close(found.loss, expected)
@@ -72,16 +70,21 @@ def test_a_linear_gaussian_bound_with_noise_is_below_the_evidence() -> None:
     x = images(4)
     model = linear_vae(FreeEncoder(*true_posterior(x)), Denoising(ELBO(num_samples=2000), "gaussian", 0.1)).train()
     with torch.no_grad():
-        torch.testing.assert_close(-model.loss(x).loss, log_evidence(x))  # of an encoder that looks at no image
+        found = -model.loss(x).loss  # of an encoder that looks at no image
+    torch.testing.assert_close(found, log_evidence(x), atol=0.1, rtol=0)
 
 
 @pytest.mark.parametrize("inner", [ELBO, lambda: Consistency(max_shift=1.0), lambda: FactorVAE(hidden=(8,))])
 def test_it_trains_around_others_and_a_resumed_run_ends_as_the_whole_one(inner: Any, tmp_path: Path) -> None:
-    whole = vae(Denoising(inner()))
+    def made() -> mv.VAE:
+        torch.manual_seed(4)  # for the critic
+        return vae(Denoising(inner()))
+
+    whole = made()
     trainer().fit(whole, digits())
     with pytest.raises(Interrupted):
-        trainer(Checkpoint(tmp_path), StopAt(7)).fit(vae(Denoising(inner())), digits())
-    resumed = vae(Denoising(inner()))
+        trainer(Checkpoint(tmp_path), StopAt(7)).fit(made(), digits())
+    resumed = made()
     trainer(Checkpoint(tmp_path)).fit(resumed, digits(), resume=tmp_path)
     assert all(torch.equal(value, whole.state_dict()[name]) for name, value in resumed.state_dict().items())
     mv.save(whole, tmp_path / "model.safetensors")

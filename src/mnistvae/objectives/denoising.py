@@ -24,9 +24,9 @@ class Denoising(Around):
     .. math:: -\mathbb{E}_{p(\tilde x \mid x)} \, \mathbb{E}_{q(z \mid \tilde x)}\left[
         \log \frac{p(x \mid z) \, p(z)}{q(z \mid \tilde x)}\right]
 
-    Im et al. (2017), "Denoising criterion for variational auto-encoding framework", equation 5, around the ELBO; it is a
-    bound on log p(x), with the posterior :math:`\mathbb{E}_{p(\tilde x \mid x)}[q(z \mid \tilde x)]`. Vincent et al.
-    (2008) for autoencoders. In evaluation mode there is no noise, and the loss is that of the objective alone.
+    Im et al. (2017), "Denoising criterion for variational auto-encoding framework", around the ELBO; it is a bound on
+    log p(x), with the posterior :math:`\mathbb{E}_{p(\tilde x \mid x)}[q(z \mid \tilde x)]`. Vincent et al. (2008)
+    for autoencoders. In evaluation mode there is no noise, and the loss is that of the objective alone.
 
     Args:
         objective: The other objective (default: :class:`~mnistvae.objectives.ELBO`).
