@@ -37,6 +37,7 @@ from mnistvae.objectives import (
     Objective,
     Terms,
 )
+from mnistvae.objectives.around import with_term
 from mnistvae.priors import GaussianMixture, StandardNormal
 from mnistvae.schedules import Linear
 from mnistvae.training import Checkpoint, Interrupted
@@ -414,6 +415,12 @@ def test_it_draws_the_codes_of_an_image_and_its_moved_one_together() -> None:
 def test_wrong_settings(make: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         make()
+
+
+def test_a_term_of_no_weight_leaves_the_loss_alone_even_where_it_is_infinite() -> None:
+    terms = with_term(Terms(*torch.ones(3, 2)), "odd", torch.full((2,), math.inf), 0.0)
+    assert torch.equal(terms.loss, torch.ones(2))
+    assert list(terms.extra) == ["odd"]
 
 
 class Elsewhere(Objective):

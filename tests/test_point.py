@@ -101,8 +101,6 @@ def test_it_is_detached_tempered_drawn_from_noise_and_taken_apart() -> None:
     assert not detached(q).rsample().requires_grad
     for temperature in (0.0, 0.5, 2):
         assert torch.equal(tempered(q, temperature).rsample(), q.point)
-    with pytest.raises(SettingError, match="a finite temperature of at least 0, got -1"):
-        tempered(q, -1.0)
     assert torch.equal(from_noise(q, codes(5, 3)), q.point)
     assert torch.equal(moments(q).mean, q.point)
     assert from_noise(Point(codes(3)), codes(5, 3)).shape == (5, 3)

@@ -12,7 +12,6 @@ from torch import Size, Tensor
 from torch.distributions import Distribution, constraints
 from torch.distributions.kl import register_kl
 
-from mnistvae._checks import check_number
 from mnistvae.distributions.mixtures import EvenMixture
 from mnistvae.distributions.noise import from_noise
 from mnistvae.distributions.operations import tempered
@@ -100,9 +99,8 @@ def has_density(distribution: Distribution) -> bool:
 
 
 @tempered.register
-def _(distribution: Point, temperature: float | Sequence[float]) -> Point:
-    check_number("a finite temperature of at least 0", temperature)  # there is no spread that it would scale
-    return distribution
+def _(distribution: Point, _: float | Sequence[float]) -> Point:
+    return distribution  # there is no spread to scale
 
 
 @from_noise.register

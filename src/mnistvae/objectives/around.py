@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
@@ -100,18 +101,22 @@ class SeesOthers(_Like):
 def terms_and_posterior(
     objective: Objective, model: LatentVariableModel, x: Tensor, y: Tensor | None
 ) -> tuple[Terms, Distribution]:
-    """The terms of an objective, and the posterior of the images, which nobody has to compute a second time."""
+    """The terms of an objective, and the posterior of the images.
+
+    It is the one that the objective has computed: another one would take a quarter of a step.
+    """
     recalled = _Recalled(model, x, y)
     terms: Terms = objective(recalled, x, y)
     return terms, model.encode(x, y) if recalled.posterior is None else recalled.posterior
 
 
 def with_term(terms: Terms, name: str, value: Tensor, weight: float) -> Terms:
-    """Terms with one more, whose weighted value is added to the loss.
+    """Terms with one more, whose weighted value is added to the loss; with a weight of 0 the loss stays as it is.
 
     Raises:
         ComponentError: If there is one of that name.
     """
     if name in terms.extra:
         raise ComponentError(f"one extra term of the name {name}", "two", "an objective goes around another one once")
-    return terms._replace(loss=terms.loss + weight * value, extra={**terms.extra, name: value})
+    loss = torch.add(terms.loss, value, alpha=weight) if weight else terms.loss
+    return terms._replace(loss=loss, extra={**terms.extra, name: value})

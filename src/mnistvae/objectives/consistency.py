@@ -26,10 +26,11 @@ class Consistency(Around):
     closed form where torch knows one, else estimated at a code of :math:`\tilde x`.
 
     The other terms are those of the images as they are. In evaluation mode so is the loss: that of the objective alone,
-    to be compared with a model that was trained without this. An image that is all black and white stays so: pixels of
-    :math:`\tilde x` are rounded, and what is the likelihood of such images is one of the moved ones too.
+    to be compared with a model that was trained without this. The pixels of an image that is all black and white are
+    rounded after its motion, so that its Bernoulli likelihood does not become a cross-entropy of grey pixels.
 
-    A step takes twice as long. Labels are those of the image, so that a motion must not make another class of it.
+    A step takes a little more than twice as long. Labels are those of the image: a motion must not make another class
+    of it.
 
     Args:
         objective: The other objective (default: :class:`~mnistvae.objectives.ELBO`).

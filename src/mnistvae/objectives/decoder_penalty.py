@@ -27,8 +27,8 @@ class DecoderPenalty(Around):
 
     The second is an estimate without bias, by one direction an image (:func:`mnistvae.losses.squared_jacobian`): the
     whole matrix would take as many passes as the code has dimensions, and this takes one. Both are in the history, as
-    ``decoder_weights`` and ``decoder_gradient``, without their weights; they are no nats. A penalty whose weight is 0
-    is left out.
+    ``decoder_weights`` and ``decoder_gradient``, without their weights; they are no nats. They are part of the loss in
+    evaluation mode, too; ``reconstruction`` and ``kl`` are without them. A penalty whose weight is 0 is left out.
 
     Args:
         objective: The other objective (default: :class:`~mnistvae.objectives.ELBO`).
