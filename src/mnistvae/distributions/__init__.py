@@ -9,18 +9,26 @@ from mnistvae.distributions.mixtures import mixture
 from mnistvae.distributions.normals import DiagonalNormal, FullNormal, UnitNormal, kl_by_dimension
 from mnistvae.distributions.operations import detached, from_noise, tempered
 from mnistvae.distributions.pixels import PixelBernoulli, PixelContinuousBernoulli, PixelLogistic
+from mnistvae.distributions.spheres import HypersphericalUniform, VonMisesFisher
+from mnistvae.distributions.supports import UnitSphere, projected, support_of, unit_vectors
 
 __all__ = [
     "DiagonalNormal",
     "FullNormal",
+    "HypersphericalUniform",
     "PixelBernoulli",
     "PixelContinuousBernoulli",
     "PixelLogistic",
     "PushForward",
     "UnitNormal",
+    "UnitSphere",
+    "VonMisesFisher",
     "detached",
     "from_noise",
     "kl_by_dimension",
     "mixture",
+    "projected",
+    "support_of",
     "tempered",
+    "unit_vectors",
 ]

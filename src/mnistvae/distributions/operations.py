@@ -15,7 +15,9 @@ from torch.distributions import Distribution
 from mnistvae._checks import check_number
 from mnistvae.distributions.flows import PushForward
 from mnistvae.distributions.normals import DiagonalNormal
-from mnistvae.errors import ComponentError, type_name
+from mnistvae.distributions.spheres import HypersphericalUniform, VonMisesFisher
+from mnistvae.distributions.supports import unit_vectors
+from mnistvae.errors import ComponentError, SettingError, type_name
 
 __all__ = ["detached", "from_noise", "tempered"]
 
@@ -27,7 +29,8 @@ def tempered(distribution: Distribution, temperature: float | Sequence[float]) -
     """A distribution over codes with its spread scaled by ``temperature``, for drawing.
 
     A normal keeps its mean, a mixture the means of its components, a flow the map of its base; any
-    other distribution is scaled about its mean. A ladder scales each level.
+    other distribution is scaled about its mean. A ladder scales each level. Of a von Mises-Fisher distribution, kappa
+    is divided by the square; the uniform distribution on a sphere has no spread to be scaled.
 
     Args:
         distribution: Distribution over codes, event shape (latent_dim,).
@@ -35,7 +38,7 @@ def tempered(distribution: Distribution, temperature: float | Sequence[float]) -
 
     Raises:
         ComponentError: If the distribution is another and has no mean.
-        SettingError: If the temperature is negative or no number.
+        SettingError: If the temperature is negative or no number, or not 1 for a uniform distribution on a sphere.
 
     Example:
         >>> wide = DiagonalNormal(torch.ones(2), torch.zeros(2))
@@ -82,13 +85,30 @@ def _(distribution: PushForward, temperature: float | Sequence[float]) -> PushFo
     return PushForward(distribution.normalize, tempered(distribution.base, temperature))  # type: ignore[arg-type]
 
 
+@tempered.register
+def _(distribution: VonMisesFisher, temperature: float | Sequence[float]) -> VonMisesFisher:
+    square = check_number(_TEMPERATURE, temperature) ** 2
+    return VonMisesFisher(distribution.mu, distribution.kappa / square if square > 0 else distribution.kappa + math.inf)
+
+
+@tempered.register
+def _(distribution: HypersphericalUniform, temperature: float | Sequence[float]) -> HypersphericalUniform:
+    if check_number(_TEMPERATURE, temperature) != 1:
+        raise SettingError(
+            "a temperature of 1 for a uniform distribution on a sphere",
+            f"{temperature}",
+            "it has no spread to scale: all codes are as typical as any",
+        )
+    return distribution
+
+
 @singledispatch
 def from_noise(distribution: Distribution, noise: Tensor, uniform: Tensor | None = None) -> Tensor:  # noqa: ARG001
     r"""Draws from a distribution over codes as a function of noise, so that the same noise gives the same codes.
 
     Of a normal these are :math:`\mu + L \epsilon`; of a flow the map of its base's; of a mixture those of the component
-    that the uniform noise chooses, by the inverse of the weights' distribution function. Noise times a temperature
-    gives draws from the :func:`tempered` distribution. Other distributions take part by a function that is registered
+    that the uniform noise chooses, by the inverse of the weights' distribution function; of the uniform distribution on
+    a sphere the noise's direction. Noise times a temperature gives draws from the :func:`tempered` distribution. Other distributions take part by a function that is registered
     for them, with ``mnistvae.distributions.from_noise.register``.
 
     Args:
@@ -108,7 +128,7 @@ def from_noise(distribution: Distribution, noise: Tensor, uniform: Tensor | None
         tensor([[1.0000, 1.5000]])
     """
     raise ComponentError(
-        "a distribution whose draws are known as a function of noise: a normal, a mixture, a flow",
+        "a distribution whose draws are known as a function of noise: a normal, a mixture, a flow, a uniform sphere",
         type_name(distribution),
         "register a function with mnistvae.distributions.from_noise",
     )
@@ -151,6 +171,11 @@ def _(distribution: td.TransformedDistribution, noise: Tensor, uniform: Tensor |
     for transform in distribution.transforms:
         z = transform(z)
     return z
+
+
+@from_noise.register
+def _(distribution: HypersphericalUniform, noise: Tensor, _: Tensor | None = None) -> Tensor:
+    return unit_vectors(noise)
 
 
 def detached(distribution: Distribution) -> Distribution:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from mnistvae._modes import evaluating
-from mnistvae.distributions import DiagonalNormal, PushForward
+from mnistvae.distributions import DiagonalNormal, HypersphericalUniform, PushForward, UnitNormal, projected
 from mnistvae.errors import ComponentError, type_name
 from mnistvae.explorer.packing import Packer
 from mnistvae.explorer.recording import record
@@ -57,7 +57,7 @@ def programs(model: VAE, packer: Packer, parts: Parts = "all") -> dict[str, Any]
         return _moments(posterior_of(model.encoder, x, y, model.prior), "mean", "spread")
 
     def decode(z: Tensor, y: Tensor | None) -> dict[str, Tensor]:
-        found = _moments(model.likelihood(model.decoder(z, y)), "image", "spread")
+        found = _moments(model.likelihood(model.decoder(projected(model.support, z), y)), "image", "spread")
         return {**found, "image": found["image"].clamp(0.0, 1.0)}
 
     with evaluating(model):
@@ -125,6 +125,8 @@ def _normals(prior: Distribution) -> dict[str, Tensor] | None:
     weights, parts, size = torch.ones(1), prior, prior.event_shape[0]
     if isinstance(prior, td.MixtureSameFamily):
         weights, parts = prior.mixture_distribution.probs.flatten(), prior.component_distribution
+    if isinstance(parts, HypersphericalUniform):  # the direction of a standard normal, which decoding takes
+        parts = UnitNormal(parts.zero)
     if isinstance(parts, DiagonalNormal):
         means, spread = parts.mean, parts.stddev
         return {"weights": weights, "means": means.reshape(-1, size), "scales": spread.reshape(-1, size)}

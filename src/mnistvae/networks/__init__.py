@@ -5,6 +5,7 @@ from mnistvae.networks.blocks import MLP, Conditioned
 from mnistvae.networks.decoders import ConvDecoder, Decoder, MLPDecoder, TrunkDecoder
 from mnistvae.networks.encoders import ConvEncoder, Encoder, FullNormalEncoder, GaussianEncoder, MLPEncoder
 from mnistvae.networks.resnet import ResidualBlock, ResNetDecoder, ResNetEncoder
+from mnistvae.networks.spherical import VonMisesFisherEncoder
 
 __all__ = [
     "MLP",
@@ -22,4 +23,5 @@ __all__ = [
     "ResNetEncoder",
     "ResidualBlock",
     "TrunkDecoder",
+    "VonMisesFisherEncoder",
 ]
