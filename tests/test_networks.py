@@ -37,6 +37,7 @@ from mnistvae.networks import (
     ResNetDecoder,
     ResNetEncoder,
     TrunkDecoder,
+    VonMisesFisherEncoder,
 )
 
 LATENT = 3
@@ -61,6 +62,7 @@ MAKERS: dict[str, Callable[[ImageShape, int | None], nn.Module]] = {
     ),
     "GaussianEncoder": lambda shape, k: GaussianEncoder(features(shape), LATENT, num_classes=k),
     "FullNormalEncoder": lambda shape, k: FullNormalEncoder(features(shape), LATENT, num_classes=k),
+    "VonMisesFisherEncoder": lambda shape, k: VonMisesFisherEncoder(features(shape), LATENT, num_classes=k),
     "MLPDecoder": lambda shape, k: MLPDecoder(LATENT, shape, (7, 12), nn.Tanh(), num_classes=k),
     "ConvDecoder": lambda shape, k: ConvDecoder(LATENT, shape, channels=(6, 4), activation=nn.SiLU(), num_classes=k),
     "TrunkDecoder": lambda shape, k: TrunkDecoder(canvas(shape), LATENT, shape, num_classes=k),

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["NOISE", "draw", "log_integral", "moments", "small_divergence", "uniform_log_integral"]
+__all__ = ["NOISE", "divergence", "draw", "log_integral", "moments"]
 
 #: Angles of a quadrature, which leave errors of 1e-11, and how many widths of the peak they reach to below and above.
 _NODES, _BELOW, _ABOVE = 64, 9.0, 14.0
@@ -36,33 +36,35 @@ def log_integral(kappa: Tensor, size: int) -> Tensor:
     return _log_masses(kappa, size)[0].logsumexp(-1)
 
 
-def uniform_log_integral(size: int) -> float:
-    """The logarithm of Z for kappa = 0."""
-    return 0.5 * math.log(math.pi) + math.lgamma((size - 1) / 2) - math.lgamma(size / 2)
-
-
 def moments(kappa: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
     r"""Means of :math:`1 - \cos \theta` and of :math:`\sin^2 \theta`, and the variance of the cosine."""
     log_masses, angles = _log_masses(kappa, size)
-    shares = log_masses.softmax(-1)
     versed = _versed(angles)
-    mean = (shares * versed).sum(-1)
-    square = (shares * angles.sin().square()).sum(-1)
-    return mean, square, (shares * (versed - mean.unsqueeze(-1)).square()).sum(-1)
+    mean = _expectation(versed, log_masses)
+    squares = angles.sin().square(), (versed - mean.unsqueeze(-1)).square()
+    return mean, _expectation(squares[0], log_masses), _expectation(squares[1], log_masses)
 
 
-def small_divergence(kappa: Tensor, size: int) -> Tensor:
-    r"""KL divergence from the uniform distribution where :math:`\kappa^2 \le D`, without cancellation near 0.
+def divergence(kappa: Tensor, size: int) -> Tensor:
+    r"""KL divergence from the uniform distribution, without cancellation wherever kappa is, in its shape.
 
-    With the terms :math:`t_k = (\kappa^2 / 4)^k / (k! \, (D / 2)_k)` of the integral's series, which is Bessel's, it is
+    .. math:: -\kappa \, \mathbb{E}[1 - \cos \theta] - \log \frac{Z_D(\kappa)}{Z_D(0)}
+
+    Where :math:`\kappa^2 < D` it is summed by the terms :math:`t_k = (\kappa^2 / 4)^k / (k! \, (D / 2)_k)` of Bessel's
+    series for the integral, none of them negative:
 
     .. math:: \frac{\sum_k 2 k \, t_k}{1 + \sum_k t_k} - \log\left(1 + \sum_k t_k\right), \qquad k \ge 1.
     """
+    small = kappa.square() < size
+    far = torch.where(small, math.sqrt(size), kappa)  # both branches must be finite, or the gradient is NaN
+    log_masses, angles = _log_masses(far, size)
+    uniform = 0.5 * math.log(math.pi) + math.lgamma((size - 1) / 2) - math.lgamma(size / 2)
+    large = uniform - log_masses.logsumexp(-1) - far * _expectation(_versed(angles), log_masses)
     k = torch.arange(1.0, _TERMS + 1, dtype=kappa.dtype, device=kappa.device)
     factors = (size / (k * (size + 2 * k - 2))).cumprod(-1)
-    terms = factors * (kappa.square() / (2 * size)).unsqueeze(-1) ** k
+    terms = factors * (torch.where(small, kappa, 0.0).square() / (2 * size)).unsqueeze(-1) ** k
     total = terms.sum(-1)
-    return (2 * k * terms).sum(-1) / (1 + total) - total.log1p()
+    return torch.where(small, (2 * k * terms).sum(-1) / (1 + total) - total.log1p(), large)
 
 
 def draw(kappa: Tensor, size: int, noise: Tensor) -> Tensor:
@@ -71,7 +73,7 @@ def draw(kappa: Tensor, size: int, noise: Tensor) -> Tensor:
     Wood (1994), algorithm VM*, proposes cosines of a density that is near their own, and accepts some of them; the
     first that is accepted counts. With :math:`b = (D - 1) / (2 \kappa + \sqrt{4 \kappa^2 + (D - 1)^2})`, a proposal is
     an angle whose :math:`\tan^2(\theta / 2)` is b times that of a uniform draw from the sphere. The derivative is
-    implicit (Figurnov et al., 2018, equation 4): that of the quantile which the draw is,
+    implicit (Figurnov et al., 2018): that of the quantile which the draw is,
 
     .. math:: \frac{d \theta}{d \kappa} = -\frac{\partial F(\theta; \kappa) / \partial \kappa}{p(\theta; \kappa)}
         = -\int_0^\theta \frac{p(t)}{p(\theta)} \left(\mathbb{E}[1 - \cos] - (1 - \cos t)\right) dt.
@@ -114,7 +116,7 @@ class _Drawn(torch.autograd.Function):
 def _first_accepted(kappa: Tensor, noise: Tensor, size: int) -> Tensor:
     """Angles, (...), by rejection without a loop."""
     kappa = kappa.unsqueeze(-1)
-    first, second, third, fourth = noise.unflatten(-1, (4, _PROPOSALS)).unbind(-2)
+    first, second, third, fourth = noise.reshape(*noise.shape[:-1], 4, _PROPOSALS).unbind(-2)
     # Two coordinates of a uniform point of the sphere are a radius and a direction; the first of them is its cosine.
     length = (first.square() + second.square()).clamp_min(1e-30)
     radius = -torch.expm1(-length / (size - 2)) if size > 2 else torch.ones_like(length)  # squared, as the next two
@@ -147,6 +149,11 @@ def _slope(angles: Tensor, kappa: Tensor, size: int) -> Tensor:
     ratio = (here - _log_density(angles, kappa, size).unsqueeze(-1)).exp()
     away = (_versed(nodes) - mean.unsqueeze(-1)).abs()
     return -(weights * ratio * away).sum(-1)
+
+
+def _expectation(values: Tensor, log_masses: Tensor) -> Tensor:
+    """The mean of values at the angles of a quadrature, (..., nodes)."""
+    return (log_masses.softmax(-1) * values).sum(-1)
 
 
 def _versed(angles: Tensor) -> Tensor:

@@ -108,8 +108,9 @@ def from_noise(distribution: Distribution, noise: Tensor, uniform: Tensor | None
 
     Of a normal these are :math:`\mu + L \epsilon`; of a flow the map of its base's; of a mixture those of the component
     that the uniform noise chooses, by the inverse of the weights' distribution function; of the uniform distribution on
-    a sphere the noise's direction. Noise times a temperature gives draws from the :func:`tempered` distribution. Other distributions take part by a function that is registered
-    for them, with ``mnistvae.distributions.from_noise.register``.
+    a sphere the directions of the noise. Noise times a temperature gives draws from the :func:`tempered` distribution.
+    Other distributions take part by a function that is registered for them, with
+    ``mnistvae.distributions.from_noise.register``.
 
     Args:
         distribution: Distribution over codes, batch () or (B,), event shape (latent_dim,).
@@ -174,7 +175,7 @@ def _(distribution: td.TransformedDistribution, noise: Tensor, uniform: Tensor |
 
 
 @from_noise.register
-def _(distribution: HypersphericalUniform, noise: Tensor, _: Tensor | None = None) -> Tensor:
+def _(_: HypersphericalUniform, noise: Tensor, __: Tensor | None = None) -> Tensor:
     return unit_vectors(noise)
 
 

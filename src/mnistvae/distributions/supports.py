@@ -23,6 +23,9 @@ class UnitSphere(Constraint):
 
     event_dim = 1
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
     def check(self, value: Tensor) -> Tensor:
         return (value.square().sum(-1) - 1).abs() < 100 * torch.finfo(value.dtype).eps
 
@@ -49,7 +52,7 @@ def support_of(distribution: Distribution) -> Constraint | None:
     """The support of a distribution, of a mixture that of its components; None where it does not say.
 
     Example:
-        >>> support_of(HypersphericalUniform(torch.zeros(3)))
+        >>> support_of(mv.distributions.HypersphericalUniform(torch.zeros(3)))
         UnitSphere()
     """
     if isinstance(distribution, td.MixtureSameFamily):

@@ -91,6 +91,7 @@ def describe_prior(model: VAE, packer: Packer) -> dict[str, Any]:
     A prior of another kind has a standard normal in its place, and a ``note`` that says so.
     """
     described: list[dict[str, Any]] = []
+    more: dict[str, str] = {}
     with evaluating(model):
         for y in _labels(model):
             prior = model.latent_prior(y)
@@ -102,11 +103,13 @@ def describe_prior(model: VAE, packer: Packer) -> dict[str, Any]:
                     return {"note": _note(model)}
                 described.append({"map": packer.program(tape)})
                 continue
+            if isinstance(prior, HypersphericalUniform):
+                more = {"note": "The prior is uniform on a sphere: a temperature changes nothing."}
             normals = _normals(prior)
             if normals is None:
                 return {"note": _note(model)}
             described.append({name: packer.add(one) for name, one in normals.items()})
-    return {"parts": described}
+    return {"parts": described, **more}
 
 
 def _code(prior: PushForward, noise: Tensor) -> dict[str, Tensor]:

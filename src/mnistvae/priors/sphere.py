@@ -18,7 +18,7 @@ class UniformSphere(Prior):
     .. math:: p(z) = \frac{\Gamma(D / 2)}{2 \pi^{D / 2}}, \qquad \|z\| = 1
 
     It goes with an encoder whose codes are on the sphere, a :class:`~mnistvae.networks.VonMisesFisherEncoder`. Davidson
-    et al. (2018), "Hyperspherical variational auto-encoders", section 3.
+    et al. (2018), "Hyperspherical variational auto-encoders".
 
     Args:
         latent_dim: D, the size of z, at least 2; the sphere has one dimension less.
