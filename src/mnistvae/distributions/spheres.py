@@ -75,11 +75,10 @@ class VonMisesFisher(Distribution):
     .. math:: p(z) = \frac{\kappa^{D/2 - 1}}{(2 \pi)^{D/2} I_{D/2 - 1}(\kappa)} \, e^{\kappa \mu \cdot z},
         \qquad \|z\| = \|\mu\| = 1, \quad \kappa \ge 0
 
-    Its density is one of the sphere's area, with which the normaliser is an integral over the angle from the mean
-    direction (:mod:`mnistvae.distributions.angles`); kappa = 0 is the uniform distribution. Draws have exact gradients
-    in both parameters: the angle by rejection (Wood, 1994) and an implicit derivative (Figurnov et al., 2018), the
-    direction away from mu by a Householder reflection. Davidson et al. (2018), "Hyperspherical variational
-    auto-encoders", sections 3.1 to 3.3.
+    Its density is one of the sphere's area; kappa = 0 is the uniform distribution. The normaliser and all means are
+    integrals over the angle from the mean direction. Draws have exact gradients in both parameters: the angle by
+    rejection (Wood, 1994) and an implicit derivative (Figurnov et al., 2018), the direction away from mu by a
+    Householder reflection. Davidson et al. (2018), "Hyperspherical variational auto-encoders", section 3.
 
     Args:
         mu: Mean directions, unit vectors, (..., D) with D of at least 2.
