@@ -27,6 +27,7 @@ from mnistvae.networks import (
     ResNetDecoder,
     ResNetEncoder,
     TrunkDecoder,
+    VonMisesFisherEncoder,
 )
 
 node = pytest.mark.skipif(shutil.which("node") is None, reason="node, which runs the page's script, is not installed")
@@ -76,6 +77,11 @@ MODELS = {
     "fixed sigma": lambda: mv.VAE(2, likelihood=Gaussian(0.5)),
     "learned sigma, identity": lambda: mv.VAE(2, likelihood=Gaussian("learned", link="identity")),
     "grey levels": lambda: mv.VAE(2, (1, 9, 9), likelihood=DiscretizedLogistic(16)),
+    "on a sphere": lambda: mv.VAE(
+        3,
+        encoder=VonMisesFisherEncoder(nn.Sequential(nn.Flatten(), nn.Linear(784, 20), nn.Tanh()), 3),
+        prior=mv.priors.UniformSphere(3),
+    ),
     "latent of 200": lambda: mv.VAE(200, encoder=ConvEncoder(200), decoder=ConvDecoder(200)),
 }
 

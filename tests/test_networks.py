@@ -41,6 +41,7 @@ from mnistvae.networks import (
     ResNetDecoder,
     ResNetEncoder,
     TrunkDecoder,
+    VonMisesFisherEncoder,
 )
 
 LATENT = 3
@@ -73,6 +74,7 @@ MAKERS: dict[str, Callable[[ImageShape, int | None], nn.Module]] = {
         [MLPEncoder(LATENT, shape, (9,), num_classes=k), GaussianEncoder(features(shape), LATENT, num_classes=k)]
     ),
     "PointEncoder": lambda shape, k: PointEncoder(features(shape), LATENT, num_classes=k),
+    "VonMisesFisherEncoder": lambda shape, k: VonMisesFisherEncoder(features(shape), LATENT, num_classes=k),
     "MLPDecoder": lambda shape, k: MLPDecoder(LATENT, shape, (7, 12), nn.Tanh(), num_classes=k),
     "ConvDecoder": lambda shape, k: ConvDecoder(LATENT, shape, channels=(6, 4), activation=nn.SiLU(), num_classes=k),
     "TrunkDecoder": lambda shape, k: TrunkDecoder(canvas(shape), LATENT, shape, num_classes=k),

@@ -10,12 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
+from torch.distributions.constraints import Constraint
 
 from mnistvae._checks import check_mapping
 from mnistvae._modes import evaluating
 from mnistvae._random import seeded
 from mnistvae.arrays import shape_text
-from mnistvae.distributions import has_density
+from mnistvae.distributions import has_density, support_of
 from mnistvae.errors import ComponentError, type_name
 from mnistvae.likelihoods import Bernoulli, ContinuousBernoulli, Likelihood
 from mnistvae.networks import Decoder, Encoder
@@ -62,8 +63,8 @@ def check_contract(name: str, part: object) -> None:
 
 
 @torch.no_grad()
-def check_parts(model: Any) -> None:
-    """Check every part of a VAE on one black image, in evaluation mode.
+def check_parts(model: Any) -> Constraint | None:
+    """Check every part of a VAE on one black image, in evaluation mode; gives the support of its codes.
 
     Raises:
         ComponentError: If a part breaks its contract, or two do not fit each other.
@@ -104,7 +105,9 @@ def check_parts(model: Any) -> None:
         prior = _try(model, "prior", y, encode=model.encode)
         _check_distribution("the prior", prior, None, (model.latent_dim,))
         _check_uses(model, posterior, likelihood, prior)
+        support = _check_supports(posterior, prior)
         check_terms(_try(model, "objective", model, x, y), 1)
+    return support
 
 
 def _look_for_sigmoid(model: Any, y: Tensor | None) -> None:
@@ -162,6 +165,20 @@ def _check_uses(model: Any, posterior: Any, likelihood: Any, prior: Any) -> None
     tag = model.likelihood.tag("none")
     if not isinstance(tag, str):
         raise ComponentError("the likelihood's tag as text", type_name(tag), "return a name for its figures")
+
+
+def _check_supports(posterior: Any, prior: Any) -> Constraint | None:
+    """The support of the posterior; a density of an area and one of a volume have no KL divergence."""
+    support, other = support_of(posterior), support_of(prior)
+    surfaces = [one if hasattr(one, "project") else None for one in (support, other)]
+    if type(surfaces[0]) is not type(surfaces[1]):
+        on, at = ("on all of space" if one is None else f"on the {type(one).__name__}" for one in surfaces)
+        raise ComponentError(
+            "a posterior and a prior on the same set of codes, or there is no KL divergence",
+            f"{type_name(posterior)} {on} and {type_name(prior)} {at}",
+            "a VonMisesFisherEncoder goes with priors.UniformSphere or VampPrior, other encoders with any other prior",
+        )
+    return support
 
 
 def check_terms(terms: object, n: int) -> Terms:

@@ -1,4 +1,7 @@
-"""Parts of a model as graphs from tensors to tensors, in files for programs that have no mnistvae: ONNX and pt2."""
+"""Parts of a model as graphs from tensors to tensors, in files for programs that have no mnistvae: ONNX and pt2.
+
+Longer than usual: it has the parts as modules, the words about their inputs, and two formats of files.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,15 @@ from mnistvae._files import write_atomically
 from mnistvae._random import seeded
 from mnistvae._version import __version__
 from mnistvae._wrappers import uncompiled
-from mnistvae.distributions import DiagonalNormal, PushForward, from_noise, mean_of, moments
+from mnistvae.distributions import (
+    DiagonalNormal,
+    HypersphericalUniform,
+    PushForward,
+    from_noise,
+    mean_of,
+    moments,
+    projected,
+)
 from mnistvae.errors import ComponentError, MnistvaeError, SettingError, raised_text, type_name
 from mnistvae.models import VAE
 from mnistvae.networks.encoders import posterior_of
@@ -161,10 +172,11 @@ class _Decode(nn.Module):
 
     def __init__(self, model: VAE) -> None:
         super().__init__()
-        self.decoder, self.likelihood = model.decoder, model.likelihood
+        self.decoder, self.likelihood, self.support = model.decoder, model.likelihood, model.support
 
     def forward(self, codes: Tensor, labels: Tensor | None = None) -> Tensor:
-        images: Tensor = self.likelihood(self.decoder(codes, labels)).mean.clamp(0.0, 1.0)
+        params = self.decoder(projected(self.support, codes), labels)
+        images: Tensor = self.likelihood(params).mean.clamp(0.0, 1.0)
         return images
 
 
@@ -242,8 +254,9 @@ def _graph(model: VAE, part: str) -> _Graph:
     elif part == "reconstruct":
         made = _Reconstruct(model), {"images": (images, pixels)}
     else:
-        given = {"noise": (noise, f"{row}standard normal; times a factor it is a temperature")}
         prior = model.latent_prior(None if classes is None else torch.zeros(1, dtype=torch.int64))
+        heat = "" if isinstance(prior, HypersphericalUniform) else "; times a factor it is a temperature"
+        given = {"noise": (noise, f"{row}standard normal{heat}")}
         if _chooses(prior):
             given["uniform"] = uniform, "float32 (batch), uniform in [0, 1): chooses the component of the prior"
         made = (_SampleMixture if "uniform" in given else _Sample)(model, prior), given

@@ -16,6 +16,7 @@ from mnistvae._modes import evaluating
 from mnistvae._random import Stream, derive_seed, seeded
 from mnistvae.arrays import ArrayLike, check_finite
 from mnistvae.data import ImageDataset, batch_source
+from mnistvae.distributions import UnitSphere
 from mnistvae.errors import ComponentError, DataError, SettingError, type_name
 from mnistvae.models import VAE
 from mnistvae.priors import GaussianMixture
@@ -57,7 +58,7 @@ def fit_prior(
     Raises:
         SettingError: If there is no component, or a full covariance is asked of a model in half precision.
         DataError: If there are fewer images than components, they do not fit the model, or a component has no fit.
-        ComponentError: If ``model`` is no VAE.
+        ComponentError: If ``model`` is no VAE, or its codes are on a sphere.
 
     Warns:
         UserWarning: If the mixture did not settle, such as for more components than there are different codes.
@@ -72,6 +73,10 @@ def fit_prior(
     """
     if not isinstance(model, VAE):
         raise ComponentError("a mnistvae model", type_name(model), "pass an instance of VAE")
+    if isinstance(model.support, UnitSphere):
+        raise ComponentError(
+            "a model whose codes are anywhere in space, for a mixture of normals", "one with codes on the unit sphere"
+        )
     components = check_count("components as an integer of at least 1", components)
     full = check_choice("covariance", covariance, ("diag", "full")) == "full"
     seed, batch_size = check_seed(seed), check_count("batch_size of at least 1", batch_size)

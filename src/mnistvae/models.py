@@ -15,6 +15,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
+from torch.distributions.constraints import Constraint
 from torch.utils import _pytree as pytree
 
 from mnistvae._checks import allocating, check_count, check_number
@@ -25,7 +26,7 @@ from mnistvae._parts import PARTS, check_contract, check_parts
 from mnistvae._random import drawing_from
 from mnistvae._wrappers import TrainingModule, follows_values
 from mnistvae.arrays import ArrayLike, as_tensor, check_array, shape_text
-from mnistvae.distributions import mean_of, tempered
+from mnistvae.distributions import mean_of, projected, tempered
 from mnistvae.errors import ComponentError, DataError
 from mnistvae.images import ImageShape, as_images, check_brightness, check_image_shape, check_range
 from mnistvae.labels import Labels, as_labels, count_labels
@@ -106,6 +107,8 @@ class VAE(Component, HubForm):
     """
 
     _anchor: Tensor
+    #: The set that the posterior's and the prior's codes are in: all of space, or a surface such as the unit sphere.
+    support: Constraint | None = None
 
     def __init__(
         self,
@@ -141,7 +144,7 @@ class VAE(Component, HubForm):
         check_contract("prior", self.prior)
         self.prior.attach_once(latent_dim, self.image_shape, num_classes)
         self.objective = objective if objective is not None else ELBO()
-        check_parts(self)
+        self.support = check_parts(self)
         self._whole = True
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -155,7 +158,7 @@ class VAE(Component, HubForm):
         try:
             if isinstance(value, Prior):
                 value.attach_once(self.latent_dim, self.image_shape, self.num_classes)
-            check_parts(self)
+            self.support = check_parts(self)
         except ComponentError:
             super().__setattr__(name, before)
             raise
@@ -205,7 +208,7 @@ class VAE(Component, HubForm):
         # Wherever the model refers to an old part, its copy refers to the new one.
         other = copy.deepcopy(self, {id(getattr(self, name)): part for name, part in new.items()})
         other.prior.attach_once(other.latent_dim, other.image_shape, other.num_classes)
-        check_parts(other)
+        other.support = check_parts(other)
         return other
 
     def encode(self, x: ArrayLike, y: Labels | None = None) -> Distribution:
@@ -216,7 +219,8 @@ class VAE(Component, HubForm):
     def decode(self, z: ArrayLike, y: Labels | None = None) -> Distribution:
         """p(x | z, y) for codes (B, latent_dim): batch shape (B,), event shape (C, H, W).
 
-        Codes and labels may be on any device.
+        Codes and labels may be on any device. A model whose codes are on the unit sphere decodes others at the point
+        of the sphere that is nearest to them, so that means of posteriors, lines and planes have images there too.
 
         Raises:
             DataError: If the codes have another shape, or are complex numbers.
@@ -233,7 +237,7 @@ class VAE(Component, HubForm):
         keeps = asked and torch.is_autocast_enabled(kind)
         z = z.to(self._anchor.device, None if keeps else self._anchor.dtype)  # codes from numpy come in float64
         # Under autocast the decoder gives bfloat16, in which a sum over pixels would lose whole nats.
-        parameters = self.decoder(z, self._labels(y, z.shape[0])).to(self._anchor.dtype)
+        parameters = self.decoder(projected(self.support, z), self._labels(y, z.shape[0])).to(self._anchor.dtype)
         likelihood: Distribution = self.likelihood(parameters)
         return likelihood
 
@@ -333,7 +337,8 @@ class VAE(Component, HubForm):
             (n, C, H, W) in [0, 1], on the model's device.
 
         Raises:
-            SettingError: If n is below 1 or more than memory holds, or the temperature negative.
+            SettingError: If n is below 1 or more than memory holds, or the temperature negative, or not 1 for a prior
+                that is uniform on a sphere.
             DataError: If the labels do not fit.
 
         Example:
@@ -361,6 +366,8 @@ class VAE(Component, HubForm):
         self, a: ArrayLike, b: ArrayLike, steps: int = 8, y: Labels | None = None, *, batch_size: int = AT_ONCE
     ) -> Tensor:
         """Images along the straight line between the codes of two images, both ends included.
+
+        Of codes on the unit sphere it is the arc above that line.
 
         Args:
             a: Image (C, H, W) or images (B, C, H, W) to start from.

@@ -186,9 +186,8 @@ class View:
         for number, (x, y) in enumerate(passes.batches(self.model, self.shown, size)):
             rows = slice(start, start + len(x))
             posterior = self.posteriors[number] if size == self.batch_size else None
-            whole = None if posterior is not None else self.posterior
-            if whole is not None and type(whole) is type(self.posteriors[0]):  # and not of a class above it
-                posterior = passes.some_of(whole, rows)
+            if posterior is None and self.posterior is not None and type(self.posterior) is type(self.posteriors[0]):
+                posterior = passes.some_of(self.posterior, rows)  # and not of a class above it
             if posterior is None:
                 with measuring(self.model):
                     posterior = self.model.encode(x, y)

@@ -1,4 +1,7 @@
-"""Images along lines and over planes of the latent space."""
+"""Images along lines and over planes of the latent space.
+
+A model whose codes are on the unit sphere decodes each point at the place of the sphere that is nearest to it.
+"""
 
 from __future__ import annotations
 

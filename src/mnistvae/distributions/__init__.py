@@ -12,12 +12,15 @@ from mnistvae.distributions.normals import DiagonalNormal, FullNormal, UnitNorma
 from mnistvae.distributions.operations import detached, tempered
 from mnistvae.distributions.pixels import PixelBernoulli, PixelContinuousBernoulli, PixelLogistic
 from mnistvae.distributions.points import Point, has_density
+from mnistvae.distributions.spheres import HypersphericalUniform, VonMisesFisher
+from mnistvae.distributions.supports import UnitSphere, projected, support_of, unit_vectors
 
 __all__ = [
     "DiagonalNormal",
     "EvenMixture",
     "FlowPosterior",
     "FullNormal",
+    "HypersphericalUniform",
     "Moments",
     "PixelBernoulli",
     "PixelContinuousBernoulli",
@@ -25,6 +28,8 @@ __all__ = [
     "Point",
     "PushForward",
     "UnitNormal",
+    "UnitSphere",
+    "VonMisesFisher",
     "detached",
     "from_noise",
     "has_density",
@@ -32,5 +37,8 @@ __all__ = [
     "mean_of",
     "mixture",
     "moments",
+    "projected",
+    "support_of",
     "tempered",
+    "unit_vectors",
 ]

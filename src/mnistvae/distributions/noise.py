@@ -21,9 +21,10 @@ def from_noise(distribution: Distribution, noise: Tensor, uniform: Tensor | None
     r"""Draws from a distribution over codes as a function of noise, so that the same noise gives the same codes.
 
     Of a normal these are :math:`\mu + L \epsilon`; of a flow the map of its base's; of a mixture those of the component
-    that the uniform noise chooses, by the inverse of the weights' distribution function. Noise times a temperature
-    gives draws from the :func:`tempered` distribution. Other distributions take part by a function that is registered
-    for them, with ``mnistvae.distributions.from_noise.register``.
+    that the uniform noise chooses, by the inverse of the weights' distribution function; of the uniform distribution on
+    a sphere the directions of the noise. Noise times a temperature gives draws from the :func:`tempered` distribution.
+    Other distributions take part by a function that is registered for them, with
+    ``mnistvae.distributions.from_noise.register``.
 
     Args:
         distribution: Distribution over codes, batch () or (B,), event shape (latent_dim,).
@@ -42,7 +43,7 @@ def from_noise(distribution: Distribution, noise: Tensor, uniform: Tensor | None
         tensor([[1.0000, 1.5000]])
     """
     raise ComponentError(
-        "a distribution whose draws are known as a function of noise: a normal, a mixture, a flow",
+        "a distribution whose draws are known as a function of noise: a normal, a mixture, a flow, a uniform sphere",
         type_name(distribution),
         "register a function with mnistvae.distributions.from_noise",
     )

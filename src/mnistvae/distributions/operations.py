@@ -15,8 +15,11 @@ from torch.distributions import Distribution
 from mnistvae._checks import check_number
 from mnistvae.distributions.flows import FlowPosterior, PushForward
 from mnistvae.distributions.mixtures import EvenMixture
+from mnistvae.distributions.noise import from_noise
 from mnistvae.distributions.normals import DiagonalNormal
-from mnistvae.errors import ComponentError, type_name
+from mnistvae.distributions.spheres import HypersphericalUniform, VonMisesFisher
+from mnistvae.distributions.supports import unit_vectors
+from mnistvae.errors import ComponentError, SettingError, type_name
 
 __all__ = ["detached", "tempered"]
 
@@ -28,7 +31,8 @@ def tempered(distribution: Distribution, temperature: float | Sequence[float]) -
     """A distribution over codes with its spread scaled by ``temperature``, for drawing.
 
     A normal keeps its mean, a mixture the means of its components, a flow the map of its base; any
-    other distribution is scaled about its mean. A ladder scales each level.
+    other distribution is scaled about its mean. A ladder scales each level. Of a von Mises-Fisher distribution, kappa
+    is divided by the square; the uniform distribution on a sphere has no spread to be scaled.
 
     Args:
         distribution: Distribution over codes, event shape (latent_dim,).
@@ -36,7 +40,7 @@ def tempered(distribution: Distribution, temperature: float | Sequence[float]) -
 
     Raises:
         ComponentError: If the distribution is another and has no mean.
-        SettingError: If the temperature is negative or no number.
+        SettingError: If the temperature is negative or no number, or not 1 for a uniform distribution on a sphere.
 
     Example:
         >>> wide = DiagonalNormal(torch.ones(2), torch.zeros(2))
@@ -89,8 +93,30 @@ def _(distribution: FlowPosterior, temperature: float | Sequence[float]) -> Flow
 
 
 @tempered.register
+def _(distribution: VonMisesFisher, temperature: float | Sequence[float]) -> VonMisesFisher:
+    square = check_number(_TEMPERATURE, temperature) ** 2
+    return VonMisesFisher(distribution.mu, distribution.kappa / square if square > 0 else distribution.kappa + math.inf)
+
+
+@tempered.register
+def _(distribution: HypersphericalUniform, temperature: float | Sequence[float]) -> HypersphericalUniform:
+    if check_number(_TEMPERATURE, temperature) != 1:
+        raise SettingError(
+            "a temperature of 1 for a uniform distribution on a sphere",
+            f"{temperature}",
+            "it has no spread to scale: all codes are as typical as any",
+        )
+    return distribution
+
+
+@tempered.register
 def _(distribution: EvenMixture, temperature: float | Sequence[float]) -> EvenMixture:
     return EvenMixture([tempered(part, temperature) for part in distribution.parts])
+
+
+@from_noise.register
+def _(_: HypersphericalUniform, noise: Tensor, __: Tensor | None = None) -> Tensor:
+    return unit_vectors(noise)
 
 
 def detached(distribution: Distribution) -> Distribution:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mnistvae._codes import LatentCodes
 from mnistvae._colours import CLASS_COLOURS
+from mnistvae.distributions import UnitSphere
 from mnistvae.errors import ComponentError
 from mnistvae.explorer.packing import Packer
 from mnistvae.explorer.programs import Parts, describe_prior, programs, rounded
@@ -23,8 +24,8 @@ _LARGEST = 256
 _MOST_CODES, _MOST_BYTES = 2000, 1_600_000
 #: Sliders that are shown at once; of more dimensions, those that vary most.
 SLIDERS = 10
-#: The least range of a slider, in which nearly all codes of a standard normal are.
-_RANGE = 3.5
+#: The least range of a slider, in which nearly all codes of a standard normal are, and that of codes on the sphere.
+_RANGE, _ON_SPHERE = 3.5, 1.0
 
 
 def describe(model: VAE, codes: LatentCodes, images: Tensor, parts: Parts, seed: int) -> dict[str, Any]:
@@ -54,7 +55,8 @@ def describe(model: VAE, codes: LatentCodes, images: Tensor, parts: Parts, seed:
         if model.latent_dim > SLIDERS
         else torch.arange(model.latent_dim)
     )
-    limits = torch.stack([means.amin(0).clamp(max=-_RANGE), means.amax(0).clamp(min=_RANGE)], 1)
+    reach = _ON_SPHERE if isinstance(model.support, UnitSphere) else _RANGE
+    limits = torch.stack([means.amin(0).clamp(max=-reach), means.amax(0).clamp(min=reach)], 1)
     dark = bool(images.float().mean() < 128)
     described = {
         "latent": model.latent_dim,

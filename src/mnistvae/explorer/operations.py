@@ -23,7 +23,7 @@ __all__ = ["translate"]
 #: Functions of each value that need no settings; the page calls them by the same names.
 _PLAIN = (
     *("relu", "sigmoid", "tanh", "exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "reciprocal", "neg", "abs", "sign"),
-    *("sin", "cos", "silu", "mish", "hardswish", "hardsigmoid", "floor", "round", "erf", "logical_not"),
+    *("sin", "cos", "atan", "silu", "mish", "hardswish", "hardsigmoid", "floor", "round", "erf", "logical_not"),
     *("log_sigmoid_forward",),
 )
 #: Functions of each value with settings: those of the operation, in the order in which the page takes them.

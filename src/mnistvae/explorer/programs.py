@@ -13,7 +13,14 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from mnistvae._modes import evaluating
-from mnistvae.distributions import DiagonalNormal, PushForward, moments
+from mnistvae.distributions import (
+    DiagonalNormal,
+    HypersphericalUniform,
+    PushForward,
+    UnitNormal,
+    moments,
+    projected,
+)
 from mnistvae.errors import ComponentError, type_name
 from mnistvae.explorer.packing import Packer
 from mnistvae.explorer.recording import record
@@ -58,7 +65,7 @@ def programs(model: VAE, packer: Packer, parts: Parts = "all") -> dict[str, Any]
         return {"mean": found.mean, "spread": found.variance.sqrt()}
 
     def decode(z: Tensor, y: Tensor | None) -> dict[str, Tensor]:
-        found = _pixels(model.likelihood(model.decoder(z, y)))
+        found = _pixels(model.likelihood(model.decoder(projected(model.support, z), y)))
         return {**found, "image": found["image"].clamp(0.0, 1.0)}
 
     with evaluating(model):
@@ -92,6 +99,7 @@ def describe_prior(model: VAE, packer: Packer) -> dict[str, Any]:
     A prior of another kind has a standard normal in its place, and a ``note`` that says so.
     """
     described: list[dict[str, Any]] = []
+    more: dict[str, str] = {}
     with evaluating(model):
         for y in _labels(model):
             prior = model.latent_prior(y)
@@ -103,11 +111,13 @@ def describe_prior(model: VAE, packer: Packer) -> dict[str, Any]:
                     return {"note": _note(model)}
                 described.append({"map": packer.program(tape)})
                 continue
+            if isinstance(prior, HypersphericalUniform):
+                more = {"note": "The prior is uniform on a sphere: a temperature changes nothing."}
             normals = _normals(prior)
             if normals is None:
                 return {"note": _note(model)}
             described.append({name: packer.add(one) for name, one in normals.items()})
-    return {"parts": described}
+    return {"parts": described, **more}
 
 
 def _code(prior: PushForward, noise: Tensor) -> dict[str, Tensor]:
@@ -126,6 +136,8 @@ def _normals(prior: Distribution) -> dict[str, Tensor] | None:
     weights, parts, size = torch.ones(1), prior, prior.event_shape[0]
     if isinstance(prior, td.MixtureSameFamily):
         weights, parts = prior.mixture_distribution.probs.flatten(), prior.component_distribution
+    if isinstance(parts, HypersphericalUniform):  # the direction of a standard normal, which decoding takes
+        parts = UnitNormal(parts.zero)
     if isinstance(parts, DiagonalNormal):
         means, spread = parts.mean, parts.stddev
         return {"weights": weights, "means": means.reshape(-1, size), "scales": spread.reshape(-1, size)}

@@ -17,6 +17,7 @@ const MAPS = {
   sign: () => Math.sign,
   sin: () => Math.sin,
   cos: () => Math.cos,
+  atan: () => Math.atan,
   floor: () => Math.floor,
   round: () => (x) => { const n = Math.round(x); return n - x === 0.5 && n % 2 ? n - 1 : n; },
   silu: () => (x) => x * sigmoid(x),

@@ -7,6 +7,7 @@ from mnistvae.networks.decoders import ConvDecoder, Decoder, MLPDecoder, TrunkDe
 from mnistvae.networks.encoders import ConvEncoder, Encoder, FullNormalEncoder, GaussianEncoder, MLPEncoder
 from mnistvae.networks.points import PointEncoder
 from mnistvae.networks.resnet import ResidualBlock, ResNetDecoder, ResNetEncoder
+from mnistvae.networks.spherical import VonMisesFisherEncoder
 
 __all__ = [
     "MLP",
@@ -27,4 +28,5 @@ __all__ = [
     "ResNetEncoder",
     "ResidualBlock",
     "TrunkDecoder",
+    "VonMisesFisherEncoder",
 ]

@@ -95,6 +95,7 @@ class SeesOthers(_Like):
         self._others = others
 
     def encode(self, x: Tensor, y: Tensor | None = None) -> Distribution:
+        """q(z | x, y) of the images, or of those in their place."""
         return self._model.encode(self._others if x is self._x else x, y)
 
 

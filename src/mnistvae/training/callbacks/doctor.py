@@ -115,14 +115,7 @@ class Doctor(Callback):
             )
         if epoch < self.patience:
             return
-        if record.get("critic", 0.0) > _LOST:
-            self._say(
-                state,
-                "critic",
-                f"the critic's cross-entropy is {record['critic']:.3g} nats after {epoch} epochs, where chance has "
-                f"{math.log(2):.2f}: it does not follow the codes, so the encoder learns nothing from it; change "
-                "critic_rate, or lower the weight of its term",
-            )
+        self._look_at_critic(state)
         if record["kl"] < 0.1:
             self._say(
                 state,
@@ -145,6 +138,18 @@ class Doctor(Callback):
                 "collapse",
                 f"{found} of {latent_dim} latent dimensions are active after {epoch} epochs, a posterior collapse: "
                 "lower beta, let it grow (mnistvae.schedules), give it free_bits, or take fewer dimensions",
+            )
+
+    def _look_at_critic(self, state: State) -> None:
+        """Say so where a critic, if there is one, has lost the codes."""
+        found = state.history[-1].get("critic", 0.0)
+        if found > _LOST:
+            self._say(
+                state,
+                "critic",
+                f"the critic's cross-entropy is {found:.3g} nats after {state.epoch} epochs, where chance has "
+                f"{math.log(2):.2f}: it does not follow the codes, so the encoder learns nothing from it; change "
+                "critic_rate, or lower the weight of its term",
             )
 
     def _look_at_speed(self, state: State) -> None:
