@@ -33,7 +33,7 @@ from torch import nn
 import mnistvae as mv
 from mnistvae.ladders import LadderDecoder, LadderEncoder, LadderPrior
 from mnistvae.networks import FlowEncoder, FullNormalEncoder, MixtureEncoder, MLPDecoder, MLPEncoder
-from mnistvae.objectives import ELBO, IWAE, Objective
+from mnistvae.objectives import ELBO, IWAE, Consistency, Objective
 from mnistvae.priors import Flow, VampPrior
 from mnistvae.schedules import Linear
 
@@ -80,6 +80,7 @@ def ladder(objective: Callable[[], Objective] = ELBO) -> mv.VAE:
 ROWS: dict[str, Callable[[], mv.VAE]] = {
     "plain": vae,
     "IWAE, 5 samples": lambda: vae(objective=lambda: IWAE(5)),
+    "consistency": lambda: vae(objective=Consistency),
     "full normal": lambda: vae(encoder=full_normal),
     "flow posterior": lambda: vae(encoder=lambda: FlowEncoder(encoder(), "iaf", 2)),
     "mixture posterior": lambda: vae(
