@@ -32,7 +32,9 @@ class EvenMixture(Distribution):
         parts: The S distributions, each with batch shape (B,), event shape (latent_dim,) and ``rsample``.
 
     Example:
-        >>> q = EvenMixture([DiagonalNormal(torch.full((5, 2), m), torch.zeros(5, 2)) for m in (-3.0, 3.0)])
+        >>> def normal(mean):
+        ...     return mv.distributions.DiagonalNormal(torch.full((5, 2), mean), torch.full((5, 2), -4.0))
+        >>> q = EvenMixture([normal(-3.0), normal(3.0)])
         >>> q.rsample((4,))[:, 0, 0].sign()  # the parts take turns
         tensor([-1.,  1., -1.,  1.])
     """
@@ -96,7 +98,7 @@ def mixture(logits: Tensor, parts: Distribution) -> td.MixtureSameFamily:
         parts: The components, batch shape (..., K).
 
     Example:
-        >>> pair = mixture(torch.zeros(2), UnitNormal(torch.zeros(3)).expand((2,)))
+        >>> pair = mixture(torch.zeros(2), mv.distributions.UnitNormal(torch.zeros(3)).expand((2,)))
         >>> pair.batch_shape, pair.event_shape
         (torch.Size([]), torch.Size([3]))
     """

@@ -56,8 +56,8 @@ def moments(distribution: Distribution) -> Moments:
         UserWarning: If one is an estimate.
 
     Example:
-        >>> moments(DiagonalNormal(torch.ones(1, 2), torch.zeros(1, 2)))
-        Moments(mean=tensor([[1., 1.]]), variance=tensor([[1., 1.]]))
+        >>> moments(mv.distributions.UnitNormal(torch.zeros(1, 2)))
+        Moments(mean=tensor([[0., 0.]]), variance=tensor([[1., 1.]]))
     """
     try:
         mean = distribution.mean

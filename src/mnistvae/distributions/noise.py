@@ -38,7 +38,7 @@ def from_noise(distribution: Distribution, noise: Tensor, uniform: Tensor | None
         ComponentError: If the distribution is another, or a mixture gets no uniform noise.
 
     Example:
-        >>> wide = DiagonalNormal(torch.ones(2), torch.zeros(2))
+        >>> wide = mv.distributions.DiagonalNormal(torch.ones(2), torch.zeros(2))
         >>> from_noise(wide, torch.tensor([[0.0, 0.5]]))
         tensor([[1.0000, 1.5000]])
     """

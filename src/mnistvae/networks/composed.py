@@ -41,7 +41,7 @@ class FlowEncoder(Encoder):
         SettingError: If a size is below 1, or the kind is another word.
 
     Example:
-        >>> encoder = FlowEncoder(MLPEncoder(20), transforms=2)
+        >>> encoder = FlowEncoder(mv.networks.MLPEncoder(20), transforms=2)
         >>> q = encoder(torch.rand(5, 1, 28, 28))
         >>> z = q.rsample()
         >>> z.shape, q.log_prob(z).shape
@@ -99,7 +99,7 @@ class MixtureEncoder(Encoder):
         ComponentError: If there is none, one is no encoder, or two do not fit each other.
 
     Example:
-        >>> encoder = MixtureEncoder([MLPEncoder(8), MLPEncoder(8)])
+        >>> encoder = MixtureEncoder([mv.networks.MLPEncoder(8), mv.networks.MLPEncoder(8)])
         >>> vae = mv.VAE(8, encoder=encoder, objective=mv.objectives.ELBO(num_samples=2))
         >>> vae.encode(torch.rand(5, 1, 28, 28)).mean.shape
         torch.Size([5, 8])
