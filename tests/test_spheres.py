@@ -507,6 +507,9 @@ def test_a_posterior_and_a_prior_on_different_sets_are_refused() -> None:
     assert isinstance(model.prior, UniformSphere)
     with pytest.raises(ComponentError, match="a model whose codes are anywhere in space, for a mixture of normals"):
         mv.fit_prior(model, digits())
+    for kind in ("density", "regret"):
+        with pytest.raises(ComponentError):
+            analysis.anomaly_scores(model, digits(), kind, train=digits())  # type: ignore[arg-type]
     both = model.replace(encoder=GaussianEncoder(trunk(), 3), prior=StandardNormal(3))
     assert type(model.support) is UnitSphere
     assert type(both.support) is not UnitSphere
