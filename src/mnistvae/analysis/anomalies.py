@@ -77,7 +77,8 @@ def anomaly_scores(
     Raises:
         DataError: If the data do not fit the model, or ``"density"`` is asked for without training images.
         SettingError: If the kind is unknown, or a number makes no sense.
-        ComponentError: If ``model`` is not a VAE, or, for ``"regret"``, its posterior is no diagonal normal.
+        ComponentError: If ``model`` is not a VAE; for ``"regret"``, if its posterior is no diagonal normal; for
+            ``"density"``, if its codes are on a sphere.
 
     Example:
         >>> train, test = (mv.load_dataset("mnist-mini", split) for split in ("train", "test"))
@@ -152,7 +153,9 @@ def _regret(view: View, steps: int) -> Tensor:
     found = []
     for number, (x, y, posterior) in enumerate(view.batches()):
         if type(posterior) is not DiagonalNormal:
-            raise ComponentError("a posterior that is a DiagonalNormal", type_name(posterior), "take kind='density'")
+            raise ComponentError(
+                "a posterior that is a DiagonalNormal", type_name(posterior), "take kind='density', or another"
+            )
         with measuring(view.model, derive_seed(view.seed, number)):
             found.append(_gain(view.model, x, y, posterior, steps).double().cpu())
     return check_finite(torch.cat(found), "gains of the bound", "look at the weights: the model may have diverged")
