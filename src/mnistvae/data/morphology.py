@@ -48,7 +48,7 @@ def measure_factors(images: ArrayLike | ImageDataset) -> Factors:
     All but the slant are in pixels of the images as they came. The skeleton is that of thinning (Zhang and Suen 1984)
     and not the medial axis of the authors' own program, which takes many times as long and has spurs in corners: of
     MNIST's digits lengths are 6 % shorter than by that, and thicknesses the same within 1 %, in the mean. A stretch of
-    a skeleton that is neither straight nor diagonal is up to 8 % too long, and thin strokes up to a pixel too wide,
+    a skeleton that is neither straight nor diagonal is up to 8 % too long, and a thin bar up to two pixels too wide,
     as splines ring. What lies beyond an image's edge counts as ground.
 
     Args:

@@ -27,7 +27,7 @@ from mnistvae.view import View
 __all__ = ["METRICS", "mig", "mig_by_factor", "sap", "sap_by_factor"]
 
 
-def mig(codes: ArrayLike, labels: Labels | Factors, bins: int = 20) -> float:
+def mig(codes: ArrayLike, labels: Labels | Factors | Mapping[str, Any], bins: int = 20) -> float:
     r"""Mutual information gap: how much more of the label the best latent dimension tells than the next.
 
     .. math:: \frac{I(z_{(1)}; y) - I(z_{(2)}; y)}{H(y)}
@@ -88,7 +88,7 @@ def mig_by_factor(codes: ArrayLike, factors: Factors | Mapping[str, Any], bins: 
     return {name: _information_gap(columns, as_classes(each, bins), bins) for name, each in found.values.items()}
 
 
-def sap(codes: ArrayLike, labels: Labels | Factors) -> float:
+def sap(codes: ArrayLike, labels: Labels | Factors | Mapping[str, Any]) -> float:
     r"""Separated attribute predictability: how much better the best latent dimension tells the label than the next.
 
     .. math:: S_{(1)} - S_{(2)}, \qquad S_j = \text{balanced accuracy of thresholds on } z_j
