@@ -55,6 +55,7 @@ ORDER = [
     "plot_ladder.py",
     "plot_resume.py",
     "plot_evaluate.py",
+    "plot_factors.py",
     "plot_latent_space.py",
     "plot_explore.py",
     "plot_interpolation.py",

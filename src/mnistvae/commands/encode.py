@@ -43,9 +43,10 @@ def encode(
 
     Args:
         model: File of a model, folder of a run, or a trained model by its name, such as conv; in Python also a model.
-        dataset: Data set of the images: mnist-mini (built in), mnist, fashion-mnist, kmnist, qmnist, emnist-...,
-            mnist-50k, mnist-larochelle, omniglot-28, a folder of pictures, an .npz, IDX files, or my.module:load; in
-            Python also images (default: the one it was trained on; mnist-mini for a model by its name).
+        dataset: Data set of the images: mnist-mini or shapes (built in), mnist, fashion-mnist, kmnist, qmnist,
+            emnist-..., mnist-50k, mnist-larochelle, omniglot-28, a folder of pictures, an .npz, IDX files, or
+            my.module:load; in Python also images (default: the one it was trained on; mnist-mini for a model by its
+            name).
         split: Part of a data set that is given by name.
         data_root: Folder of data sets, in torchvision's layout (default: $MNISTVAE_DATA, then a cache folder).
         image_size: Height and width of the images, or one number for both (default: those of its training).

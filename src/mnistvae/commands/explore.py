@@ -45,9 +45,10 @@ def explore(
 
     Args:
         model: File of a model, or folder of a run; in Python also a model.
-        dataset: Data set of the test images: mnist-mini (built in), mnist, fashion-mnist, kmnist, qmnist, emnist-...,
-            mnist-50k, mnist-larochelle, omniglot-28, a folder of pictures, an .npz, IDX files, or my.module:load; in
-            Python also images (default: the one it was trained on; mnist-mini for the models that ship with mnistvae).
+        dataset: Data set of the test images: mnist-mini or shapes (built in), mnist, fashion-mnist, kmnist, qmnist,
+            emnist-..., mnist-50k, mnist-larochelle, omniglot-28, a folder of pictures, an .npz, IDX files, or
+            my.module:load; in Python also images (default: the one it was trained on; mnist-mini for the models that
+            ship with mnistvae).
         data_root: Folder of data sets, in torchvision's layout (default: $MNISTVAE_DATA, then a cache folder).
         image_size: Height and width of the images, or one number for both (default: those of its training).
         image_channels: 1 for grey, 3 for colour (default: those of its training).

@@ -46,7 +46,7 @@ def fit_prior(
 
     Args:
         model: File of a model, folder of a run, or a trained model by its name, such as conv; in Python also a model.
-        dataset: Data set of the training images: mnist-mini (built in), mnist, fashion-mnist, kmnist, qmnist,
+        dataset: Data set of the training images: mnist-mini or shapes (built in), mnist, fashion-mnist, kmnist, qmnist,
             emnist-..., mnist-50k, mnist-larochelle, omniglot-28, a folder of pictures, an .npz, IDX files, or
             my.module:load; in Python also images (default: the one it was trained on; mnist-mini for a model by its
             name).

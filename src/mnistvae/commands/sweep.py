@@ -112,8 +112,8 @@ def sweep(
         seeds: Number of trainings of each combination, with the seeds from --seed on.
         score: Score that chooses: negative_elbo or validation_loss, in nats, or a metric of evaluate (default: mse for
             sizes of the code alone, otherwise negative_elbo).
-        dataset: Data set to train and measure on: mnist-mini (built in), mnist, fashion-mnist, kmnist, qmnist,
-            emnist-..., mnist-50k, mnist-larochelle, omniglot-28, a folder of pictures, an .npz, IDX files, or
+        dataset: Data set to train and measure on: mnist-mini or shapes (built in), mnist, fashion-mnist, kmnist,
+            qmnist, emnist-..., mnist-50k, mnist-larochelle, omniglot-28, a folder of pictures, an .npz, IDX files, or
             my.module:load; in Python also images to train on.
         validation: Images to measure on, where ``dataset`` is not a name.
         validation_split: Share of the training images that measure and are not trained on (default: 0.1; mnist-50k and

@@ -151,9 +151,9 @@ def train(
 
     Args:
         recipe: Recipe, or its name; a conditional one takes its number of classes from the data.
-        dataset: Data set to train on: mnist-mini (built in), mnist, fashion-mnist, kmnist, qmnist, emnist-...,
-            mnist-50k, mnist-larochelle, omniglot-28, a folder of pictures, an .npz, IDX files, or my.module:load; in
-            Python also images to train on.
+        dataset: Data set to train on: mnist-mini or shapes (built in), mnist, fashion-mnist, kmnist, qmnist,
+            emnist-..., mnist-50k, mnist-larochelle, omniglot-28, a folder of pictures, an .npz, IDX files, or
+            my.module:load; in Python also images to train on.
         validation: Images to validate with, where ``dataset`` is not a name.
         validation_split: Share of the training images that validate and are not trained on, such as 0.1; 0 for none
             (default: mnist-50k and mnist-larochelle have images for it; of others the test images validate, or with

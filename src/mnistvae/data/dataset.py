@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args, overload
@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from mnistvae._checks import as_integer, check_choice
 from mnistvae._random import Stream, derive_seed
 from mnistvae.arrays import ArrayLike, as_tensor, is_array
+from mnistvae.data.factors import Factors, check_factors
 from mnistvae.data.folders import read_folder
 from mnistvae.data.pictures import ImageSize
 from mnistvae.errors import DataError, SettingError
@@ -27,7 +28,7 @@ __all__ = ["Binarization", "ImageDataset"]
 #: somebody else: Larochelle's draw, which comes from files.
 Binarization: TypeAlias = Literal["none", "static", "dynamic", "threshold", "larochelle"]
 #: Arguments of ImageDataset that are attributes of it as well.
-_ARGUMENTS = ("images", "labels", "class_names", "name", "split", "binarization")
+_ARGUMENTS = ("images", "labels", "class_names", "name", "split", "binarization", "factors")
 _INDEX, _INDICES = "images by number, slice, mask or list", "data[3], data[:100], data[[1, 5]], data[data.labels == 3]"
 
 
@@ -52,6 +53,8 @@ class ImageDataset(Dataset[Any]):
         split: Name of the part of it that this is, for instance "train".
         binarization: "dynamic" makes :class:`~mnistvae.data.Batches` draw each pixel anew; see
             :meth:`binarized`, the usual way to set it. "larochelle" is what ``load_dataset("mnist-larochelle")`` gives.
+        factors: Factors of the images, such as the slant of a digit: :class:`~mnistvae.data.Factors`, or a mapping of
+            names to values (N,).
 
     Raises:
         DataError: If there are no images, shape, dtype or values are wrong, or labels or names do not match.
@@ -78,6 +81,7 @@ class ImageDataset(Dataset[Any]):
         name: str = "images",
         split: str = "all",
         binarization: Binarization = "none",
+        factors: Factors | Mapping[str, ArrayLike | Sequence[float]] | None = None,
     ) -> None:
         pixels = to_uint8(images, max_value)
         if pixels.ndim == 3:
@@ -104,6 +108,7 @@ class ImageDataset(Dataset[Any]):
         self.name = name
         self.split = split
         self.binarization: Binarization = binarization
+        self.factors = None if factors is None else check_factors(factors, len(pixels))
 
     @property
     def image_shape(self) -> ImageShape:
@@ -136,7 +141,8 @@ class ImageDataset(Dataset[Any]):
         if isinstance(index, slice | list) or (is_array(index) and getattr(index, "ndim", 0) > 0):
             rows = _rows(index)
             labels = None if self.labels is None else self.labels[rows]
-            return self.replace(images=self.images[rows], labels=labels, max_value=255)
+            factors = None if self.factors is None else self.factors[rows]
+            return self.replace(images=self.images[rows], labels=labels, factors=factors, max_value=255)
         index = _row(index)
         grey = self.images[index].float() / 255
         image = torch.bernoulli(grey) if self.binarization == "dynamic" else grey
@@ -147,8 +153,9 @@ class ImageDataset(Dataset[Any]):
         if self.class_names is not None:
             classes += f" ({', '.join(self.class_names[:4])}{', ...' * (len(self.class_names) > 4)})"
         binarization = "" if self.binarization == "none" else f", binarization={self.binarization!r}"
+        factors = "" if self.factors is None else f"factors {', '.join(self.factors.names)}, "
         return (
-            f"ImageDataset({len(self)} images of shape {self.image_shape}, {classes}, "
+            f"ImageDataset({len(self)} images of shape {self.image_shape}, {classes}, {factors}"
             f"name={self.name!r}, split={self.split!r}{binarization})"
         )
 
@@ -209,16 +216,7 @@ class ImageDataset(Dataset[Any]):
         if self.binarization != "none":
             fix = "start from the original, or leave these as they are: binarization='none' (--binarization none)"
             raise DataError("grey images", f"images with binarization {self.binarization!r}", fix)
-        if kind == "dynamic":
-            images = self.images
-        elif kind == "static":
-            images = _drawn(self.images, seed)
-        elif kind == "threshold":
-            images = (self.images >= 128).to(torch.uint8) * 255
-        else:
-            files = "those pixels come from files: load_dataset('mnist-larochelle')" if kind == "larochelle" else None
-            raise SettingError("binarized('static'), ('dynamic') or ('threshold')", repr(kind), files)
-        return self.replace(images=images, binarization=kind, max_value=255)
+        return self.replace(images=_black_and_white(self.images, kind, seed), binarization=kind, max_value=255)
 
     def replace(self, **changes: Any) -> ImageDataset:
         """A data set with other values for some of the constructor's arguments.
@@ -250,6 +248,18 @@ def _rows(index: Any) -> Any:
     if rows.dtype is torch.uint8 or rows.is_floating_point() or rows.is_complex():
         raise DataError(_INDEX, f"numbers of dtype {rows.dtype}", f"{_INDICES}; convert: x.bool() or x.long()")
     return rows.long()
+
+
+def _black_and_white(images: Tensor, kind: Binarization, seed: int) -> Tensor:
+    """Grey images as a data set of that binarization holds them: "dynamic" leaves them grey."""
+    if kind == "dynamic":
+        return images
+    if kind == "static":
+        return _drawn(images, seed)
+    if kind == "threshold":
+        return (images >= 128).to(torch.uint8) * 255
+    files = "those pixels come from files: load_dataset('mnist-larochelle')" if kind == "larochelle" else None
+    raise SettingError("binarized('static'), ('dynamic') or ('threshold')", repr(kind), files)
 
 
 def _drawn(images: Tensor, seed: int) -> Tensor:

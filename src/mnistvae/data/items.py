@@ -15,6 +15,7 @@ from torch.utils.data import ConcatDataset, Subset
 from mnistvae._checks import listed
 from mnistvae.arrays import as_tensor, is_array
 from mnistvae.data.dataset import Binarization, ImageDataset
+from mnistvae.data.factors import joined
 from mnistvae.data.pictures import channels_of, pixels_of
 from mnistvae.errors import DataError, SettingError, type_name
 from mnistvae.labels import check_same_classes
@@ -81,8 +82,9 @@ def as_one_dataset(data: Any) -> ImageDataset | None:
     if not found or len(found) < len(parts) or len({part.image_shape for part in found}) > 1:
         return None
     labels = [part.labels for part in found if part.labels is not None]
-    joined = torch.cat([part.images for part in found]), torch.cat(labels) if len(labels) == len(found) else None
-    return ImageDataset(*joined, max_value=255, **_named(facts_of(data), labelled=joined[1] is not None))
+    images, known = torch.cat([part.images for part in found]), torch.cat(labels) if len(labels) == len(found) else None
+    facts, factors = _named(facts_of(data), labelled=known is not None), joined([part.factors for part in found])
+    return ImageDataset(images, known, max_value=255, factors=factors, **facts)
 
 
 def _named(facts: Facts, *, labelled: bool) -> dict[str, Any]:

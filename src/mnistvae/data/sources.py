@@ -21,6 +21,7 @@ from mnistvae.data.dataset import ImageDataset
 from mnistvae.data.files import is_archive, is_idx, read_idx, read_npz
 from mnistvae.data.papers import PAPERS, read_papers
 from mnistvae.data.pictures import ImageSize, check_layout
+from mnistvae.data.synthetic import shapes
 from mnistvae.data.views import resized
 from mnistvae.errors import DataError, DatasetNotFoundError, FileFormatError, SettingError
 
@@ -49,7 +50,7 @@ def dataset_names(split: Literal["train", "validation", "test"] = "train") -> li
         >>> dataset_names()[:3], dataset_names("validation")
         (['mnist-mini', 'mnist', 'fashion-mnist'], ['mnist-50k', 'mnist-larochelle'])
     """
-    names = ["mnist-mini", *_FOLDERS, *(f"emnist-{kind}" for kind in _EMNIST), "mnist-50k", *PAPERS]
+    names = ["mnist-mini", *_FOLDERS, *(f"emnist-{kind}" for kind in _EMNIST), "shapes", "mnist-50k", *PAPERS]
     few = check_choice("split", split, ("train", "validation", "test")) == "validation"
     return ["mnist-50k", "mnist-larochelle"] if few else names
 
@@ -79,7 +80,8 @@ def load_dataset(
     package and needs neither network nor folder. ``mnist``, ``fashion-mnist``, ``kmnist``, ``qmnist``
     and ``emnist-balanced``, ``-byclass``, ``-bymerge``, ``-digits``, ``-letters``, ``-mnist`` are read,
     and if need be downloaded, by torchvision. EMNIST's images are turned upright and its letters are
-    numbered from 0.
+    numbered from 0. ``shapes`` (:func:`shapes`, drawn in the size asked for) has 10,000 squares and ellipses whose
+    factors are drawn to train on, and the grid of all 4,096 combinations to test.
 
     ``mnist-50k`` is MNIST split as papers on generative models have it: the first 50,000 of its 60,000 training images
     are "train", the last 10,000 "validation". ``mnist-larochelle``, with the same parts, is those images in black and
@@ -128,6 +130,8 @@ def load_dataset(
         raise _of_no_arrays(name, max_value)
     if name == "mnist-mini":
         data = _mnist_mini(split)
+    elif name == "shapes":
+        data = shapes(10_000 if split == "train" else None, image_size=image_size or 28, split=split)
     elif name == "mnist-50k":
         data = _split_by_papers(split, root, download)
     elif name in [*PAPERS]:

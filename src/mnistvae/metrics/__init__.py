@@ -13,8 +13,9 @@ from mnistvae.metrics.classification import (
 )
 from mnistvae.metrics.comparison import compare
 from mnistvae.metrics.digits import DigitClassifier, classify, digit_classifier
-from mnistvae.metrics.disentanglement import mig, sap
+from mnistvae.metrics.disentanglement import mig, mig_by_factor, sap, sap_by_factor
 from mnistvae.metrics.evaluation import GROUPS, METRICS, Group, evaluate, evaluate_view
+from mnistvae.metrics.factor_vae import factor_vae_score
 from mnistvae.metrics.frechet import frechet_distance, frechet_distance_of, gaussian_statistics
 from mnistvae.metrics.generation import (
     ClassifierScore,
@@ -23,6 +24,7 @@ from mnistvae.metrics.generation import (
     label_accuracy,
     precision_recall,
 )
+from mnistvae.metrics.importances import DCI, dci
 from mnistvae.metrics.inception import inception_features
 from mnistvae.metrics.information import KLParts, kl_parts, mutual_information, total_correlation
 from mnistvae.metrics.latent import active_units, unit_activity
@@ -41,6 +43,7 @@ from mnistvae.metrics.similarity import ssim
 
 __all__ = [
     "ARROWS",
+    "DCI",
     "GROUPS",
     "METRICS",
     "NEEDS",
@@ -68,10 +71,12 @@ __all__ = [
     "classify_codes",
     "code_classification",
     "compare",
+    "dci",
     "digit_classifier",
     "elbo",
     "evaluate",
     "evaluate_view",
+    "factor_vae_score",
     "frechet_distance",
     "frechet_distance_of",
     "gaussian_statistics",
@@ -81,12 +86,14 @@ __all__ = [
     "label_accuracy",
     "mae",
     "mig",
+    "mig_by_factor",
     "mse",
     "mutual_information",
     "precision_recall",
     "psnr",
     "roc_auc",
     "sap",
+    "sap_by_factor",
     "ssim",
     "total_correlation",
     "unit_activity",

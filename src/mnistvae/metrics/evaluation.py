@@ -22,7 +22,9 @@ from mnistvae.errors import DataError, SettingError, type_name
 from mnistvae.metrics import (
     classification,
     disentanglement,
+    factor_vae,
     generation,
+    importances,
     information,
     latent,
     likelihood,
@@ -50,7 +52,10 @@ METRICS: Mapping[Group, tuple[Metric, ...]] = MappingProxyType(
     {
         "reconstruction": (*reconstruction.METRICS, *similarity.METRICS),
         "likelihood": likelihood.METRICS,
-        "latent": (*latent.METRICS, *information.METRICS, *disentanglement.METRICS, *classification.METRICS),
+        "latent": (
+            *(*latent.METRICS, *information.METRICS, *disentanglement.METRICS),
+            *(*importances.METRICS, *factor_vae.METRICS, *classification.METRICS),
+        ),
         "generation": generation.METRICS,
     }
 )

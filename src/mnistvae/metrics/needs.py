@@ -6,9 +6,12 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import torch
+
 from mnistvae.data import Batches
 from mnistvae.labels import class_clash
 from mnistvae.metrics import generation, inception, latent
+from mnistvae.metrics._factors import fault_of
 from mnistvae.metrics.digits import DATASETS, DIGIT_SHAPE, DigitClassifier
 from mnistvae.metrics.similarity import WINDOW
 from mnistvae.view import View
@@ -17,6 +20,8 @@ __all__ = ["NEEDS", "Need", "unmet"]
 
 #: Images without which samples are not judged, nor codes learned from: precision and recall take the third neighbour.
 _FEWEST = 5
+#: Images without which codes are not measured by factors: each half has some of each of 20 bins.
+_FEWEST_FACTORS = 50
 
 
 def _met(_: View) -> str | None:
@@ -131,6 +136,19 @@ def _readable_classes(view: View) -> str | None:
     return f"the digit classifier knows {known} classes, not {classes}" if classes > known else None
 
 
+def _factors(view: View) -> str | None:
+    factors = view.data.factors
+    if factors is None:
+        return ""
+    if len(view) < _FEWEST_FACTORS:
+        return f"it takes {_FEWEST_FACTORS} images"
+    labels = view.labels if view.codes_depend_on_label else None
+    classes = [each for name, each in factors.values.items() if factors.in_classes(name)]
+    if labels is not None and any(torch.equal(each, labels) for each in classes):
+        return "a factor is the label, which the encoder is told, and its codes may just repeat it"
+    return fault_of(factors) or None
+
+
 def _of_samples(prepare: Callable[[View], object], reason: Callable[[View], str | None] = _met) -> Need:
     return Need(
         reason,
@@ -164,5 +182,6 @@ NEEDS: Mapping[str, Need] = MappingProxyType(
         "inception": _of_samples(inception.expect_inception, _five_of_each),
         "a label to ask for": Need(lambda view: "" if view.model.num_classes is None else None),
         "readable classes": Need(_readable_classes),
+        "factors": Need(_factors),
     }
 )
