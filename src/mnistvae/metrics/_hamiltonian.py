@@ -27,7 +27,7 @@ _JITTER = 0.2
 
 
 class Point(NamedTuple):
-    """Codes of S chains for each of B images, and what the path of densities says of them."""
+    """Codes of S chains for each of B images, with the densities of a path there and their gradients."""
 
     #: Codes, (S, B, D).
     z: Tensor
@@ -48,7 +48,7 @@ class Point(NamedTuple):
         return self.base_slope + beta * self.tilt_slope
 
 
-#: Codes (S, B, D) to what the path says of them.
+#: From codes (S, B, D) to their point.
 Evaluate: TypeAlias = Callable[[Tensor], Point]
 
 
@@ -62,7 +62,7 @@ class Hamiltonian(NamedTuple):
 
 
 class Annealed(NamedTuple):
-    """What S chains of each of B images brought home."""
+    """Weights of S chains of each of B images, and the moves that led to them."""
 
     #: Logarithms of their weights, (S, B), float64.
     log_weights: Tensor

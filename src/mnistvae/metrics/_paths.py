@@ -31,7 +31,7 @@ _WEIGHED_FOR_A_SCOUT, _FEWEST_SCOUTS = 4, 2
 
 
 class Annealing(NamedTuple):
-    """Settings of a run, checked, and what they make of images."""
+    """Checked settings of a run, with the paths and the chains that they give."""
 
     num_chains: int
     temperatures: list[float]

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from mnistvae._checks import check_count, check_seed
-from mnistvae._passes import Done, measuring
+from mnistvae._passes import Done, check_model, measuring
 from mnistvae.arrays import check_finite
 from mnistvae.errors import ComponentError, type_name
 from mnistvae.metrics._paths import Annealing, Schedule, Start, draws
@@ -34,7 +34,7 @@ class Bracket(NamedTuple):
 
     @property
     def gap(self) -> Tensor:
-        """What is between the bounds of each image, (N,); of a single one it may be negative."""
+        """The upper bound of each image less the lower one, (N,); of a single image it may be negative."""
         return self.upper - self.lower
 
     @property
@@ -103,6 +103,7 @@ def bidirectional_gap(
         (torch.Size([4]), 'binarized-static')
     """
     annealing = Annealing.checked(num_chains, num_temperatures, leapfrog_steps, start, schedule)
+    model = check_model(model)
     n, first = check_count("num_images as an integer of at least 1", num_images), 0
     # A tensor that is made in inference mode could never pass on a gradient.
     with torch.inference_mode(mode=False), measuring(model, check_seed(seed)):
