@@ -662,6 +662,8 @@ def test_dimensions_and_values_as_arrays() -> None:
         ),
         lambda model: metrics.elbo(model, images()),
         lambda model: metrics.importance_sampled_nll(model, images(), 2),
+        lambda model: metrics.annealed_importance_nll(model, images()),
+        metrics.bidirectional_gap,
         lambda model: metrics.evaluate(model, images()),
     ],
 )
@@ -671,7 +673,16 @@ def test_what_is_no_model(call: Callable[[Any], object], model: Any) -> None:
         call(model)
 
 
-@pytest.mark.parametrize("call", [encode_dataset, reconstruction_errors, metrics.elbo, metrics.importance_sampled_nll])
+@pytest.mark.parametrize(
+    "call",
+    [
+        encode_dataset,
+        reconstruction_errors,
+        metrics.elbo,
+        metrics.importance_sampled_nll,
+        metrics.annealed_importance_nll,
+    ],
+)
 @pytest.mark.parametrize("data", [None, 3, [], "mnist", torch.rand(5, 1, 9, 9)])
 def test_what_is_no_data_set(call: Callable[..., object], data: Any) -> None:
     with pytest.raises(DataError, match=r"expected (images|at least one image)"):

@@ -61,6 +61,16 @@ CALLS: dict[str, Callable[[Callable[[int], Any]], Any]] = {
     ),
     "elbo": lambda i: mv.metrics.elbo(vae(), pictures(), batch_size=i(16), seed=i(3)).loss,
     "nll": lambda i: mv.metrics.importance_sampled_nll(vae(), pictures(), i(5), seed=i(3)).nll,
+    "annealed": lambda i: (
+        mv.metrics.annealed_importance_nll(
+            vae(), pictures(3), num_chains=i(2), num_temperatures=i(4), leapfrog_steps=i(2), seed=i(3)
+        ).nll
+    ),
+    "bracket": lambda i: (
+        mv.metrics.bidirectional_gap(
+            vae(), i(3), num_chains=i(2), num_temperatures=i(4), leapfrog_steps=i(2), seed=i(3)
+        ).gap
+    ),
     "fit_prior": lambda i: weights(mv.fit_prior(vae(), pictures(), i(3), seed=i(3), batch_size=i(16)).prior),
     "sample": lambda i: vae().sample(i(3), generator=torch.Generator().manual_seed(0)),
     "interpolate": lambda i: vae().interpolate(pictures().images[0], pictures().images[1], i(4)),

@@ -3,6 +3,8 @@
 A pure function stands under each score; :func:`evaluate` computes all of them, and those of your own.
 """
 
+from mnistvae.metrics.annealing import ANNEALED_NLL, AnnealedEstimate, annealed_importance_nll
+from mnistvae.metrics.bidirectional import Bracket, bidirectional_gap
 from mnistvae.metrics.classification import (
     NEEDS_OF_CLASSIFIERS,
     Classification,
@@ -42,13 +44,16 @@ from mnistvae.metrics.record import ARROWS, Evaluation, Score
 from mnistvae.metrics.similarity import ssim
 
 __all__ = [
+    "ANNEALED_NLL",
     "ARROWS",
     "DCI",
     "GROUPS",
     "METRICS",
     "NEEDS",
     "NEEDS_OF_CLASSIFIERS",
+    "AnnealedEstimate",
     "Bound",
+    "Bracket",
     "ClassMean",
     "Classification",
     "ClassifierScore",
@@ -64,6 +69,8 @@ __all__ = [
     "RocAuc",
     "Score",
     "active_units",
+    "annealed_importance_nll",
+    "bidirectional_gap",
     "bits_per_dimension",
     "by_class",
     "classifier_score",

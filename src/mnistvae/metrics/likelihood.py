@@ -25,6 +25,7 @@ from mnistvae.view import View
 
 __all__ = [
     "METRICS",
+    "UNNORMALISED",
     "Bound",
     "ImportanceEstimate",
     "bits_per_dimension",
@@ -32,6 +33,7 @@ __all__ = [
     "elbo",
     "importance_estimate",
     "importance_sampled_nll",
+    "tag_in_words",
 ]
 
 #: Images that are encoded at once.
@@ -41,7 +43,7 @@ _CODES, _CODES_OF_A_GPU = 512, 8192
 #: A warning is due where more than this share of the images has fewer effective samples than this, of this many.
 _SHARE, _FEW, _MANY = 0.1, 2, 50
 #: Tag of the cross-entropy of grey pixels, whose exponential is no density.
-_UNNORMALISED = "grey-bce"
+UNNORMALISED = "grey-bce"
 _DIVERGED = "look at the weights: the model may have diverged"
 
 
@@ -212,7 +214,7 @@ def importance_estimate(view: View, done: Done | None = None) -> ImportanceEstim
     if view.num_samples >= _MANY and poor > _SHARE:
         warnings.warn(
             f"the log-likelihood of {poor:.0%} of the images rests on fewer than {_FEW} of {view.num_samples} samples, "
-            "so the estimate is too high: take more samples",
+            "so the estimate is too high: take more samples, or annealed_importance_nll, which needs no good posterior",
             stacklevel=3,
         )
     return estimate
@@ -268,7 +270,7 @@ def _bits(view: View) -> Tensor:
 
 def _how_sampled(view: View) -> str:
     effective = float(view.once(importance_estimate).effective_samples.median())
-    return f"{_tag_in_words(view)}; {view.num_samples} importance samples, {effective:.3g} of them effective (median)"
+    return f"{tag_in_words(view)}; {view.num_samples} importance samples, {effective:.3g} of them effective (median)"
 
 
 def _of_bound(name: str, better: Direction, how: str, part: Callable[[Bound], Tensor], *, tag: bool = True) -> Metric:
@@ -286,12 +288,16 @@ def _nll(view: View) -> Tensor:
 
 
 def _nll_a_pixel(view: View) -> str:
-    return f"{_tag_in_words(view)}; nll a pixel"
+    return f"{tag_in_words(view)}; nll a pixel"
 
 
-def _tag_in_words(view: View) -> str:
-    """The tag of an estimate over all codes, and that it is no log-likelihood where it is none."""
-    return f"{view.tag}, no log-likelihood" if view.tag.startswith(_UNNORMALISED) else view.tag
+def tag_in_words(view: View) -> str:
+    """The tag of an estimate over all codes, and that it is no log-likelihood where it is none.
+
+    Args:
+        view: A model and a data set.
+    """
+    return f"{view.tag}, no log-likelihood" if view.tag.startswith(UNNORMALISED) else view.tag
 
 
 _NLL: Mapping[str, Any] = {"needs": ("importance samples",), "per": "image", "tagged": True}
