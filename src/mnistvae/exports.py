@@ -23,7 +23,7 @@ from mnistvae._files import write_atomically
 from mnistvae._random import seeded
 from mnistvae._version import __version__
 from mnistvae._wrappers import uncompiled
-from mnistvae.distributions import DiagonalNormal, PushForward, from_noise
+from mnistvae.distributions import DiagonalNormal, PushForward, from_noise, noise_size
 from mnistvae.errors import ComponentError, MnistvaeError, SettingError, raised_text, type_name
 from mnistvae.models import VAE
 from mnistvae.networks.encoders import posterior_of
@@ -64,9 +64,9 @@ def export(
     ================  ==========================================  ================================================
 
     A conditional model takes ``labels`` (B,), int64, as the last input. Samples from a mixture take ``uniform`` (B,),
-    uniform in [0, 1), after the noise: it chooses the component. Noise times 0.8 is a temperature of 0.8. The file's
-    metadata name all of that, with the model's tag and the mnistvae that wrote it. Labels and values of pixels are not
-    checked by the graph.
+    uniform in [0, 1), after the noise: it chooses the component. A code of a second stage is made of more numbers than
+    it has (:func:`mnistvae.distributions.noise_size`). Noise times 0.8 is a temperature of 0.8. The file's metadata
+    name all of that, with the model's tag and the mnistvae that wrote it. Labels and values of pixels are not checked.
 
     Args:
         model: The model, which stays as it is; one in another precision is exported in float32.
@@ -231,17 +231,19 @@ def _graph(model: VAE, part: str) -> _Graph:
     pixels = f"float32 (batch, {', '.join(map(str, shape))}), images in [0, 1]"
     row = f"float32 (batch, {d}), "
     with seeded(0):
-        images, noise, uniform = torch.rand(n, *shape), torch.randn(n, d), torch.rand(n)
+        images, codes, uniform = torch.rand(n, *shape), torch.randn(n, d), torch.rand(n)
     made: tuple[nn.Module, dict[str, tuple[Tensor, str]]]
     if part == "encoder":
         made = _Encode(model), {"images": (images, pixels)}
     elif part == "decoder":
-        made = _Decode(model), {"codes": (noise, f"{row}codes z")}
+        made = _Decode(model), {"codes": (codes, f"{row}codes z")}
     elif part == "reconstruct":
         made = _Reconstruct(model), {"images": (images, pixels)}
     else:
-        given = {"noise": (noise, f"{row}standard normal; times a factor it is a temperature")}
         prior = model.latent_prior(None if classes is None else torch.zeros(1, dtype=torch.int64))
+        size, kind = noise_size(prior), "standard normal; times a factor it is a temperature"
+        with seeded(1):
+            given = {"noise": (torch.randn(n, size), f"float32 (batch, {size}), {kind}")}
         if _chooses(prior):
             given["uniform"] = uniform, "float32 (batch), uniform in [0, 1): chooses the component of the prior"
         made = (_SampleMixture if "uniform" in given else _Sample)(model, prior), given

@@ -5,14 +5,16 @@ mixtures, transforms) holds for them too. None validates its arguments at every 
 """
 
 from mnistvae.distributions.flows import PushForward
+from mnistvae.distributions.marginals import LatentMarginal
 from mnistvae.distributions.mixtures import mixture
 from mnistvae.distributions.normals import DiagonalNormal, FullNormal, UnitNormal, kl_by_dimension
-from mnistvae.distributions.operations import detached, from_noise, tempered
+from mnistvae.distributions.operations import detached, from_noise, noise_size, tempered
 from mnistvae.distributions.pixels import PixelBernoulli, PixelContinuousBernoulli, PixelLogistic
 
 __all__ = [
     "DiagonalNormal",
     "FullNormal",
+    "LatentMarginal",
     "PixelBernoulli",
     "PixelContinuousBernoulli",
     "PixelLogistic",
@@ -22,5 +24,6 @@ __all__ = [
     "from_noise",
     "kl_by_dimension",
     "mixture",
+    "noise_size",
     "tempered",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import singledispatch
 
 import torch
@@ -14,10 +14,11 @@ from torch.distributions import Distribution
 
 from mnistvae._checks import check_number
 from mnistvae.distributions.flows import PushForward
+from mnistvae.distributions.marginals import LatentMarginal
 from mnistvae.distributions.normals import DiagonalNormal
 from mnistvae.errors import ComponentError, type_name
 
-__all__ = ["detached", "from_noise", "tempered"]
+__all__ = ["detached", "from_noise", "noise_size", "tempered"]
 
 _TEMPERATURE = "a finite temperature of at least 0"
 
@@ -27,7 +28,7 @@ def tempered(distribution: Distribution, temperature: float | Sequence[float]) -
     """A distribution over codes with its spread scaled by ``temperature``, for drawing.
 
     A normal keeps its mean, a mixture the means of its components, a flow the map of its base; any
-    other distribution is scaled about its mean. A ladder scales each level.
+    other distribution is scaled about its mean. A ladder scales each level, a second stage both u and z given u.
 
     Args:
         distribution: Distribution over codes, event shape (latent_dim,).
@@ -82,18 +83,32 @@ def _(distribution: PushForward, temperature: float | Sequence[float]) -> PushFo
     return PushForward(distribution.normalize, tempered(distribution.base, temperature))  # type: ignore[arg-type]
 
 
+@tempered.register
+def _(distribution: LatentMarginal, temperature: float | Sequence[float]) -> LatentMarginal:
+    factor = check_number(_TEMPERATURE, temperature)
+
+    def cooled(function: Callable[[Tensor], DiagonalNormal]) -> Callable[[Tensor], DiagonalNormal]:
+        return lambda codes: tempered(function(codes), factor)  # type: ignore[return-value]
+
+    # The posterior, too: that of a linear map keeps its mean when the spreads of u and of z given u are scaled.
+    parts = cooled(distribution.conditional), cooled(distribution.posterior)
+    base = tempered(distribution.base, factor)
+    return LatentMarginal(base, *parts, distribution.latent_dim, distribution.num_samples)  # type: ignore[arg-type]
+
+
 @singledispatch
 def from_noise(distribution: Distribution, noise: Tensor, uniform: Tensor | None = None) -> Tensor:  # noqa: ARG001
     r"""Draws from a distribution over codes as a function of noise, so that the same noise gives the same codes.
 
     Of a normal these are :math:`\mu + L \epsilon`; of a flow the map of its base's; of a mixture those of the component
-    that the uniform noise chooses, by the inverse of the weights' distribution function. Noise times a temperature
-    gives draws from the :func:`tempered` distribution. Other distributions take part by a function that is registered
+    that the uniform noise chooses, by the inverse of the weights' distribution function; of a second stage, whose noise
+    is for u and for z, those given the u of the first numbers. Noise times a temperature gives draws from the
+    :func:`tempered` distribution. Other distributions take part by a function that is registered
     for them, with ``mnistvae.distributions.from_noise.register``.
 
     Args:
         distribution: Distribution over codes, batch () or (B,), event shape (latent_dim,).
-        noise: Standard normal noise, (B, latent_dim).
+        noise: Standard normal noise, (B, latent_dim); of any distribution, (B, :func:`noise_size`).
         uniform: Uniform noise in [0, 1), (B,), which a mixture needs.
 
     Returns:
@@ -146,11 +161,38 @@ def _(distribution: PushForward, noise: Tensor, uniform: Tensor | None = None) -
 
 
 @from_noise.register
+def _(distribution: LatentMarginal, noise: Tensor, _: Tensor | None = None) -> Tensor:
+    return distribution.from_noise(noise)
+
+
+@from_noise.register
 def _(distribution: td.TransformedDistribution, noise: Tensor, uniform: Tensor | None = None) -> Tensor:
     z = from_noise(distribution.base_dist, noise, uniform)
     for transform in distribution.transforms:
         z = transform(z)
     return z
+
+
+@singledispatch
+def noise_size(distribution: Distribution) -> int:
+    """The number of standard normal numbers that :func:`from_noise` makes one code of.
+
+    It is latent_dim, unless a code is made in more steps than one; such distributions register a function with
+    ``mnistvae.distributions.noise_size.register``.
+
+    Args:
+        distribution: Distribution over codes, event shape (latent_dim,).
+
+    Example:
+        >>> noise_size(UnitNormal(torch.zeros(3))), noise_size(mv.priors.SecondStage(3)())
+        (3, 6)
+    """
+    return distribution.event_shape[0]
+
+
+@noise_size.register
+def _(distribution: LatentMarginal) -> int:
+    return noise_size(distribution.base) + distribution.latent_dim
 
 
 def detached(distribution: Distribution) -> Distribution:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from mnistvae._modes import evaluating
-from mnistvae.distributions import DiagonalNormal, PushForward
+from mnistvae.distributions import DiagonalNormal, LatentMarginal, PushForward, from_noise, noise_size
 from mnistvae.errors import ComponentError, type_name
 from mnistvae.explorer.packing import Packer
 from mnistvae.explorer.recording import record
@@ -86,7 +86,7 @@ def _moments(distribution: Distribution, mean: str, spread: str) -> dict[str, Te
 
 @torch.no_grad()
 def describe_prior(model: VAE, packer: Packer) -> dict[str, Any]:
-    """The prior of a model as a page draws from it: normals and their weights, or a map of a standard normal.
+    """The prior of a model as a page draws from it: normals and their weights, or a map of so much normal noise.
 
     A prior of another kind has a standard normal in its place, and a ``note`` that says so.
     """
@@ -94,13 +94,14 @@ def describe_prior(model: VAE, packer: Packer) -> dict[str, Any]:
     with evaluating(model):
         for y in _labels(model):
             prior = model.latent_prior(y)
-            if isinstance(prior, PushForward):
-                base = torch.zeros(1, model.latent_dim)
+            if isinstance(prior, PushForward | LatentMarginal):
+                size = noise_size(prior)
+                base = torch.zeros(1, size)
                 try:
                     tape = record(model, partial(_code, prior), base)
                 except (ComponentError, NotImplementedError):
                     return {"note": _note(model)}
-                described.append({"map": packer.program(tape)})
+                described.append({"map": packer.program(tape), "noise": size})
                 continue
             normals = _normals(prior)
             if normals is None:
@@ -109,8 +110,9 @@ def describe_prior(model: VAE, packer: Packer) -> dict[str, Any]:
     return {"parts": described}
 
 
-def _code(prior: PushForward, noise: Tensor) -> dict[str, Tensor]:
-    return {"code": prior.normalize.inv(noise)}
+def _code(prior: PushForward | LatentMarginal, noise: Tensor) -> dict[str, Tensor]:
+    # A flow's base is the standard normal, and the map alone has fewer steps than a draw.
+    return {"code": prior.normalize.inv(noise) if isinstance(prior, PushForward) else from_noise(prior, noise)}
 
 
 def _note(model: VAE) -> str:

@@ -4,6 +4,7 @@ from mnistvae.priors.base import Encode, Prior
 from mnistvae.priors.flow import Flow
 from mnistvae.priors.mixture import GaussianMixture
 from mnistvae.priors.normal import StandardNormal
+from mnistvae.priors.second_stage import SecondStage
 from mnistvae.priors.vamp import VampPrior
 
-__all__ = ["Encode", "Flow", "GaussianMixture", "Prior", "StandardNormal", "VampPrior"]
+__all__ = ["Encode", "Flow", "GaussianMixture", "Prior", "SecondStage", "StandardNormal", "VampPrior"]
