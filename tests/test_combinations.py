@@ -28,7 +28,7 @@ from mnistvae.networks import (
     TrunkDecoder,
 )
 from mnistvae.objectives import DIPVAE, ELBO, IWAE, BetaTC, InfoVAE, Objective, Terms
-from mnistvae.priors import Flow, GaussianMixture, Prior, StandardNormal, VampPrior
+from mnistvae.priors import Flow, GaussianMixture, Prior, SecondStage, StandardNormal, VampPrior
 from mnistvae.schedules import Cosine, Cyclical, Linear
 
 LATENT = 3
@@ -67,6 +67,7 @@ PRIORS: dict[str, Callable[[], Prior]] = {
     "realnvp": lambda: Flow(LATENT, "realnvp", 2, (4,)),
     "maf": lambda: Flow(LATENT, "maf", 2, (4,)),
     "nsf": lambda: Flow(LATENT, "nsf", 1, (4,)),
+    "second-stage": lambda: SecondStage(LATENT, hidden=(4,), num_samples=2),
 }
 
 Networks = Callable[[ImageShape, int | None, int], tuple[Encoder, Decoder]]

@@ -18,7 +18,7 @@ from mnistvae.priors import Flow, SecondStage
 __all__ = ["HeldOut", "Posteriors", "fit_likeliest"]
 
 #: Codes a step, the peak of the learning rate, and the greatest norm of a gradient.
-_BATCH, _RATE, _NORM = 512, 2e-3, 20.0
+_BATCH, _RATE, _NORM = 512, 5e-3, 20.0
 #: Times that the held-out codes are looked at, and how many of them without a gain end the search.
 _LOOKS, _PATIENCE = 25, 6
 #: Codes whose density is computed at once.

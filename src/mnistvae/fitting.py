@@ -35,8 +35,8 @@ _SETTINGS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "mixture": {"components": 10, "covariance": "full"},
         "realnvp": {"transforms": 8, "hidden": (128, 128), "steps": 4000},
         "maf": {"transforms": 5, "hidden": (128, 128), "steps": 4000},
-        "nsf": {"transforms": 3, "hidden": (128, 128), "steps": 1500},
-        "vae": {"hidden": (256, 256), "steps": 2000},
+        "nsf": {"transforms": 3, "hidden": (128, 128), "steps": 2000},
+        "vae": {"hidden": (256, 256), "steps": 3000},
     }
 )
 _CHECKS: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
@@ -125,7 +125,7 @@ def fit_prior(
         >>> fitted.sample(4).shape
         torch.Size([4, 1, 28, 28])
         >>> fit_prior(mv.VAE(latent_dim=2), data[:500], kind="vae", hidden=(16,), steps=10).prior
-        SecondStage(latent_dim=2, second_dim=2, hidden=(16,), num_samples=16)
+        SecondStage(latent_dim=2, second_dim=2, hidden=(16,), num_samples=8)
     """
     if not isinstance(model, VAE):
         raise ComponentError("a mnistvae model", type_name(model), "pass an instance of VAE")

@@ -58,7 +58,7 @@ class SecondStage(Prior):
         latent_dim: int,
         second_dim: int | None = None,
         hidden: Sequence[int] = (256, 256),
-        num_samples: int = 16,
+        num_samples: int = 8,
     ) -> None:
         super().__init__()
         self.latent_dim = latent_dim = check_count("latent_dim as an integer of at least 1", latent_dim)
@@ -95,7 +95,7 @@ class SecondStage(Prior):
         """p(z | u) for codes u, (..., second_dim)."""
         shift, scale = self.affine.shift, self.affine.scale
         mu = torch.addcmul(shift, scale, self.decoder(u).to(u.dtype))  # under autocast it comes in bfloat16
-        return DiagonalNormal(mu, 2 * (self.log_scale + scale.log()))
+        return DiagonalNormal(mu, (2 * (self.log_scale + scale.log())).expand_as(mu))
 
     def _encode(self, z: Tensor) -> DiagonalNormal:
         """q(u | z) for codes z, (..., latent_dim)."""
