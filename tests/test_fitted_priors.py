@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import torch.distributions as td
+from click.testing import CliRunner
 from readback import stirred
 from scipy.stats import ks_2samp, kstest
 from test_linear_gaussian import assert_mean
@@ -22,6 +23,7 @@ import mnistvae as mv
 from mnistvae import _likeliest, exports, fitting, io
 from mnistvae._random import Stream, derive_seed, seeded
 from mnistvae._tensorfile import write_tensors
+from mnistvae.commands import cli
 from mnistvae.data import ImageDataset
 from mnistvae.distributions import DiagonalNormal, LatentMarginal, PushForward, from_noise, noise_size, tempered
 from mnistvae.errors import ComponentError, DataError, SettingError
@@ -703,3 +705,61 @@ def test_a_flow_is_a_flow_whatever_stands_before_it(fitted: VAE, kind: str) -> N
     p = fitted.latent_prior()
     assert isinstance(p, LatentMarginal if kind == "vae" else PushForward)
     assert fitted.prior.bounds_density is (kind == "vae")
+
+
+# ---------------------------------------------------------------------------------------------------- the command
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of a small model of digits."""
+    torch.manual_seed(0)
+    vae = VAE(2, encoder=MLPEncoder(2, hidden=(8,)), decoder=MLPDecoder(2, hidden=(8,)))
+    return mv.save(vae, tmp_path_factory.mktemp("model") / "model.safetensors", {"dataset": "mnist-mini"})
+
+
+def run(*arguments: object) -> Any:
+    return CliRunner().invoke(cli, ["fit-prior", *map(str, arguments)], prog_name="mnistvae")
+
+
+@pytest.mark.parametrize(
+    ("options", "settings"),
+    [
+        ("--kind maf --transforms 1 --hidden 4", {"transforms": 1, "hidden": [4], "steps": 3}),
+        ("--kind vae", {"hidden": [256, 256], "steps": 3}),
+    ],
+)
+def test_the_command_fits_other_kinds(saved: Path, tmp_path: Path, options: str, settings: dict[str, Any]) -> None:
+    done = run(saved, *options.split(), "--steps", 3, "--seed", 4, "--out", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    kind = options.split()[1]
+    first, second, *_ = done.stdout.splitlines()
+    assert first == f"fitting a {kind} prior to the codes of 10,000 images, in at most 3 steps"
+    assert second == f"wrote {tmp_path / 'out' / 'model.safetensors'} and {tmp_path / 'out' / 'samples.png'}"
+    path = tmp_path / "out" / "model.safetensors"
+    record = io.read(path).metadata["fitted_prior"]
+    assert record == {"dataset": "mnist-mini", "images": 10_000, "seed": 4, "kind": kind, **settings}
+    given = {name: value for name, value in settings.items() if name != "hidden"} | {
+        "hidden": tuple(settings["hidden"])
+    }
+    expected = fit_prior(mv.load(saved), mv.load_dataset("mnist-mini"), kind=kind, seed=4, **given)  # type: ignore[arg-type]
+    assert torch.equal(tensors_of(mv.load(path)), tensors_of(expected))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--kind maf --components 10", "no components for kind='maf', got components=10: leave it out"),
+        ("--kind vae --covariance full", "no covariance for kind='vae', got covariance='full'"),
+        ("--kind vae --transforms 8", "no transforms for kind='vae'"),
+        ("--steps 5", "no steps for kind='mixture', got steps=5: leave it out, or take another kind"),
+        ("--kind glow", "'glow' is not one of 'mixture', 'realnvp', 'maf', 'nsf', 'vae'"),
+        ("--kind nsf --steps 0", "steps as an integer of at least 1, got 0"),
+        ("--kind nsf --hidden 4,0", "hidden as one or more positive integers"),
+    ],
+)
+def test_the_command_refuses_options_of_other_kinds(saved: Path, tmp_path: Path, options: str, message: str) -> None:
+    done = run(saved, *options.split(), "--out", tmp_path / "out")
+    assert done.exit_code != 0
+    assert message in done.stderr
+    assert not (tmp_path / "out").exists()
