@@ -41,7 +41,7 @@ from mnistvae.objectives import (
     Objective,
     Terms,
 )
-from mnistvae.priors import Flow, GaussianMixture, Prior, StandardNormal, UniformSphere, VampPrior
+from mnistvae.priors import Flow, GaussianMixture, Prior, SecondStage, StandardNormal, UniformSphere, VampPrior
 from mnistvae.schedules import Cosine, Cyclical, Linear
 
 LATENT = 3
@@ -85,6 +85,7 @@ PRIORS: dict[str, Callable[[], Prior]] = {
     "realnvp": lambda: Flow(LATENT, "realnvp", 2, (4,)),
     "maf": lambda: Flow(LATENT, "maf", 2, (4,)),
     "nsf": lambda: Flow(LATENT, "nsf", 1, (4,)),
+    "second-stage": lambda: SecondStage(LATENT, hidden=(4,), num_samples=2),
 }
 
 Networks = Callable[[ImageShape, int | None, int], tuple[Encoder, Decoder]]

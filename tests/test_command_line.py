@@ -499,7 +499,8 @@ def test_fit_prior_leaves_a_model_with_a_mixture_and_its_samples(
     z = torch.randn(3, 2)
     assert torch.equal(fitted.decode(z).mean, original.decode(z).mean)
     metadata = io.read(path).metadata
-    assert metadata.pop("fitted_prior") == {"dataset": "mnist-mini", "images": 40, "seed": 0}
+    made = {"kind": "mixture", "components": components, "covariance": covariance}
+    assert metadata.pop("fitted_prior") == {"dataset": "mnist-mini", "images": 40, "seed": 0, **made}
     assert metadata == io.read(run.model).metadata
     assert f"GaussianMixture(latent_dim=2, components={components}" in succeed("info", path)
 

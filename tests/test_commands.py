@@ -418,7 +418,14 @@ def test_fit_prior_writes_a_copy_with_a_mixture_and_its_samples(tmp_path: Path) 
     assert file.metadata == {
         "recipe": "mine",
         "dataset": "tiny",
-        "fitted_prior": {"dataset": "tiny", "images": 40, "seed": 4},
+        "fitted_prior": {
+            "dataset": "tiny",
+            "images": 40,
+            "seed": 4,
+            "kind": "mixture",
+            "components": 3,
+            "covariance": "diag",
+        },
     }
     assert notes["fitted_prior"] == "an earlier one"
     assert repr(fitted.prior) == "GaussianMixture(latent_dim=2, components=3, covariance='diag')"

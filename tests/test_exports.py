@@ -21,7 +21,7 @@ from mnistvae.distributions import DiagonalNormal, PushForward, UnitNormal, from
 from mnistvae.errors import ComponentError, OutputError, SettingError
 from mnistvae.likelihoods import ContinuousBernoulli, DiscretizedLogistic, Gaussian, Likelihood
 from mnistvae.networks import GaussianEncoder, MLPDecoder, MLPEncoder, ResNetDecoder, ResNetEncoder
-from mnistvae.priors import Flow, GaussianMixture, Prior, VampPrior
+from mnistvae.priors import Flow, GaussianMixture, Prior, SecondStage, VampPrior
 
 SHAPE = (1, 8, 8)
 
@@ -46,7 +46,7 @@ def inputs_of(model: mv.VAE, part: str, n: int = 5) -> list[Tensor]:
     values = {
         "images": torch.rand(n, *model.image_shape),
         "codes": torch.randn(n, model.latent_dim),
-        "noise": torch.randn(n, model.latent_dim),
+        "noise": torch.randn(n, 5 if isinstance(model.prior, SecondStage) else model.latent_dim),
         "uniform": torch.rand(n),
         "labels": torch.arange(n) % (model.num_classes or 1),
     }
@@ -127,6 +127,7 @@ PRIORS = {
     "vamp-conditional": lambda: small(VampPrior(4), classes=3),
     "maf": lambda: small(Flow(2, "maf", transforms=1, hidden=(4,))),
     "nsf": lambda: small(Flow(2, "nsf", transforms=1, hidden=(4,))),
+    "second-stage": lambda: small(SecondStage(2, 3, (4,))),
     "continuous": lambda: small(likelihood=ContinuousBernoulli()),
     "logistic": lambda: small(likelihood=DiscretizedLogistic(40)),
     "per-pixel": lambda: small(likelihood=Gaussian("per-pixel", "identity")),

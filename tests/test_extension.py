@@ -19,7 +19,7 @@ from mnistvae.images import ImageShape
 from mnistvae.likelihoods import Bernoulli, Likelihood
 from mnistvae.networks import Decoder, Encoder, GaussianEncoder, MLPDecoder, MLPEncoder, TrunkDecoder
 from mnistvae.objectives import ELBO, IWAE, BetaTC, Objective, Terms
-from mnistvae.priors import Flow, GaussianMixture, Prior, StandardNormal, VampPrior
+from mnistvae.priors import Flow, GaussianMixture, Prior, SecondStage, StandardNormal, VampPrior
 from mnistvae.schedules import Linear, Schedule
 
 SHAPE: ImageShape = (1, 8, 8)
@@ -462,6 +462,7 @@ PRIORS: dict[str, Callable[[], Prior]] = {
     "full-mixture": lambda: GaussianMixture(2, 3, "full"),
     "vamp": lambda: VampPrior(3),
     "flow": lambda: Flow(2, "realnvp", 1, (4,)),
+    "second-stage": lambda: SecondStage(2, hidden=(4,)),
     "own": lambda: StudentPrior(2),
 }
 

@@ -31,7 +31,7 @@ from mnistvae.data import Batches
 from mnistvae.likelihoods import ContinuousBernoulli, DiscretizedLogistic, Gaussian
 from mnistvae.networks import PointEncoder
 from mnistvae.objectives import ELBO, IWAE, BetaTC, Consistency, DecoderPenalty, Objective, Terms
-from mnistvae.priors import Flow, GaussianMixture, VampPrior
+from mnistvae.priors import Flow, GaussianMixture, SecondStage, VampPrior
 from mnistvae.schedules import CosineDecay, Linear
 from mnistvae.training import Callback, Checkpoint, Interrupted, State
 from mnistvae.training import trainer as trainer_module
@@ -292,6 +292,7 @@ PARTS: dict[str, Callable[[], dict[str, Any]]] = {
     "Flow, realnvp": lambda: {"prior": Flow(3, "realnvp", 2, (8,))},
     "Flow, maf": lambda: {"prior": Flow(3, "maf", 2, (8,))},
     "Flow, nsf": lambda: {"prior": Flow(3, "nsf", 2, (8,))},
+    "SecondStage": lambda: {"prior": SecondStage(3, 2, (8,), 4)},
 }
 
 

@@ -33,6 +33,7 @@ from mnistvae.distributions import (
     from_noise,
     mean_of,
     moments,
+    noise_size,
     projected,
 )
 from mnistvae.errors import ComponentError, MnistvaeError, SettingError, raised_text, type_name
@@ -75,9 +76,9 @@ def export(
     ================  ==========================================  ================================================
 
     A conditional model takes ``labels`` (B,), int64, as the last input. Samples from a mixture take ``uniform`` (B,),
-    uniform in [0, 1), after the noise: it chooses the component. Noise times 0.8 is a temperature of 0.8. The file's
-    metadata name all of that, with the model's tag and the mnistvae that wrote it. Labels and values of pixels are not
-    checked by the graph.
+    uniform in [0, 1), after the noise: it chooses the component. A code of a second stage is made of more numbers than
+    it has (:func:`mnistvae.distributions.noise_size`). Noise times 0.8 is a temperature of 0.8. The file's metadata
+    name all of that, with the model's tag and the mnistvae that wrote it. Labels and values of pixels are not checked.
 
     Args:
         model: The model, which stays as it is; one in another precision is exported in float32.
@@ -245,18 +246,20 @@ def _graph(model: VAE, part: str) -> _Graph:
     pixels = f"float32 (batch, {', '.join(map(str, shape))}), images in [0, 1]"
     row = f"float32 (batch, {d}), "
     with seeded(0):
-        images, noise, uniform = torch.rand(n, *shape), torch.randn(n, d), torch.rand(n)
+        images, codes, uniform = torch.rand(n, *shape), torch.randn(n, d), torch.rand(n)
     made: tuple[nn.Module, dict[str, tuple[Tensor, str]]]
     if part == "encoder":
         made = _Encode(model), {"images": (images, pixels)}
     elif part == "decoder":
-        made = _Decode(model), {"codes": (noise, f"{row}codes z")}
+        made = _Decode(model), {"codes": (codes, f"{row}codes z")}
     elif part == "reconstruct":
         made = _Reconstruct(model), {"images": (images, pixels)}
     else:
         prior = model.latent_prior(None if classes is None else torch.zeros(1, dtype=torch.int64))
         heat = "" if isinstance(prior, HypersphericalUniform) else "; times a factor it is a temperature"
-        given = {"noise": (noise, f"{row}standard normal{heat}")}
+        size = noise_size(prior)
+        with seeded(1):
+            given = {"noise": (torch.randn(n, size), f"float32 (batch, {size}), standard normal{heat}")}
         if _chooses(prior):
             given["uniform"] = uniform, "float32 (batch), uniform in [0, 1): chooses the component of the prior"
         made = (_SampleMixture if "uniform" in given else _Sample)(model, prior), given

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from mnistvae.commands._face import command
 from mnistvae.commands._inputs import Say, open_model, print_nothing
@@ -31,8 +31,12 @@ def fit_prior(
     image_size: Sequence[int] | None = None,
     image_channels: int | None = None,
     max_value: float | None = None,
-    components: int = 10,
-    covariance: Literal["full", "diag"] = "full",
+    kind: Literal["mixture", "realnvp", "maf", "nsf", "vae"] = "mixture",
+    components: int | None = None,
+    covariance: Literal["full", "diag"] | None = None,
+    transforms: int | None = None,
+    hidden: Sequence[int] | None = None,
+    steps: int | None = None,
     seed: int = 0,
     out: str | Path | None = None,
     device: str = "auto",
@@ -40,9 +44,11 @@ def fit_prior(
     about: Provenance | None = None,
     say: Say = print_nothing,
 ) -> Path:
-    """Fit a mixture of normals to the codes of the training images, as the prior of a copy of MODEL.
+    """Fit a prior to the codes of the training images, for a copy of MODEL: a mixture of normals, or another kind.
 
-    The folder gets the copy as model.safetensors, and samples.png drawn from it.
+    The folder gets the copy as model.safetensors, and samples.png drawn from it. The flows (realnvp, maf, nsf; with the
+    extra [flows]) and the second VAE (vae) are trained, which takes a minute or so. An option that is of another kind
+    is refused.
 
     Args:
         model: File of a model, folder of a run, or a trained model by its name, such as conv; in Python also a model.
@@ -54,8 +60,12 @@ def fit_prior(
         image_size: Height and width of the images, or one number for both (default: those of its training).
         image_channels: 1 for grey, 3 for colour (default: those of its training).
         max_value: Value that is white in arrays of yours (.npz, IDX; default: 1 or 255, or as in its training).
-        components: Number of normals in the mixture.
-        covariance: Covariance of each normal: full, or diagonal.
+        kind: Kind of the prior: a mixture of normals, a normalizing flow, or a second VAE.
+        components: Number of normals in the mixture (default: 10).
+        covariance: Covariance of each normal of the mixture: full, or diagonal (default: full).
+        transforms: Number of transforms of a flow (default: 8, 5 and 3 of realnvp, maf and nsf).
+        hidden: Widths of the hidden layers of a flow's or a second VAE's networks (default: 128,128; 256,256 of vae).
+        steps: Greatest number of training steps of a flow or a second VAE (default: depends on the kind).
         seed: Seed of the fit and of the samples.
         out: Folder of the new model (default: fitted-TIME beside the model).
         device: Device for a model from a file: auto, cpu, cuda or mps.
@@ -75,16 +85,22 @@ def fit_prior(
     from mnistvae.data import drawn_like
     from mnistvae.io import save
 
+    given: dict[str, Any] = {"components": components, "covariance": covariance}
+    given |= {"transforms": transforms, "hidden": hidden, "steps": steps}
+    settings = fitting.fit_settings(kind, **{name: value for name, value in given.items() if value is not None})
     opened = open_model(model, about, device, classes)
     data = opened.data(dataset, "train", data_root, image_size, image_channels, max_value)
-    kind = drawn_like(opened.about.binarization or "none")
-    if kind != "none" and data.binarization == "none":
-        data = data.binarized(kind, seed=opened.about.seed or 0)
+    binarization = drawn_like(opened.about.binarization or "none")
+    if binarization != "none" and data.binarization == "none":
+        data = data.binarized(binarization, seed=opened.about.seed or 0)
     with RunFolder.claim(
         out, ("model.safetensors", "samples.png"), lock="samples.png", parent=opened.parent, name="fitted"
     ) as folder:
-        fitted = fitting.fit_prior(opened.model, data, components, covariance=covariance, seed=seed)
-        record = replace(opened.about, fitted_prior={"dataset": data.name, "images": len(data), "seed": seed})
+        if kind != "mixture":
+            say(f"fitting a {kind} prior to the codes of {len(data):,} images, in at most {settings['steps']:,} steps")
+        fitted = fitting.fit_prior(opened.model, data, kind=kind, seed=seed, **settings)
+        made = {"dataset": data.name, "images": len(data), "seed": seed, "kind": kind, **settings}
+        record = replace(opened.about, fitted_prior=made)
         path = save(fitted, folder.model, record.to_metadata())
         samples = folder.write_figure("samples.png", draw_samples(fitted, seed))
     say(f"wrote {path} and {samples}\nnext:\n  mnistvae generate {shlex.quote(str(path))}")

@@ -76,7 +76,7 @@ class Provenance:
     tag: str | None = None
     #: Losses of the last epoch.
     last_epoch: Mapping[str, Any] = field(default_factory=dict)
-    #: The data and the seed of a prior that was fitted afterwards.
+    #: The data, seed, kind and settings of a prior that was fitted afterwards.
     fitted_prior: Mapping[str, Any] = field(default_factory=dict)
     #: Version of mnistvae.
     mnistvae: str | None = None

@@ -5,9 +5,10 @@ mixtures, transforms) holds for them too. None validates its arguments at every 
 """
 
 from mnistvae.distributions.flows import FlowPosterior, PushForward
+from mnistvae.distributions.marginals import LatentMarginal
 from mnistvae.distributions.mixtures import EvenMixture, mixture
 from mnistvae.distributions.moments import Moments, mean_of, moments
-from mnistvae.distributions.noise import from_noise
+from mnistvae.distributions.noise import from_noise, noise_size
 from mnistvae.distributions.normals import DiagonalNormal, FullNormal, UnitNormal, kl_by_dimension
 from mnistvae.distributions.operations import detached, tempered
 from mnistvae.distributions.pixels import PixelBernoulli, PixelContinuousBernoulli, PixelLogistic
@@ -21,6 +22,7 @@ __all__ = [
     "FlowPosterior",
     "FullNormal",
     "HypersphericalUniform",
+    "LatentMarginal",
     "Moments",
     "PixelBernoulli",
     "PixelContinuousBernoulli",
@@ -37,6 +39,7 @@ __all__ = [
     "mean_of",
     "mixture",
     "moments",
+    "noise_size",
     "projected",
     "support_of",
     "tempered",

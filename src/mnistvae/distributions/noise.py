@@ -10,7 +10,7 @@ from torch.distributions import Distribution
 
 from mnistvae.errors import ComponentError, type_name
 
-__all__ = ["NO_UNIFORM", "from_noise"]
+__all__ = ["NO_UNIFORM", "from_noise", "noise_size"]
 
 #: What a mixture needs beside normal noise.
 NO_UNIFORM = "uniform noise for a mixture, to choose the component"
@@ -22,13 +22,13 @@ def from_noise(distribution: Distribution, noise: Tensor, uniform: Tensor | None
 
     Of a normal these are :math:`\mu + L \epsilon`; of a flow the map of its base's; of a mixture those of the component
     that the uniform noise chooses, by the inverse of the weights' distribution function; of the uniform distribution on
-    a sphere the directions of the noise. Noise times a temperature gives draws from the :func:`tempered` distribution.
-    Other distributions take part by a function that is registered for them, with
-    ``mnistvae.distributions.from_noise.register``.
+    a sphere the directions of the noise; of a second stage, whose noise is for u and for z, those given the u of the
+    first numbers. Noise times a temperature gives draws from the :func:`tempered` distribution. Other distributions
+    take part by a function that is registered for them, with ``mnistvae.distributions.from_noise.register``.
 
     Args:
         distribution: Distribution over codes, batch () or (B,), event shape (latent_dim,).
-        noise: Standard normal noise, (B, latent_dim).
+        noise: Standard normal noise, (B, latent_dim); of any distribution, (B, :func:`noise_size`).
         uniform: Uniform noise in [0, 1), (B,), which a mixture needs.
 
     Returns:
@@ -80,3 +80,20 @@ def _(distribution: td.TransformedDistribution, noise: Tensor, uniform: Tensor |
     for transform in distribution.transforms:
         z = transform(z)
     return z
+
+
+@singledispatch
+def noise_size(distribution: Distribution) -> int:
+    """The number of standard normal numbers that :func:`from_noise` makes one code of.
+
+    It is latent_dim, unless a code is made in more steps than one; such distributions register a function with
+    ``mnistvae.distributions.noise_size.register``.
+
+    Args:
+        distribution: Distribution over codes, event shape (latent_dim,).
+
+    Example:
+        >>> noise_size(mv.priors.StandardNormal(3)()), noise_size(mv.priors.SecondStage(3)())
+        (3, 6)
+    """
+    return distribution.event_shape[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import singledispatch
 
 import torch
@@ -14,11 +14,10 @@ from torch.distributions import Distribution
 
 from mnistvae._checks import check_number
 from mnistvae.distributions.flows import FlowPosterior, PushForward
+from mnistvae.distributions.marginals import LatentMarginal
 from mnistvae.distributions.mixtures import EvenMixture
-from mnistvae.distributions.noise import from_noise
 from mnistvae.distributions.normals import DiagonalNormal
 from mnistvae.distributions.spheres import HypersphericalUniform, VonMisesFisher
-from mnistvae.distributions.supports import unit_vectors
 from mnistvae.errors import ComponentError, SettingError, type_name
 
 __all__ = ["detached", "tempered"]
@@ -31,8 +30,9 @@ def tempered(distribution: Distribution, temperature: float | Sequence[float]) -
     """A distribution over codes with its spread scaled by ``temperature``, for drawing.
 
     A normal keeps its mean, a mixture the means of its components, a flow the map of its base; any
-    other distribution is scaled about its mean. A ladder scales each level. Of a von Mises-Fisher distribution, kappa
-    is divided by the square; the uniform distribution on a sphere has no spread to be scaled.
+    other distribution is scaled about its mean. A ladder scales each level, a second stage both u and z given u. Of a
+    von Mises-Fisher distribution, kappa is divided by the square; the uniform distribution on a sphere has no spread to
+    be scaled.
 
     Args:
         distribution: Distribution over codes, event shape (latent_dim,).
@@ -114,9 +114,17 @@ def _(distribution: EvenMixture, temperature: float | Sequence[float]) -> EvenMi
     return EvenMixture([tempered(part, temperature) for part in distribution.parts])
 
 
-@from_noise.register
-def _(_: HypersphericalUniform, noise: Tensor, __: Tensor | None = None) -> Tensor:
-    return unit_vectors(noise)
+@tempered.register
+def _(distribution: LatentMarginal, temperature: float | Sequence[float]) -> LatentMarginal:
+    factor = check_number(_TEMPERATURE, temperature)
+
+    def cooled(function: Callable[[Tensor], DiagonalNormal]) -> Callable[[Tensor], DiagonalNormal]:
+        return lambda codes: tempered(function(codes), factor)  # type: ignore[return-value]
+
+    # The posterior, too: that of a linear map keeps its mean when the spreads of u and of z given u are scaled.
+    parts = cooled(distribution.conditional), cooled(distribution.posterior)
+    base = tempered(distribution.base, factor)
+    return LatentMarginal(base, *parts, distribution.latent_dim, distribution.num_samples)  # type: ignore[arg-type]
 
 
 def detached(distribution: Distribution) -> Distribution:

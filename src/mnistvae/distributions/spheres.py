@@ -12,6 +12,7 @@ from torch.distributions.kl import register_kl
 
 from mnistvae._random import batch_noise
 from mnistvae.distributions import angles
+from mnistvae.distributions.noise import from_noise
 from mnistvae.distributions.supports import UnitSphere, unit_vectors
 from mnistvae.errors import ComponentError
 
@@ -206,3 +207,8 @@ def _precise(tensor: Tensor) -> Tensor:
 
 def _shape_of(distribution: Distribution) -> str:
     return f"batch_shape: {tuple(distribution.batch_shape)}, event_shape: {tuple(distribution.event_shape)}"
+
+
+@from_noise.register
+def _(_: HypersphericalUniform, noise: Tensor, __: Tensor | None = None) -> Tensor:
+    return unit_vectors(noise)

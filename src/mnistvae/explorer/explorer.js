@@ -382,7 +382,7 @@ class Explorer {
 
   // A code from the prior: of a mixture, a component first.
   draw(part, random, heat) {
-    const noise = Float32Array.from({ length: this.data.latent }, () => heat * random.normal());
+    const noise = Float32Array.from({ length: part?.noise ?? this.data.latent }, () => heat * random.normal());
     const pick = random.uniform();
     if (!part) return noise;
     if (part.map) return Float32Array.from(new Program(part.map, this.arrays).run(noise, "code"));

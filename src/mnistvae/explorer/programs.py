@@ -16,9 +16,12 @@ from mnistvae._modes import evaluating
 from mnistvae.distributions import (
     DiagonalNormal,
     HypersphericalUniform,
+    LatentMarginal,
     PushForward,
     UnitNormal,
+    from_noise,
     moments,
+    noise_size,
     projected,
 )
 from mnistvae.errors import ComponentError, type_name
@@ -94,7 +97,7 @@ def _pixels(likelihood: Distribution) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def describe_prior(model: VAE, packer: Packer) -> dict[str, Any]:
-    """The prior of a model as a page draws from it: normals and their weights, or a map of a standard normal.
+    """The prior of a model as a page draws from it: normals and their weights, or a map of so much normal noise.
 
     A prior of another kind has a standard normal in its place, and a ``note`` that says so.
     """
@@ -103,13 +106,14 @@ def describe_prior(model: VAE, packer: Packer) -> dict[str, Any]:
     with evaluating(model):
         for y in _labels(model):
             prior = model.latent_prior(y)
-            if isinstance(prior, PushForward):
-                base = torch.zeros(1, model.latent_dim)
+            if isinstance(prior, PushForward | LatentMarginal):
+                size = noise_size(prior)
+                base = torch.zeros(1, size)
                 try:
                     tape = record(model, partial(_code, prior), base)
                 except (ComponentError, NotImplementedError):
                     return {"note": _note(model)}
-                described.append({"map": packer.program(tape)})
+                described.append({"map": packer.program(tape), "noise": size})
                 continue
             if isinstance(prior, HypersphericalUniform):
                 more = {"note": "The prior is uniform on a sphere: a temperature changes nothing."}
@@ -120,8 +124,9 @@ def describe_prior(model: VAE, packer: Packer) -> dict[str, Any]:
     return {"parts": described, **more}
 
 
-def _code(prior: PushForward, noise: Tensor) -> dict[str, Tensor]:
-    return {"code": prior.normalize.inv(noise)}
+def _code(prior: PushForward | LatentMarginal, noise: Tensor) -> dict[str, Tensor]:
+    # A flow's base is the standard normal, and the map alone has fewer steps than a draw.
+    return {"code": prior.normalize.inv(noise) if isinstance(prior, PushForward) else from_noise(prior, noise)}
 
 
 def _note(model: VAE) -> str:

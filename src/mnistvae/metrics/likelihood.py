@@ -270,12 +270,14 @@ def _bits(view: View) -> Tensor:
 
 def _how_sampled(view: View) -> str:
     effective = float(view.once(importance_estimate).effective_samples.median())
-    return f"{tag_in_words(view)}; {view.num_samples} importance samples, {effective:.3g} of them effective (median)"
+    samples = f"{view.num_samples} importance samples, {effective:.3g} of them effective (median)"
+    return f"{tag_in_words(view)}; {samples}{_bound_in_words(view)}"
 
 
 def _of_bound(name: str, better: Direction, how: str, part: Callable[[Bound], Tensor], *, tag: bool = True) -> Metric:
     def protocol(view: View) -> str:
-        return f"{view.tag}; {how}" if tag else how
+        of_prior = "" if name == "reconstruction" else _bound_in_words(view)
+        return f"{view.tag}; {how}{of_prior}" if tag else f"{how}{of_prior}"
 
     def compute(view: View) -> Tensor:
         return part(view.once(bound))
@@ -288,7 +290,7 @@ def _nll(view: View) -> Tensor:
 
 
 def _nll_a_pixel(view: View) -> str:
-    return f"{tag_in_words(view)}; nll a pixel"
+    return f"{tag_in_words(view)}; nll a pixel{_bound_in_words(view)}"
 
 
 def tag_in_words(view: View) -> str:
@@ -298,6 +300,11 @@ def tag_in_words(view: View) -> str:
         view: A model and a data set.
     """
     return f"{view.tag}, no log-likelihood" if view.tag.startswith(UNNORMALISED) else view.tag
+
+
+def _bound_in_words(view: View) -> str:
+    """A warning that a figure is too high, for a prior whose density is known from below."""
+    return "; an upper estimate, log p(z) from below" if view.model.prior.bounds_density else ""
 
 
 _NLL: Mapping[str, Any] = {"needs": ("importance samples",), "per": "image", "tagged": True}

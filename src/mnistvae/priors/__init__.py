@@ -4,7 +4,17 @@ from mnistvae.priors.base import Encode, Prior
 from mnistvae.priors.flow import Flow
 from mnistvae.priors.mixture import GaussianMixture
 from mnistvae.priors.normal import StandardNormal
+from mnistvae.priors.second_stage import SecondStage
 from mnistvae.priors.sphere import UniformSphere
 from mnistvae.priors.vamp import VampPrior
 
-__all__ = ["Encode", "Flow", "GaussianMixture", "Prior", "StandardNormal", "UniformSphere", "VampPrior"]
+__all__ = [
+    "Encode",
+    "Flow",
+    "GaussianMixture",
+    "Prior",
+    "SecondStage",
+    "StandardNormal",
+    "UniformSphere",
+    "VampPrior",
+]

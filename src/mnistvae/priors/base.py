@@ -27,6 +27,9 @@ class Prior(Component):
     """
 
     latent_dim: int
+    #: True where ``log_prob`` of the distribution is a lower bound on the density, in expectation: KL divergences and
+    #: negative log-likelihoods are upper estimates then.
+    bounds_density: bool = False
     #: The sizes of the model that it is a part of.
     _sizes: tuple[int, ImageShape, int | None] | None = None
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from mnistvae._checks import check_choice, check_count, check_widths
 from mnistvae._zuko import start_as_identity, zuko_flows
 from mnistvae.distributions import PushForward, UnitNormal
+from mnistvae.priors.affine import Affine, AfterAffine
 from mnistvae.priors.base import Encode, Prior
 
 __all__ = ["Flow"]
@@ -23,7 +24,7 @@ class Flow(Prior):
 
     It starts as the identity, so p(z) starts as the standard normal. Dinh et al. (2017), "Density estimation using
     Real NVP", equation 2 and, for the couplings, equations 7 and 8; Papamakarios et al. (2017) for MAF;
-    Durkan et al. (2019) for NSF.
+    Durkan et al. (2019) for NSF. For codes of any place and spread :meth:`standardize` puts an affine map before f.
 
     Args:
         latent_dim: Size of z; a RealNVP splits it in two, so 2 at least makes sense.
@@ -52,6 +53,7 @@ class Flow(Prior):
         self.transforms = transforms = check_count("transforms as an integer of at least 1", transforms)
         self.hidden = check_widths("hidden", hidden, least=1)
         self.register_buffer("zero", torch.zeros(self.latent_dim), persistent=False)
+        self.affine = Affine(self.latent_dim)
         with zuko_flows() as flows:
             from mnistvae._couplings import couplings
 
@@ -61,4 +63,17 @@ class Flow(Prior):
         start_as_identity(self.normalize)
 
     def forward(self, y: Tensor | None = None, *, encode: Encode | None = None) -> PushForward:
-        return PushForward(self.normalize(), UnitNormal(self.zero))
+        return PushForward(AfterAffine(self.affine, self.normalize()), UnitNormal(self.zero))
+
+    def standardize(self, codes: Tensor) -> None:
+        """Put the affine map before f that gives codes the mean 0 and the standard deviation 1 in each dimension.
+
+        It is part of the prior and of a saved model, and is no parameter: training leaves it as it is.
+
+        Args:
+            codes: Codes, (N, latent_dim).
+
+        Raises:
+            DataError: If there are fewer than two, their size is another, or a number is not finite.
+        """
+        self.affine.fit(codes)

@@ -82,6 +82,6 @@ class EMA:
 
     @torch.no_grad()
     def load(self, average: dict[str, Tensor]) -> None:
-        """Take over averages that :meth:`state` gave."""
+        """Take over averages that :meth:`state` gave; one that is not among them, a later constant, stays as it is."""
         for name, tensor in self.average.items():
-            tensor.copy_(average[name])
+            tensor.copy_(average.get(name, tensor))
