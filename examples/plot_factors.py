@@ -78,7 +78,7 @@ for name in scores:
 figure = Figure(figsize=(8, 3.4), dpi=150, layout="constrained")
 for axes, (name, model) in zip(figure.subplots(1, 2, sharey=True), models.items(), strict=True):
     scores = metrics.dci(analysis.encode_dataset(model, grid).means, grid.factors)
-    picture = axes.imshow(scores.importances, vmin=0, vmax=1, cmap="cividis")
+    picture = axes.imshow(scores.importances.numpy(), vmin=0, vmax=1, cmap="cividis")
     axes.set_xticks(range(5), [f"{factor}\n{told:.0%}" for factor, told in scores.by_factor.items()])
     axes.set(title=name, xlabel="factor, and how much of it is told", yticks=range(6))
 axes.figure.axes[0].set_ylabel("latent dimension")

@@ -332,6 +332,14 @@ def test_data_without_factors_have_no_such_rows_and_no_word_of_them(model: mv.VA
     assert not set(found.left_out) & set(ROWS)
 
 
+def test_scores_of_other_factors_are_not_compared(model: mv.VAE, some: ImageDataset) -> None:
+    fewer = some.replace(factors={name: some.factors[name] for name in ("x", "y")})
+    one, other = (evaluate(model, data, include=["latent"]) for data in (some, fewer))
+    told = "factor_mig is not compared: factors shape, size, angle, x, y and x, y"
+    assert told in mv.metrics.compare({"a": one, "b": other})
+    assert "not compared" not in mv.metrics.compare({"a": one, "b": one})
+
+
 def test_measured_digits_have_rows(model: mv.VAE) -> None:
     data = mv.load_dataset("mnist-mini", "test")[:60]
     data = data.replace(factors={**mv.data.measure_factors(data).values, "digit": data.labels})

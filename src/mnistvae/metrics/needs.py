@@ -11,7 +11,7 @@ import torch
 from mnistvae.data import Batches
 from mnistvae.labels import class_clash
 from mnistvae.metrics import generation, inception, latent
-from mnistvae.metrics._factors import fault_of
+from mnistvae.metrics._factors import fault_of, names_of
 from mnistvae.metrics.digits import DATASETS, DIGIT_SHAPE, DigitClassifier
 from mnistvae.metrics.similarity import WINDOW
 from mnistvae.view import View
@@ -182,6 +182,6 @@ NEEDS: Mapping[str, Need] = MappingProxyType(
         "inception": _of_samples(inception.expect_inception, _five_of_each),
         "a label to ask for": Need(lambda view: "" if view.model.num_classes is None else None),
         "readable classes": Need(_readable_classes),
-        "factors": Need(_factors),
+        "factors": Need(_factors, lambda view: {"factors": names_of(view)}),
     }
 )
