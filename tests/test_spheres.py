@@ -505,7 +505,7 @@ def test_a_posterior_and_a_prior_on_different_sets_are_refused() -> None:
     with pytest.raises(ComponentError, match="on all of space"):
         model.prior = GaussianMixture(3, 2)
     assert isinstance(model.prior, UniformSphere)
-    with pytest.raises(ComponentError, match="a model whose codes are anywhere in space, for a mixture of normals"):
+    with pytest.raises(ComponentError, match="a model whose codes are anywhere in space, for a prior that is fitted"):
         mv.fit_prior(model, digits())
     for kind in ("density", "regret"):
         with pytest.raises(ComponentError):
