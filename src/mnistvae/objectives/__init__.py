@@ -4,6 +4,7 @@ from mnistvae.objectives.base import LatentVariableModel, Objective, Terms
 from mnistvae.objectives.elbo import ELBO
 from mnistvae.objectives.importance import IWAE
 from mnistvae.objectives.matching import DIPVAE, InfoVAE
+from mnistvae.objectives.semi_supervised import SemiSupervised
 from mnistvae.objectives.total_correlation import BetaTC
 
-__all__ = ["DIPVAE", "ELBO", "IWAE", "BetaTC", "InfoVAE", "LatentVariableModel", "Objective", "Terms"]
+__all__ = ["DIPVAE", "ELBO", "IWAE", "BetaTC", "InfoVAE", "LatentVariableModel", "Objective", "SemiSupervised", "Terms"]
