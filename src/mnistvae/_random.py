@@ -28,6 +28,7 @@ class Stream(IntEnum):
     VALIDATION = 3
     FITTING = 4
     SPLIT = 5
+    LABELS = 6
 
 
 def derive_seed(seed: int, *path: int) -> int:

@@ -1,4 +1,7 @@
-"""ImageDataset: all the images in one uint8 tensor, checked once when it is made."""
+"""ImageDataset: all the images in one uint8 tensor, checked once when it is made.
+
+Longer than usual: more than half of the class is the documentation of its arguments and of what can be done with it.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from mnistvae._checks import as_integer, check_choice
+from mnistvae._checks import as_integer, check_choice, check_count
 from mnistvae._random import Stream, derive_seed
 from mnistvae.arrays import ArrayLike, as_tensor, is_array
 from mnistvae.data.folders import read_folder
@@ -220,6 +223,32 @@ class ImageDataset(Dataset[Any]):
             raise SettingError("binarized('static'), ('dynamic') or ('threshold')", repr(kind), files)
         return self.replace(images=images, binarization=kind, max_value=255)
 
+    def keep_labels(self, per_class: int = 10, *, seed: int = 0) -> ImageDataset:
+        """The same images, of which only so many of each class keep their label; that of the others is -1.
+
+        Of a class that has fewer all keep it. Which they are is drawn under the seed, and a larger number keeps those
+        of a smaller one too. It is for trying out what few labels are worth, see
+        :class:`~mnistvae.objectives.SemiSupervised`.
+
+        Args:
+            per_class: Number of labels of each class.
+            seed: Seed of the draw.
+
+        Raises:
+            SettingError: If the number is below 1.
+            DataError: If the images have no labels.
+
+        Example:
+            >>> few = ImageDataset(torch.rand(100, 8, 8), torch.arange(100) % 4).keep_labels(per_class=5)
+            >>> few.labels.unique(return_counts=True)
+            (tensor([-1,  0,  1,  2,  3]), tensor([80,  5,  5,  5,  5]))
+        """
+        per_class = check_count("per_class as an integer of at least 1", per_class)
+        if self.labels is None:
+            raise DataError("images with labels, of which some are kept", f"{self.name!r} without labels")
+        kept = _some_of_each(self.labels.cpu(), per_class, seed).to(self.labels.device)
+        return self.replace(labels=torch.where(kept, self.labels, -1))
+
     def replace(self, **changes: Any) -> ImageDataset:
         """A data set with other values for some of the constructor's arguments.
 
@@ -250,6 +279,17 @@ def _rows(index: Any) -> Any:
     if rows.dtype is torch.uint8 or rows.is_floating_point() or rows.is_complex():
         raise DataError(_INDEX, f"numbers of dtype {rows.dtype}", f"{_INDICES}; convert: x.bool() or x.long()")
     return rows.long()
+
+
+def _some_of_each(labels: Tensor, number: int, seed: int) -> Tensor:
+    """True for so many images of each class, or all where there are fewer, drawn under a seed: (N,)."""
+    generator = torch.Generator().manual_seed(derive_seed(seed, Stream.LABELS))
+    order = torch.randperm(len(labels), generator=generator, device="cpu")
+    drawn = labels[order]
+    chosen = torch.zeros(len(labels), dtype=torch.bool, device="cpu")
+    for label in set(drawn[drawn >= 0].tolist()):
+        chosen[order[drawn == label][:number]] = True
+    return chosen
 
 
 def _drawn(images: Tensor, seed: int) -> Tensor:

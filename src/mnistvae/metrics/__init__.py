@@ -11,6 +11,7 @@ from mnistvae.metrics.classification import (
     code_classification,
     roc_auc,
 )
+from mnistvae.metrics.clustering import clustering_accuracy
 from mnistvae.metrics.comparison import compare
 from mnistvae.metrics.digits import DigitClassifier, classify, digit_classifier
 from mnistvae.metrics.disentanglement import mig, sap
@@ -66,6 +67,7 @@ __all__ = [
     "classifier_score",
     "classify",
     "classify_codes",
+    "clustering_accuracy",
     "code_classification",
     "compare",
     "digit_classifier",

@@ -21,6 +21,7 @@ from mnistvae.data import Batches, Binarization, ImageDataset
 from mnistvae.errors import DataError, SettingError, type_name
 from mnistvae.metrics import (
     classification,
+    clustering,
     disentanglement,
     generation,
     information,
@@ -50,7 +51,13 @@ METRICS: Mapping[Group, tuple[Metric, ...]] = MappingProxyType(
     {
         "reconstruction": (*reconstruction.METRICS, *similarity.METRICS),
         "likelihood": likelihood.METRICS,
-        "latent": (*latent.METRICS, *information.METRICS, *disentanglement.METRICS, *classification.METRICS),
+        "latent": (
+            *latent.METRICS,
+            *information.METRICS,
+            *disentanglement.METRICS,
+            *classification.METRICS,
+            *clustering.METRICS,
+        ),
         "generation": generation.METRICS,
     }
 )

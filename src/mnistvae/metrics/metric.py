@@ -35,6 +35,7 @@ NEED_NAMES = (
     "inception",
     "a label to ask for",
     "readable classes",
+    "a mixture prior",
 )
 
 

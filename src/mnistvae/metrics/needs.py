@@ -11,6 +11,7 @@ from mnistvae.labels import class_clash
 from mnistvae.metrics import generation, inception, latent
 from mnistvae.metrics.digits import DATASETS, DIGIT_SHAPE, DigitClassifier
 from mnistvae.metrics.similarity import WINDOW
+from mnistvae.priors import GaussianMixture
 from mnistvae.view import View
 
 __all__ = ["NEEDS", "Need", "unmet"]
@@ -155,5 +156,6 @@ NEEDS: Mapping[str, Need] = MappingProxyType(
         "inception": _of_samples(inception.expect_inception, _five_of_each),
         "a label to ask for": Need(lambda view: "" if view.model.num_classes is None else None),
         "readable classes": Need(_readable_classes),
+        "a mixture prior": Need(lambda view: None if isinstance(view.model.prior, GaussianMixture) else ""),
     }
 )

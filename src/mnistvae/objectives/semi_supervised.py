@@ -71,7 +71,7 @@ class SemiSupervised(Objective):
     def __init__(
         self,
         classifier: nn.Module,
-        alpha: float = 1.0,
+        alpha: float = 50.0,
         objective: Objective | None = None,
         class_probabilities: Sequence[float] | None = None,
         all_labelled: bool = False,

@@ -262,13 +262,13 @@ def _sources(
     # The loops begin with these seeds, so that a loader's first pass is the one that it would be there.
     training = {"epoch": first, "seed": derive_seed(seed, Stream.TRAINING, first), "least": 1 + has_batch_norm(model)}
     measuring = {"epoch": 0, "seed": derive_seed(seed, Stream.VALIDATION)}
-    labels = {"unlabelled": model.takes_unlabelled}
+    measuring["unlabelled"] = training["unlabelled"] = model.takes_unlabelled
     with seeded(seed, device):  # reading a data set may draw from the global generators
         data, validation = (_binarized(one, settings.binarization, seed, form) for one in (data, validation))
-        source = batch_source(data, size, seed=seed, loading=training | labels, **how)
+        source = batch_source(data, size, seed=seed, loading=training, **how)
         held_out = None
         if validation is not None:
-            held_out = batch_source(validation, max(size, 512), shuffle=False, seed=seed, loading=measuring | labels, **how)
+            held_out = batch_source(validation, max(size, 512), shuffle=False, seed=seed, loading=measuring, **how)
     return source, held_out
 
 
