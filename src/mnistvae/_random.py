@@ -29,6 +29,7 @@ class Stream(IntEnum):
     FITTING = 4
     SPLIT = 5
     SHAPES = 6
+    LABELS = 7
 
 
 def derive_seed(seed: int, *path: int) -> int:
@@ -144,9 +145,14 @@ def noise_for_rows(rows: slice, of: int) -> Iterator[None]:
 
 
 def batch_noise(shape: torch.Size, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Standard normal noise (..., B, D) for a batch, or for what :func:`noise_for_rows` says that it is."""
+    """Standard normal noise (..., B, D) for a batch, or for what :func:`noise_for_rows` says that it is.
+
+    A batch may be repeated, as it is by an objective that asks about each class, whole after whole.
+    """
     larger = _ROWS.get()
-    if larger is None or len(shape) < 2 or shape[-2] != larger[0].stop - larger[0].start:
+    if larger is None or len(shape) < 2 or shape[-2] % (larger[0].stop - larger[0].start):
         return torch.randn(shape, dtype=dtype, device=device)
     rows, of = larger
-    return torch.randn((*shape[:-2], of, shape[-1]), dtype=dtype, device=device)[..., rows, :]
+    times = shape[-2] // (rows.stop - rows.start)
+    whole = torch.randn((*shape[:-2], times, of, shape[-1]), dtype=dtype, device=device)
+    return whole[..., rows, :].reshape(shape)

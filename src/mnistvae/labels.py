@@ -54,7 +54,7 @@ def check_same_classes(names: Sequence[str] | None, others: Sequence[str] | None
         raise DataError(f"classes of one numbering in {place}", clash, fix)
 
 
-def as_labels(y: Any, n: int, num_classes: int | None = None) -> Tensor:
+def as_labels(y: Any, n: int, num_classes: int | None = None, *, unlabelled: bool = False) -> Tensor:
     """Labels as an int64 tensor (n,); one integer stands for all.
 
     Args:
@@ -62,9 +62,10 @@ def as_labels(y: Any, n: int, num_classes: int | None = None) -> Tensor:
             array, whatever gives itself as one (a column of a table, say), or a sequence.
         n: Number of images.
         num_classes: Number of classes, where it is known.
+        unlabelled: Take -1 too, for an image without a label.
 
     Raises:
-        DataError: If they are not n integers in [0, num_classes).
+        DataError: If they are not n integers in [0, num_classes), or -1 where that is taken.
 
     Example:
         >>> as_labels(3, n=2)
@@ -77,13 +78,16 @@ def as_labels(y: Any, n: int, num_classes: int | None = None) -> Tensor:
     # Reading the values would make a GPU wait; there they are checked once, when the data set is made.
     if num_classes is not None and n > 0 and labels.device.type == "cpu" and not torch.compiler.is_compiling():
         low, high = (int(value) for value in torch.aminmax(labels))
-        if low < 0 or high >= num_classes:
+        least = -1 if unlabelled else 0
+        if low < least or high >= num_classes:
             fix = "number the classes from 0, or set num_classes"
             if low == 1 and high == num_classes:
                 fix = "they count from 1: pass labels - 1"
-            elif low == -1:
+            elif low == -1 and not unlabelled:
                 fix = "-1 stands for no label: leave those images out, data[data.labels >= 0]"
-            raise DataError(f"labels from 0 to {num_classes - 1}", str(low if low < 0 else high), fix)
+            also = ", or -1 for none" if unlabelled else ""
+            got = low if low < least else high
+            raise DataError(f"labels from 0 to {num_classes - 1}{also}", str(got), fix)
     return labels
 
 

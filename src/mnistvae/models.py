@@ -259,7 +259,8 @@ class VAE(Component, HubForm):
             True
         """
         images = self._images(x)
-        terms: Terms = self.objective(self, images, self._labels(y, images.shape[0]))
+        labels = self._labels(y, images.shape[0], unlabelled=self.takes_unlabelled)
+        terms: Terms = self.objective(self, images, labels)
         return terms
 
     def training_module(self) -> TrainingModule:
@@ -405,6 +406,11 @@ class VAE(Component, HubForm):
         """True where training gives :meth:`loss` the labels; a subclass with a supervised term sets it."""
         return self.num_classes is not None
 
+    @property
+    def takes_unlabelled(self) -> bool:
+        """True where :meth:`loss` takes -1 for an image without a label, as the objective says; a subclass may, too."""
+        return self.objective.takes_unlabelled
+
     def tag(self, binarization: str = "none") -> str:
         """The name of figures in nats of this model; figures with different tags are not comparable.
 
@@ -475,7 +481,7 @@ class VAE(Component, HubForm):
             check_brightness(given, x)
         return images
 
-    def _labels(self, y: Labels | None, n: int) -> Tensor | None:
+    def _labels(self, y: Labels | None, n: int, *, unlabelled: bool = False) -> Tensor | None:
         if self.num_classes is None:
             if y is None:
                 return None
@@ -488,7 +494,7 @@ class VAE(Component, HubForm):
             )
         if isinstance(y, Tensor) and y.dtype is torch.int64 and y.ndim == 1 and not follows_values(y):
             return y.to(self.device)
-        return as_labels(y, n, self.num_classes).to(self.device)
+        return as_labels(y, n, self.num_classes, unlabelled=unlabelled).to(self.device)
 
 
 def _slices(n: int, size: int) -> Iterator[slice]:

@@ -1,4 +1,7 @@
-"""ImageDataset: all the images in one uint8 tensor, checked once when it is made."""
+"""ImageDataset: all the images in one uint8 tensor, checked once when it is made.
+
+Longer than usual: more than half of the class is the documentation of its arguments and of what can be done with it.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from mnistvae._checks import as_integer, check_choice
+from mnistvae._checks import as_integer, check_choice, check_count
 from mnistvae._random import Stream, derive_seed
 from mnistvae.arrays import ArrayLike, as_tensor, is_array
 from mnistvae.data.factors import Factors, check_factors
@@ -218,6 +221,32 @@ class ImageDataset(Dataset[Any]):
             raise DataError("grey images", f"images with binarization {self.binarization!r}", fix)
         return self.replace(images=_black_and_white(self.images, kind, seed), binarization=kind, max_value=255)
 
+    def keep_labels(self, per_class: int = 10, *, seed: int = 0) -> ImageDataset:
+        """The same images, of which only so many of each class keep their label; that of the others is -1.
+
+        Of a class that has fewer all keep it. Which they are is drawn under the seed, and a larger number keeps those
+        of a smaller one too. It is for trying out what few labels are worth, see
+        :class:`~mnistvae.objectives.SemiSupervised`.
+
+        Args:
+            per_class: Number of labels of each class.
+            seed: Seed of the draw.
+
+        Raises:
+            SettingError: If the number is below 1.
+            DataError: If the images have no labels.
+
+        Example:
+            >>> few = ImageDataset(torch.rand(100, 8, 8), torch.arange(100) % 4).keep_labels(per_class=5)
+            >>> few.labels.unique(return_counts=True)
+            (tensor([-1,  0,  1,  2,  3]), tensor([80,  5,  5,  5,  5]))
+        """
+        per_class = check_count("per_class as an integer of at least 1", per_class)
+        if self.labels is None:
+            raise DataError("images with labels, of which some are kept", f"{self.name!r} without labels")
+        kept = _some_of_each(self.labels.cpu(), per_class, seed).to(self.labels.device)
+        return self.replace(labels=torch.where(kept, self.labels, -1))
+
     def replace(self, **changes: Any) -> ImageDataset:
         """A data set with other values for some of the constructor's arguments.
 
@@ -260,6 +289,17 @@ def _black_and_white(images: Tensor, kind: Binarization, seed: int) -> Tensor:
         return (images >= 128).to(torch.uint8) * 255
     files = "those pixels come from files: load_dataset('mnist-larochelle')" if kind == "larochelle" else None
     raise SettingError("binarized('static'), ('dynamic') or ('threshold')", repr(kind), files)
+
+
+def _some_of_each(labels: Tensor, number: int, seed: int) -> Tensor:
+    """True for so many images of each class, or all where there are fewer, drawn under a seed: (N,)."""
+    generator = torch.Generator().manual_seed(derive_seed(seed, Stream.LABELS))
+    order = torch.randperm(len(labels), generator=generator, device="cpu")
+    drawn = labels[order]
+    chosen = torch.zeros(len(labels), dtype=torch.bool, device="cpu")
+    for label in set(drawn[drawn >= 0].tolist()):
+        chosen[order[drawn == label][:number]] = True
+    return chosen
 
 
 def _drawn(images: Tensor, seed: int) -> Tensor:

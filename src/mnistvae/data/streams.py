@@ -45,6 +45,7 @@ class LoaderBatches:
         keys: Keys of the images and labels in dictionaries.
         labels: Whether labels are wanted; if not, whatever follows the images is passed over.
         num_classes: Number of classes that labels may have, where it is known.
+        unlabelled: Take the label -1 too, for an image without one.
         least: Number of images that a batch must have.
         epoch: Number of the epoch that is read first.
         seed: Seed that torch's generators have at the beginning of that epoch, from which a loader may draw its order.
@@ -61,6 +62,7 @@ class LoaderBatches:
         keys: Sequence[str] = KEYS,
         labels: bool = True,
         num_classes: int | None = None,
+        unlabelled: bool = False,
         least: int = 1,
         epoch: int = 1,
         seed: int | None = None,
@@ -68,6 +70,7 @@ class LoaderBatches:
         self.loader = loader
         self.device = torch.device(device)
         self._keys, self._labels, self._num_classes, self._least = tuple(keys), labels, num_classes, least
+        self._unlabelled = unlabelled
         dataset = getattr(loader, "dataset", loader)
         self.name, _, binarization, names = facts_of(dataset)
         self.class_names = names
@@ -154,7 +157,8 @@ class LoaderBatches:
         if labels is None:
             return x.to(self.device), None
         labels = labels.cpu() if isinstance(labels, Tensor) else labels
-        return x.to(self.device), as_labels(labels, len(x), self._num_classes).to(self.device)
+        y = as_labels(labels, len(x), self._num_classes, unlabelled=self._unlabelled)
+        return x.to(self.device), y.to(self.device)
 
     def _read(self, epoch: int) -> Iterator[tuple[Tensor, Any]]:
         """A pass over the loader: images and labels, or None, of each batch."""

@@ -13,6 +13,7 @@ from mnistvae.metrics.classification import (
     code_classification,
     roc_auc,
 )
+from mnistvae.metrics.clustering import clustering_accuracy
 from mnistvae.metrics.comparison import compare
 from mnistvae.metrics.digits import DigitClassifier, classify, digit_classifier
 from mnistvae.metrics.disentanglement import mig, mig_by_factor, sap, sap_by_factor
@@ -76,6 +77,7 @@ __all__ = [
     "classifier_score",
     "classify",
     "classify_codes",
+    "clustering_accuracy",
     "code_classification",
     "compare",
     "dci",

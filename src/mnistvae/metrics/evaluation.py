@@ -21,6 +21,7 @@ from mnistvae.data import Batches, Binarization, ImageDataset
 from mnistvae.errors import DataError, SettingError, type_name
 from mnistvae.metrics import (
     classification,
+    clustering,
     disentanglement,
     factor_vae,
     generation,
@@ -53,8 +54,8 @@ METRICS: Mapping[Group, tuple[Metric, ...]] = MappingProxyType(
         "reconstruction": (*reconstruction.METRICS, *similarity.METRICS),
         "likelihood": likelihood.METRICS,
         "latent": (
-            *(*latent.METRICS, *information.METRICS, *disentanglement.METRICS),
-            *(*importances.METRICS, *factor_vae.METRICS, *classification.METRICS),
+            *(*latent.METRICS, *information.METRICS, *disentanglement.METRICS, *importances.METRICS),
+            *(*factor_vae.METRICS, *classification.METRICS, *clustering.METRICS),
         ),
         "generation": generation.METRICS,
     }

@@ -36,6 +36,7 @@ NEED_NAMES = (
     "a label to ask for",
     "readable classes",
     "factors",
+    "a mixture prior",
 )
 
 

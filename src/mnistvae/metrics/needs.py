@@ -14,6 +14,7 @@ from mnistvae.metrics import generation, inception, latent
 from mnistvae.metrics._factors import fault_of, names_of
 from mnistvae.metrics.digits import DATASETS, DIGIT_SHAPE, DigitClassifier
 from mnistvae.metrics.similarity import WINDOW
+from mnistvae.priors import GaussianMixture
 from mnistvae.view import View
 
 __all__ = ["NEEDS", "Need", "unmet"]
@@ -183,5 +184,6 @@ NEEDS: Mapping[str, Need] = MappingProxyType(
         "a label to ask for": Need(lambda view: "" if view.model.num_classes is None else None),
         "readable classes": Need(_readable_classes),
         "factors": Need(_factors, lambda view: {"factors": names_of(view)}),
+        "a mixture prior": Need(lambda view: None if isinstance(view.model.prior, GaussianMixture) else ""),
     }
 )

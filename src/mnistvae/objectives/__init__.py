@@ -8,6 +8,7 @@ from mnistvae.objectives.denoising import Denoising
 from mnistvae.objectives.elbo import ELBO
 from mnistvae.objectives.importance import IWAE
 from mnistvae.objectives.matching import DIPVAE, InfoVAE
+from mnistvae.objectives.semi_supervised import SemiSupervised
 from mnistvae.objectives.total_correlation import BetaTC
 
 __all__ = [
@@ -23,5 +24,6 @@ __all__ = [
     "InfoVAE",
     "LatentVariableModel",
     "Objective",
+    "SemiSupervised",
     "Terms",
 ]

@@ -28,6 +28,8 @@ class _WithCritic(Objective):
     critic's takes the codes for constants. The value of the loss is the model's alone, the critic's is an extra term.
     """
 
+    of_a_batch = True
+
     def __init__(self, critic: nn.Module | None, critic_rate: float, hidden: Sequence[int]) -> None:
         super().__init__()
         if critic is not None and not isinstance(critic, nn.Module):

@@ -31,6 +31,8 @@ class Around(Objective):
             fix = "for instance mnistvae.objectives.ELBO()"
             raise ComponentError("objective as a mnistvae Objective, or None", type_name(objective), fix)
         self.objective = ELBO() if objective is None else objective
+        self.takes_unlabelled = self.objective.takes_unlabelled
+        self.of_a_batch = self.objective.of_a_batch
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         return self.objective.parameter_groups()

@@ -69,9 +69,17 @@ class Objective(Component):
     :meth:`advance`. One that owns a critic says by :meth:`parameter_groups` how that is updated.
     """
 
+    #: True for an objective that takes images without a label, -1, and learns from them; see :class:`SemiSupervised`.
+    takes_unlabelled: bool = False
+    #: True for an objective whose terms of an image depend on the other images of the batch.
+    of_a_batch: bool = False
+
     @abstractmethod
     def forward(self, model: LatentVariableModel, x: Tensor, y: Tensor | None = None) -> Terms:
-        """Terms of the loss for images (B, C, H, W) and labels (B,), one value an image."""
+        """Terms of the loss for images (B, C, H, W) and labels (B,), one value an image.
+
+        A label is -1 for an image that has none, where ``takes_unlabelled`` is set; without that there are no such.
+        """
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Weights of the objective's own that the Trainer updates with settings of their own; none here.

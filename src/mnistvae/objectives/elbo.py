@@ -73,6 +73,7 @@ class ELBO(Objective):
         self.beta = check_number("a finite beta of at least 0", beta, fix="beta = 1 is the evidence lower bound")
         self.schedule = _check_schedule(schedule)
         self.free_bits = check_number("free_bits as a finite number of nats of at least 0", free_bits)
+        self.of_a_batch = self.free_bits > 0  # the floor is under a mean over images
         self.capacity = None
         if capacity is not None:
             self.capacity = check_number("capacity as a finite number of nats of at least 0, or None", capacity)

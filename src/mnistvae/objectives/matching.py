@@ -44,6 +44,8 @@ class InfoVAE(Objective):
         True
     """
 
+    of_a_batch = True
+
     def __init__(self, alpha: float = 1.0, weight: float = 100.0, kernel: Literal["imq", "rbf"] = "imq") -> None:
         super().__init__()
         self.alpha = check_number("alpha as a finite number of at most 1", alpha, -math.inf, above=True)
@@ -87,6 +89,8 @@ class DIPVAE(Objective):
         >>> torch.allclose(terms.loss, terms.reconstruction + terms.kl + terms.extra["covariance"])
         True
     """
+
+    of_a_batch = True
 
     def __init__(self, kind: Literal["I", "II"] = "II", off_diagonal: float = 10.0, diagonal: float = 10.0) -> None:
         super().__init__()

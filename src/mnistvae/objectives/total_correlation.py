@@ -40,6 +40,7 @@ class BetaTC(Objective):
     """
 
     _num_images: Tensor
+    of_a_batch = True
 
     def __init__(
         self, alpha: float = 1.0, beta: float = 6.0, gamma: float = 1.0, num_images: int | None = None

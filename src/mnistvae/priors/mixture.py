@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from mnistvae._checks import check_choice, check_count, check_instance
-from mnistvae.arrays import check_finite, check_shape
+from mnistvae.arrays import check_finite, check_shape, shape_text
 from mnistvae.distributions import DiagonalNormal, mixture
 from mnistvae.errors import ComponentError, DataError
 from mnistvae.priors.base import Encode, Prior
@@ -60,6 +60,34 @@ class GaussianMixture(Prior):
             scale_tril = self.lower.tril(-1) + torch.diag_embed(self.log_scales.exp())
             parts = td.MultivariateNormal(self.means, scale_tril=scale_tril, validate_args=False)
         return mixture(self.logits, parts)
+
+    def responsibilities(self, z: Tensor) -> Tensor:
+        r"""Probabilities of the components given codes, (B, K): the clusters that the mixture sees in them.
+
+        .. math:: p(k \mid z) = \frac{\pi_k \, \mathcal{N}(z; \mu_k, \Sigma_k)}
+            {\sum_j \pi_j \, \mathcal{N}(z; \mu_j, \Sigma_j)}
+
+        Jiang et al. (2017), "Variational deep embedding", take it for the posterior of the cluster of an image, at
+        codes from q(z | x).
+
+        Args:
+            z: Codes, (B, latent_dim).
+
+        Raises:
+            DataError: If the codes have another shape.
+
+        Example:
+            >>> prior = GaussianMixture(2, components=5)
+            >>> prior.responsibilities(torch.randn(100, 2)).sum(1).allclose(torch.ones(100))
+            True
+        """
+        codes = check_instance("codes as a tensor", z, Tensor, "torch.as_tensor(...)", DataError)
+        if codes.ndim != 2 or codes.shape[1] != self.latent_dim:
+            raise DataError(f"codes as a tensor of shape (B, {self.latent_dim})", shape_text(codes))
+        prior = self()
+        densities = prior.component_distribution.log_prob(codes.to(self.means).unsqueeze(-2))
+        joint: Tensor = prior.mixture_distribution.logits + densities
+        return joint.softmax(-1)
 
     @torch.no_grad()
     def set_components(self, weights: Tensor, means: Tensor, scale_tril: Tensor) -> None:

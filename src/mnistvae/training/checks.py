@@ -60,11 +60,13 @@ def _check_fit(model: VAE, batches: BatchSource) -> None:
         raise DataError(
             "labels for a model that uses them",
             f"{batches.name} without labels",
-            "pass an ImageDataset(images, labels), or train an unconditional VAE",
+            "label some images of each class, with -1 for the others"
+            if model.takes_unlabelled
+            else "pass an ImageDataset(images, labels), or train an unconditional VAE",
         )
     classes = batches.classes
-    if classes is not None and classes[0] < 0:
-        fix = "leave those images out: data[data.labels >= 0]"
+    if classes is not None and classes[0] < 0 and not model.takes_unlabelled:
+        fix = "leave those images out, data[data.labels >= 0], or learn from them too: objectives.SemiSupervised"
         raise DataError("a label for each image", f"-1, for none, in {batches.name}", fix)
     if model.num_classes is not None and batches.num_classes > model.num_classes:
         shifted = classes is not None and classes[0] == 1 and classes[-1] == model.num_classes
@@ -93,6 +95,10 @@ def _warn_of_absent(model: VAE, source: BatchSource) -> None:
     absent = sorted(set(range(model.num_classes or 0)) - set(source.classes or range(model.num_classes or 0)))
     if absent and model.uses_labels:
         some = ", ".join(map(str, absent[:10])) + ", ..." * (len(absent) > 10)
+        if model.takes_unlabelled:
+            text = f"no training image has the label {some}, which may come to stand for images of any kind"
+            warnings.warn(f"{text}: label some of each class", stacklevel=4)
+            return
         fix = "number the classes from 0 without gaps, or do not draw these: sample(n, y=...)"
         warnings.warn(f"no training image is of class {some}, whose samples will mean nothing: {fix}", stacklevel=4)
 

@@ -69,7 +69,7 @@ def _is_better(model: VAE, x: Tensor, y: Tensor | None, params: Tensor, world: W
     trained = model.training
     try:
         with torch.no_grad():
-            y = y if model.uses_labels else None
+            y = None if y is None or not model.uses_labels else y.clamp_min(0)  # any class, where there is no label
             own = model.eval().decode(mean_of(model.encode(x, y)), y).log_prob(x)
             other = model.likelihood(params.expand(len(x), *params.shape)).log_prob(x)
     finally:

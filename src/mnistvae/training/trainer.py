@@ -262,6 +262,7 @@ def _sources(
     # The loops begin with these seeds, so that a loader's first pass is the one that it would be there.
     training = {"epoch": first, "seed": derive_seed(seed, Stream.TRAINING, first), "least": 1 + has_batch_norm(model)}
     measuring = {"epoch": 0, "seed": derive_seed(seed, Stream.VALIDATION)}
+    measuring["unlabelled"] = training["unlabelled"] = model.takes_unlabelled
     with seeded(seed, device):  # reading a data set may draw from the global generators
         data, validation = (_binarized(one, settings.binarization, seed, form) for one in (data, validation))
         source = batch_source(data, size, seed=seed, loading=training, **how)

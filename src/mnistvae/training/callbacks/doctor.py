@@ -193,5 +193,6 @@ def _active(state: State) -> int:
     """Active units over the run's examples, see :func:`mnistvae.metrics.active_units`."""
     x, y = state.examples()
     with evaluating(state.model):
-        means = mean_of(state.model.encode(x, None if state.model.num_classes is None else y))
+        told = None if y is None or state.model.num_classes is None else y.clamp_min(0)  # any class, if there is none
+        means = mean_of(state.model.encode(x, told))
     return int((means.cpu().double().var(0) > _ACTIVE).sum())
