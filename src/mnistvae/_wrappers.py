@@ -8,7 +8,16 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from mnistvae.distributions import DiagonalNormal, FullNormal, PixelBernoulli, PixelContinuousBernoulli, PixelLogistic
+from mnistvae.distributions import (
+    DiagonalNormal,
+    FullNormal,
+    PixelAutoregressive,
+    PixelBernoulli,
+    PixelCategorical,
+    PixelContinuousBernoulli,
+    PixelLogistic,
+    PixelLogisticMixture,
+)
 
 __all__ = ["TrainingModule", "follows_values", "uncompiled"]
 
@@ -81,9 +90,12 @@ def _register() -> None:
 
     of(DiagonalNormal, names=("mu", "logvar"))
     of(FullNormal, names=("loc", "scale_tril"))
+    of(PixelAutoregressive, "conditionals", names=("params",))
     of(PixelBernoulli, names=("logits",))
     of(PixelContinuousBernoulli, names=("logits",))
+    of(PixelCategorical, names=("logits",))
     of(PixelLogistic, "levels", names=("loc", "log_scale"))
+    of(PixelLogisticMixture, "levels", names=("logits", "loc", "log_scale"))
 
 
 _register()

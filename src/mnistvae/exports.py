@@ -82,8 +82,9 @@ def export(
     Raises:
         SettingError: If the part or format is another word, the opset lacks an operator, or onnx and onnxscript are not
             installed: ``pip install "mnistvae[onnx]"``.
-        ComponentError: If the model is none, torch cannot follow one of its own parts, or the draws from its prior are
-            not known as a function of noise, see :func:`mnistvae.distributions.from_noise`.
+        ComponentError: If the model is none, torch cannot follow one of its own parts, the draws from its prior are
+            not known as a function of noise, see :func:`mnistvae.distributions.from_noise`, or images are asked for
+            that are made pixel by pixel, see :class:`mnistvae.likelihoods.Autoregressive`.
         OutputError: If the file cannot be written.
 
     Example:
@@ -228,6 +229,12 @@ def _graph(model: VAE, part: str) -> _Graph:
     model = uncompiled(model)
     if not isinstance(model, VAE):
         raise ComponentError("a mnistvae model to export", type_name(model), "pass a VAE, and name its part by part=")
+    if part != "encoder" and not model.likelihood.independent:
+        raise ComponentError(
+            f"a likelihood of independent pixels for part={part!r}, so that images are one pass through a graph",
+            f"{type_name(model.likelihood)}, of which each pixel takes a pass",
+            'export the encoder alone, part="encoder"',
+        )
     model = copy.deepcopy(model).to("cpu", torch.float32).eval().requires_grad_(requires_grad=False)
     n, d, shape, classes = 4, model.latent_dim, model.image_shape, model.num_classes
     pixels = f"float32 (batch, {', '.join(map(str, shape))}), images in [0, 1]"

@@ -4,13 +4,15 @@ All are ordinary distributions of torch's: what torch knows about those (KL dive
 mixtures, transforms) holds for them too. None validates its arguments at every call.
 """
 
+from mnistvae.distributions.autoregressive import PixelAutoregressive
 from mnistvae.distributions.flows import FlowPosterior, PushForward
+from mnistvae.distributions.levels import PixelCategorical, PixelLogistic, PixelLogisticMixture
 from mnistvae.distributions.mixtures import EvenMixture, mixture
 from mnistvae.distributions.moments import Moments, mean_of, moments
-from mnistvae.distributions.noise import from_noise
+from mnistvae.distributions.noise import from_noise, from_uniform
 from mnistvae.distributions.normals import DiagonalNormal, FullNormal, UnitNormal, kl_by_dimension
 from mnistvae.distributions.operations import detached, tempered
-from mnistvae.distributions.pixels import PixelBernoulli, PixelContinuousBernoulli, PixelLogistic
+from mnistvae.distributions.pixels import PixelBernoulli, PixelContinuousBernoulli
 
 __all__ = [
     "DiagonalNormal",
@@ -18,13 +20,17 @@ __all__ = [
     "FlowPosterior",
     "FullNormal",
     "Moments",
+    "PixelAutoregressive",
     "PixelBernoulli",
+    "PixelCategorical",
     "PixelContinuousBernoulli",
     "PixelLogistic",
+    "PixelLogisticMixture",
     "PushForward",
     "UnitNormal",
     "detached",
     "from_noise",
+    "from_uniform",
     "kl_by_dimension",
     "mean_of",
     "mixture",

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mnistvae._codes import LatentCodes
 from mnistvae._colours import CLASS_COLOURS
-from mnistvae.errors import ComponentError
+from mnistvae.errors import ComponentError, type_name
 from mnistvae.explorer.packing import Packer
 from mnistvae.explorer.programs import Parts, describe_prior, programs, rounded
 from mnistvae.models import VAE
@@ -38,9 +38,16 @@ def describe(model: VAE, codes: LatentCodes, images: Tensor, parts: Parts, seed:
         seed: Seed of the choice of images, where there are more than a page can draw.
 
     Raises:
-        ComponentError: If the page cannot draw images of the model's shape, or cannot run one of its layers.
+        ComponentError: If the page cannot draw images of the model's shape, or pixel by pixel, or cannot run one of its
+            layers.
     """
     _check_shape(model)
+    if not model.likelihood.independent:
+        raise ComponentError(
+            "a likelihood of independent pixels, so that a page can draw an image at once",
+            f"{type_name(model.likelihood)}, of which each pixel takes a pass",
+            "use mnistvae.analysis and mnistvae.plotting, which take any",
+        )
     packer = Packer()
     copied = rounded(model)
     chosen = some_of(len(images), model, seed)
