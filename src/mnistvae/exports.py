@@ -25,6 +25,7 @@ from mnistvae._version import __version__
 from mnistvae._wrappers import uncompiled
 from mnistvae.distributions import DiagonalNormal, PushForward, from_noise, mean_of, moments
 from mnistvae.errors import ComponentError, MnistvaeError, SettingError, raised_text, type_name
+from mnistvae.likelihoods.base import at_once
 from mnistvae.models import VAE
 from mnistvae.networks.encoders import posterior_of
 
@@ -32,12 +33,8 @@ __all__ = ["OPSET", "describe", "export"]
 
 #: The version of ONNX's operators where nobody asks for another: what torch's own graphs are written in.
 OPSET = 18
-_PARTS: tuple[Literal["encoder", "decoder", "reconstruct", "sample"], ...] = (
-    "encoder",
-    "decoder",
-    "reconstruct",
-    "sample",
-)
+_PARTS: tuple[Literal["encoder", "decoder", "reconstruct", "sample"], ...]
+_PARTS = ("encoder", "decoder", "reconstruct", "sample")
 _FORMATS: tuple[Literal["onnx", "pt2"], ...] = ("onnx", "pt2")
 
 
@@ -82,9 +79,8 @@ def export(
     Raises:
         SettingError: If the part or format is another word, the opset lacks an operator, or onnx and onnxscript are not
             installed: ``pip install "mnistvae[onnx]"``.
-        ComponentError: If the model is none, torch cannot follow one of its own parts, the draws from its prior are
-            not known as a function of noise, see :func:`mnistvae.distributions.from_noise`, or images are asked for
-            that are made pixel by pixel, see :class:`mnistvae.likelihoods.Autoregressive`.
+        ComponentError: If the model is none, torch cannot follow one of its own parts, its images are made pixel by
+            pixel, or draws from its prior are no function of noise, see :func:`mnistvae.distributions.from_noise`.
         OutputError: If the file cannot be written.
 
     Example:
@@ -162,7 +158,8 @@ class _Decode(nn.Module):
 
     def __init__(self, model: VAE) -> None:
         super().__init__()
-        self.decoder, self.likelihood = model.decoder, model.likelihood
+        self.decoder = model.decoder
+        self.likelihood = at_once(model.likelihood, 'export the encoder alone, part="encoder"')
 
     def forward(self, codes: Tensor, labels: Tensor | None = None) -> Tensor:
         images: Tensor = self.likelihood(self.decoder(codes, labels)).mean.clamp(0.0, 1.0)
@@ -229,12 +226,6 @@ def _graph(model: VAE, part: str) -> _Graph:
     model = uncompiled(model)
     if not isinstance(model, VAE):
         raise ComponentError("a mnistvae model to export", type_name(model), "pass a VAE, and name its part by part=")
-    if part != "encoder" and not model.likelihood.independent:
-        raise ComponentError(
-            f"a likelihood of independent pixels for part={part!r}, so that images are one pass through a graph",
-            f"{type_name(model.likelihood)}, of which each pixel takes a pass",
-            'export the encoder alone, part="encoder"',
-        )
     model = copy.deepcopy(model).to("cpu", torch.float32).eval().requires_grad_(requires_grad=False)
     n, d, shape, classes = 4, model.latent_dim, model.image_shape, model.num_classes
     pixels = f"float32 (batch, {', '.join(map(str, shape))}), images in [0, 1]"

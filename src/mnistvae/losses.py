@@ -229,7 +229,7 @@ def categorical_nll(logits: Tensor, x: Tensor) -> Tensor:
 
     .. math:: -\log P(x) = \sum_i \log \sum_{k=0}^{L-1} e^{l_{i,k}} - l_{i,k_i}, \qquad x_i = k_i / (L - 1)
 
-    The softmax of van den Oord et al. (2016), "Pixel recurrent neural networks", section 3.2.
+    The softmax of van den Oord et al. (2016), "Pixel recurrent neural networks", section 2.2.
 
     Args:
         logits: l, (..., L, C, H, W), one for each of the L levels from black to white.

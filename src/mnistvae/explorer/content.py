@@ -10,9 +10,10 @@ from torch import Tensor
 
 from mnistvae._codes import LatentCodes
 from mnistvae._colours import CLASS_COLOURS
-from mnistvae.errors import ComponentError, type_name
+from mnistvae.errors import ComponentError
 from mnistvae.explorer.packing import Packer
 from mnistvae.explorer.programs import Parts, describe_prior, programs, rounded
+from mnistvae.likelihoods.base import at_once
 from mnistvae.models import VAE
 
 __all__ = ["describe", "some_of"]
@@ -25,6 +26,7 @@ _MOST_CODES, _MOST_BYTES = 2000, 1_600_000
 SLIDERS = 10
 #: The least range of a slider, in which nearly all codes of a standard normal are.
 _RANGE = 3.5
+_TAKE_ANY = "use mnistvae.analysis and mnistvae.plotting, which take any"
 
 
 def describe(model: VAE, codes: LatentCodes, images: Tensor, parts: Parts, seed: int) -> dict[str, Any]:
@@ -42,12 +44,7 @@ def describe(model: VAE, codes: LatentCodes, images: Tensor, parts: Parts, seed:
             layers.
     """
     _check_shape(model)
-    if not model.likelihood.independent:
-        raise ComponentError(
-            "a likelihood of independent pixels, so that a page can draw an image at once",
-            f"{type_name(model.likelihood)}, of which each pixel takes a pass",
-            "use mnistvae.analysis and mnistvae.plotting, which take any",
-        )
+    at_once(model.likelihood, _TAKE_ANY)
     packer = Packer()
     copied = rounded(model)
     chosen = some_of(len(images), model, seed)
@@ -105,7 +102,7 @@ def _check_shape(model: VAE) -> None:
         raise ComponentError(
             f"images of 1 or 3 channels and at most {_LARGEST} x {_LARGEST} pixels, to be drawn in a browser",
             f"{channels} x {height} x {width}",
-            "use mnistvae.analysis and mnistvae.plotting, which take any",
+            _TAKE_ANY,
         )
 
 

@@ -26,7 +26,7 @@ class Autoregressive(Likelihood):
     the likelihood's own and are trained with the others, adds to d. The order is row by row, from left to right, and in
     a pixel channel by channel. f starts at 0, so that a new model, or a trained one in which this likelihood replaces
     ``pixels`` with ``features=0``, starts as one of independent pixels. van den Oord et al. (2016), "Pixel recurrent
-    neural networks", section 3.4; Gulrajani et al. (2017), "PixelVAE".
+    neural networks", equation 1 and section 3.4; Gulrajani et al. (2017), "PixelVAE".
 
     From a pixel, f sees ``kernel_size // 2 * (layers + 1)`` rows above it and as many columns to the left and right,
     except a wedge to the right above: the blind spot of such convolutions. What lies further away it knows from the
@@ -67,7 +67,7 @@ class Autoregressive(Likelihood):
         self,
         pixels: Likelihood | None = None,
         features: int = 8,
-        channels: int = 32,
+        channels: int = 16,
         layers: int = 2,
         kernel_size: int = 5,
         image_channels: int = 1,

@@ -8,8 +8,9 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from mnistvae._component import Component
+from mnistvae.errors import ComponentError, type_name
 
-__all__ = ["Likelihood", "density_tag"]
+__all__ = ["Likelihood", "at_once", "density_tag"]
 
 
 class Likelihood(Component):
@@ -52,3 +53,15 @@ class Likelihood(Component):
 def density_tag(name: str, binarization: str) -> str:
     """The tag of a density, with the binarization of the pixels that it was measured on."""
     return name if binarization == "none" else f"{name}-on-{binarization}-binary"
+
+
+def at_once(likelihood: Likelihood, fix: str) -> Likelihood:
+    """``likelihood`` itself, if its images are made in one pass, as a graph that others run has to make them.
+
+    Raises:
+        ComponentError: If each pixel of an image takes a pass.
+    """
+    if likelihood.independent:
+        return likelihood
+    expected = "a likelihood of independent pixels, whose images are one pass through a graph"
+    raise ComponentError(expected, f"{type_name(likelihood)}, of which each pixel takes a pass", fix)

@@ -102,7 +102,7 @@ class Categorical(Likelihood):
 
     The parameters are the logits of the L levels from black to white. A pixel is rounded to the nearest level, as in
     :class:`DiscretizedLogistic`; of neighbouring levels nothing is assumed, which takes more parameters and more images
-    the more levels there are. van den Oord et al. (2016), "Pixel recurrent neural networks", section 3.2.
+    the more levels there are. van den Oord et al. (2016), "Pixel recurrent neural networks", section 2.2.
 
     Args:
         levels: L, the number of grey levels.
