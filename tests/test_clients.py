@@ -21,7 +21,16 @@ from mnistvae import VAE, ImageDataset, Trainer
 from mnistvae._modes import evaluating
 from mnistvae._random import seeded
 from mnistvae.errors import ComponentError, DataError, SettingError
-from mnistvae.likelihoods import Bernoulli, ContinuousBernoulli, DiscretizedLogistic, Gaussian, Likelihood
+from mnistvae.likelihoods import (
+    Autoregressive,
+    Bernoulli,
+    Categorical,
+    ContinuousBernoulli,
+    DiscretizedLogistic,
+    Gaussian,
+    Likelihood,
+    LogisticMixture,
+)
 from mnistvae.networks import GaussianEncoder, MLPDecoder, MLPEncoder, TrunkDecoder
 from mnistvae.objectives import ELBO
 from mnistvae.priors import GaussianMixture, VampPrior
@@ -74,6 +83,9 @@ LIKELIHOODS: list[Callable[[], Likelihood]] = [
     ContinuousBernoulli,
     Gaussian,
     lambda: DiscretizedLogistic(levels=4),
+    lambda: LogisticMixture(components=2, levels=4),
+    lambda: Categorical(levels=4),
+    lambda: Autoregressive(features=1, channels=4, layers=1, kernel_size=3),
 ]
 
 

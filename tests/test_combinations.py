@@ -14,7 +14,16 @@ from torch import Tensor, nn
 
 from mnistvae import VAE, ImageDataset, Trainer, likelihoods, load, objectives, priors, save, schedules
 from mnistvae.images import ImageShape
-from mnistvae.likelihoods import Bernoulli, ContinuousBernoulli, DiscretizedLogistic, Gaussian, Likelihood
+from mnistvae.likelihoods import (
+    Autoregressive,
+    Bernoulli,
+    Categorical,
+    ContinuousBernoulli,
+    DiscretizedLogistic,
+    Gaussian,
+    Likelihood,
+    LogisticMixture,
+)
 from mnistvae.networks import (
     ConvDecoder,
     ConvEncoder,
@@ -76,6 +85,9 @@ LIKELIHOODS: dict[str, Callable[[], Likelihood]] = {
     "gaussian-learned": lambda: Gaussian("learned"),
     "gaussian-per-pixel": lambda: Gaussian("per-pixel"),
     "discretized-logistic": lambda: DiscretizedLogistic(levels=16),
+    "logistic-mixture": lambda: LogisticMixture(components=3, levels=16),
+    "categorical": lambda: Categorical(levels=4),
+    "autoregressive": lambda: Autoregressive(features=1, channels=3, layers=1, kernel_size=3),
 }
 PRIORS: dict[str, Callable[[], Prior]] = {
     "standard": lambda: StandardNormal(LATENT),
@@ -136,6 +148,8 @@ class Choice(NamedTuple):
         the free bits go, is above zero.
         """
         likelihood, classes = LIKELIHOODS[self.likelihood](), CLASSES if self.conditional else None
+        if isinstance(likelihood, Autoregressive):
+            likelihood = Autoregressive(None, 1, 3, 1, 3, image_channels=shape[0])
         encoder, decoder = NETWORKS[self.network](shape, classes, likelihood.n_params)
         made = VAE(
             LATENT,
@@ -320,10 +334,10 @@ def test_images_with_any_network(choice: Choice) -> None:
 
 
 def _covering() -> list[Choice]:
-    """49 rows in which every two parts of different kinds meet: Latin squares of 7, each orthogonal to the others."""
+    """A row for every objective and likelihood, in which every two other parts of different kinds meet, too."""
     rows = []
-    for (i, objective), (j, prior) in product(enumerate(OBJECTIVES), enumerate(PRIORS)):
-        likelihood = list(LIKELIHOODS)[(i + j) % 7]
+    for (i, objective), (j, likelihood) in product(enumerate(OBJECTIVES), enumerate(LIKELIHOODS)):
+        prior = list(PRIORS)[(i + j) % 7]
         network = list(NETWORKS)[(i + 2 * j) % 7 % len(NETWORKS)]
         conditional = (i + 3 * j) % 7 % 2 == 1
         dtype = torch.float64 if (i + 4 * j) % 7 % 2 else torch.float32

@@ -18,11 +18,14 @@ from torch import Tensor
 from mnistvae.distributions import (
     DiagonalNormal,
     PixelBernoulli,
+    PixelCategorical,
     PixelContinuousBernoulli,
     PixelLogistic,
+    PixelLogisticMixture,
     PushForward,
     UnitNormal,
     detached,
+    from_uniform,
     kl_by_dimension,
     tempered,
 )
@@ -266,6 +269,14 @@ PIXELS: dict[str, Callable[..., Any]] = {
     "PixelLogistic": lambda first, second=None: PixelLogistic(
         first.sigmoid(), first - 2 if second is None else second, levels=8
     ),
+    "PixelLogisticMixture": lambda first: PixelLogisticMixture(
+        *(
+            torch.stack(pair, -4)
+            for pair in ((first, -first), (first.sigmoid(), 1 + 0 * first), (first - 2, 0 * first - 3))
+        ),
+        levels=8,
+    ),
+    "PixelCategorical": lambda first: PixelCategorical(torch.stack([0.5 - first, 0.1 * first, 0.8 * first], -4)),
 }
 every_pixel = pytest.mark.parametrize("make", PIXELS.values(), ids=list(PIXELS))
 
@@ -437,6 +448,31 @@ def test_continuous_bernoulli_mode_is_an_end_of_the_interval(logit: float) -> No
     p = PixelContinuousBernoulli(torch.full((1, 1, 1), logit))
     assert float(p.mode) == (logit >= 0)
     assert float(p.log_prob(p.mode)) >= float(p.log_prob(1 - p.mode))
+
+
+@every_pixel
+def test_pixels_are_a_function_of_uniform_noise(make: Callable[..., Any]) -> None:
+    p = make(torch.randn(5, 2, 3, 4))
+    torch.manual_seed(3)
+    uniform = torch.rand(7, 5, 2, 3, 4)
+    torch.manual_seed(3)
+    assert torch.equal(p.sample((7,)), from_uniform(p, uniform))
+    # Of evenly spread noise, the share of values up to each is the distribution function.
+    p = make(torch.tensor([-1.5, 0.0, 2.0]).double().reshape(3, 1, 1, 1))
+    even = ((torch.arange(20_000) + 0.5) / 20_000).double().reshape(-1, 1, 1, 1, 1)
+    x = from_uniform(p, even.expand(-1, 3, 1, 1, 1))
+    torch.testing.assert_close(x.mean(0), p.mean, rtol=0, atol=2e-4)
+    torch.testing.assert_close(x.var(0), p.variance, rtol=2e-3, atol=2e-4)
+
+
+def test_normal_pixels_are_a_function_of_uniform_noise_and_others_say_that_they_are_not() -> None:
+    p = td.Independent(td.Normal(torch.full((1, 1, 2), 3.0), 2.0), 3)
+    torch.testing.assert_close(
+        from_uniform(p, torch.tensor([[[0.5, 0.84134]]])), torch.tensor([[[3.0, 5.0]]]), atol=1e-3, rtol=0
+    )
+    assert from_uniform(p, torch.tensor([[[0.0, 1.0]]])).isfinite().all()
+    with pytest.raises(ComponentError, match="whose draws are known as a function of uniform noise, got a Poisson"):
+        from_uniform(td.Poisson(torch.ones(1, 1, 1)), torch.rand(1, 1, 1))
 
 
 # ----------------------------------------------------------------------------------------------- PixelLogistic

@@ -17,7 +17,7 @@ import mnistvae as mv
 from mnistvae.explorer.packing import Packer
 from mnistvae.explorer.programs import describe_prior, programs, rounded
 from mnistvae.explorer.recording import record
-from mnistvae.likelihoods import ContinuousBernoulli, DiscretizedLogistic, Gaussian
+from mnistvae.likelihoods import Categorical, ContinuousBernoulli, DiscretizedLogistic, Gaussian, LogisticMixture
 from mnistvae.networks import (
     ConvDecoder,
     ConvEncoder,
@@ -82,6 +82,8 @@ MODELS = {
         encoder=VonMisesFisherEncoder(nn.Sequential(nn.Flatten(), nn.Linear(784, 20), nn.Tanh()), 3),
         prior=mv.priors.UniformSphere(3),
     ),
+    "mixtures of grey levels": lambda: mv.VAE(2, (1, 9, 9), likelihood=LogisticMixture(2, 16)),
+    "categorical grey levels": lambda: mv.VAE(2, (3, 9, 9), likelihood=Categorical(5)),
     "latent of 200": lambda: mv.VAE(200, encoder=ConvEncoder(200), decoder=ConvDecoder(200)),
 }
 

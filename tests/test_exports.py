@@ -19,7 +19,14 @@ from mnistvae import exports
 from mnistvae.commands import cli
 from mnistvae.distributions import DiagonalNormal, PushForward, UnitNormal, from_noise, tempered
 from mnistvae.errors import ComponentError, OutputError, SettingError
-from mnistvae.likelihoods import ContinuousBernoulli, DiscretizedLogistic, Gaussian, Likelihood
+from mnistvae.likelihoods import (
+    Categorical,
+    ContinuousBernoulli,
+    DiscretizedLogistic,
+    Gaussian,
+    Likelihood,
+    LogisticMixture,
+)
 from mnistvae.networks import GaussianEncoder, MLPDecoder, MLPEncoder, ResNetDecoder, ResNetEncoder
 from mnistvae.priors import Flow, GaussianMixture, Prior, SecondStage, VampPrior
 
@@ -130,6 +137,8 @@ PRIORS = {
     "second-stage": lambda: small(SecondStage(2, 3, (4,))),
     "continuous": lambda: small(likelihood=ContinuousBernoulli()),
     "logistic": lambda: small(likelihood=DiscretizedLogistic(40)),
+    "logistic-mixture": lambda: small(likelihood=LogisticMixture(2, 40)),
+    "categorical": lambda: small(likelihood=Categorical(4)),
     "per-pixel": lambda: small(likelihood=Gaussian("per-pixel", "identity")),
     "residual": lambda: small(encoder=ResNetEncoder(2, SHAPE, (8,), (1,)), decoder=ResNetDecoder(2, SHAPE, (8,), (1,))),
 }

@@ -28,7 +28,14 @@ from torch.utils.data import DataLoader
 import mnistvae as mv
 from mnistvae import ImageDataset, Trainer, recipes
 from mnistvae.data import Batches
-from mnistvae.likelihoods import ContinuousBernoulli, DiscretizedLogistic, Gaussian
+from mnistvae.likelihoods import (
+    Autoregressive,
+    Categorical,
+    ContinuousBernoulli,
+    DiscretizedLogistic,
+    Gaussian,
+    LogisticMixture,
+)
 from mnistvae.networks import PointEncoder
 from mnistvae.objectives import ELBO, IWAE, BetaTC, Consistency, DecoderPenalty, Objective, Terms
 from mnistvae.priors import Flow, GaussianMixture, SecondStage, VampPrior
@@ -286,6 +293,9 @@ PARTS: dict[str, Callable[[], dict[str, Any]]] = {
     "Gaussian, learned": lambda: {"likelihood": Gaussian("learned")},
     "Gaussian, per pixel": lambda: {"likelihood": Gaussian("per-pixel")},
     "DiscretizedLogistic": lambda: {"likelihood": DiscretizedLogistic()},
+    "LogisticMixture": lambda: {"likelihood": LogisticMixture(2)},
+    "Categorical": lambda: {"likelihood": Categorical(4)},
+    "Autoregressive": lambda: {"likelihood": Autoregressive(channels=4, layers=1)},
     "GaussianMixture": lambda: {"prior": GaussianMixture(3, 4)},
     "GaussianMixture, full": lambda: {"prior": GaussianMixture(3, 4, covariance="full")},
     "VampPrior": lambda: {"prior": VampPrior(4)},

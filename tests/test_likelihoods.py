@@ -22,7 +22,16 @@ import mnistvae as mv
 from mnistvae import likelihoods
 from mnistvae.data.dataset import Binarization
 from mnistvae.errors import SettingError
-from mnistvae.likelihoods import Bernoulli, ContinuousBernoulli, DiscretizedLogistic, Gaussian, Likelihood
+from mnistvae.likelihoods import (
+    Autoregressive,
+    Bernoulli,
+    Categorical,
+    ContinuousBernoulli,
+    DiscretizedLogistic,
+    Gaussian,
+    Likelihood,
+    LogisticMixture,
+)
 
 SHAPE = (2, 4, 3)
 BINARIZATIONS: tuple[str, ...] = get_args(Binarization)
@@ -38,6 +47,10 @@ CASES: dict[str, Callable[[], Likelihood]] = {
     "gaussian-per-pixel-identity": lambda: Gaussian(sigma="per-pixel", link="identity"),
     "logistic": DiscretizedLogistic,
     "logistic-5": lambda: DiscretizedLogistic(levels=5),
+    "mixture": LogisticMixture,
+    "mixture-2-5": lambda: LogisticMixture(components=2, levels=5),
+    "categorical": Categorical,
+    "categorical-5": lambda: Categorical(levels=5),
 }
 
 
@@ -72,7 +85,7 @@ def test_the_contract_is_held_by_every_public_likelihood() -> None:
         for name, cls in vars(likelihoods).items()
         if inspect.isclass(cls) and issubclass(cls, Likelihood) and not name.startswith("_")
     }
-    assert defined - {Likelihood} == tested
+    assert defined - {Likelihood, Autoregressive} == tested  # of which pixels depend on each other: a test of its own
     assert {cls.__name__ for cls in defined} == set(likelihoods.__all__)
 
 
@@ -109,7 +122,7 @@ def test_contract_draws_are_in_the_support(likelihood: Likelihood) -> None:
     assert not x.requires_grad
     if isinstance(likelihood, Bernoulli):
         assert set(x.unique().tolist()) == {0.0, 1.0}
-    if isinstance(likelihood, DiscretizedLogistic):
+    if likelihood.levels is not None:
         grid = torch.arange(likelihood.levels) / (likelihood.levels - 1)
         assert torch.isin(x, grid).all()
         assert torch.isin(p.mode, grid).all()
@@ -214,7 +227,9 @@ def test_contract_tags_are_the_same_for_what_is_comparable_and_different_for_wha
         for binarization in BINARIZATIONS:
             tag = likelihood.tag(binarization)
             assert tag.strip()
-            what = (type(likelihood), getattr(likelihood, "levels", None), binarization)
+            # A mixture of one logistic distribution is one.
+            kind = DiscretizedLogistic if isinstance(likelihood, LogisticMixture) else type(likelihood)
+            what = (kind, likelihood.levels, binarization)
             # Normal densities of the same pixels are comparable, whatever their sigma.
             assert measured.setdefault(tag, what) == what
     assert len(measured) == len(set(measured.values()))
@@ -244,6 +259,14 @@ PIXELS: list[tuple[str, tuple[float, ...]]] = [
     *((name, (mean,)) for name in CASES if "gaussian" in name and "per-pixel" not in name for mean in LOCATIONS),
     *((name, pair) for name in CASES if "per-pixel" in name for pair in _pairs((-2.0, 0.3), LOG_SCALES)),
     *((name, pair) for name in ("logistic", "logistic-5") for pair in _pairs(LOCATIONS, LOG_SCALES)),
+    *(
+        ("mixture-2-5", (*pair, *scales, 0.4, -0.3))
+        for pair in ((-2.0, 0.3), (0.1, 0.9))
+        for scales in ((-7.0, 0.0), (-2.0, -1.0))
+    ),
+    ("mixture", (-80.0, 0.0, 0.3, 1.0, 80.0, -30.0, -5.0, -2.0, -4.0, 30.0, -1.0, 2.0, 1.0, 0.5, -2.0)),
+    *(("categorical-5", logits) for logits in ((0.0,) * 5, (-80.0, 0.0, 1.0, 80.0, 3.0), (2.0, -1.0, 0.5, 0.0, 2.1))),
+    ("categorical", tuple(math.sin(k) for k in range(16))),
 ]
 each_pixel = pytest.mark.parametrize(("name", "params"), PIXELS, ids=str)
 
@@ -258,7 +281,7 @@ def measure(likelihood: Likelihood, params: tuple[float, ...]) -> tuple[Tensor, 
     """Every value of one pixel, or the nodes of a quadrature over them, and their weights: each (N,)."""
     if isinstance(likelihood, Bernoulli):
         return torch.tensor([0.0, 1.0], dtype=torch.float64), torch.ones(2, dtype=torch.float64)
-    if isinstance(likelihood, DiscretizedLogistic):
+    if likelihood.levels is not None:
         levels = torch.arange(likelihood.levels, dtype=torch.float64) / (likelihood.levels - 1)
         return levels, torch.ones_like(levels)
     nodes, weights = (torch.from_numpy(value) for value in np.polynomial.legendre.leggauss(200))
@@ -325,11 +348,21 @@ def test_draws_have_the_moments_of_the_probabilities(name: str, params: tuple[fl
     assert abs(float((x - mean).square().mean()) - central[2]) <= 5 * error + 1e-9
 
 
-@pytest.mark.parametrize("log_scale", [-2.5, -1.0, 0.5])
-def test_each_grey_level_is_drawn_as_often_as_it_is_likely(log_scale: float) -> None:
-    likelihood, n = DiscretizedLogistic(levels=5), 20_000
-    p = one_pixel(likelihood, (0.4, log_scale))
-    levels, _ = measure(likelihood, (0.4, log_scale))
+@pytest.mark.parametrize(
+    ("name", "params"),
+    [
+        *(("logistic-5", (0.4, log_scale)) for log_scale in (-2.5, -1.0, 0.5)),
+        ("mixture-2-5", (0.1, 0.8, -2.0, -3.0, 0.4, -0.3)),
+        ("mixture-2-5", (-2.0, 0.5, -1.0, 0.5, -3.0, 0.0)),
+        ("categorical-5", (2.0, -1.0, 0.5, 0.0, 2.1)),
+        ("categorical-5", (-80.0, 0.0, 1.0, -80.0, -80.0)),
+    ],
+    ids=str,
+)
+def test_each_grey_level_is_drawn_as_often_as_it_is_likely(name: str, params: tuple[float, ...]) -> None:
+    likelihood, n = CASES[name](), 20_000
+    p = one_pixel(likelihood, params)
+    levels, _ = measure(likelihood, params)
     probability = p.log_prob(levels.reshape(-1, 1, 1, 1)).exp()
     shares = (p.sample((n,)).flatten() == levels.unsqueeze(1)).double().mean(1)
     assert ((shares - probability).abs() <= 5 * (probability * (1 - probability) / n).sqrt()).all()
@@ -368,7 +401,7 @@ def test_extreme_parameters_give_finite_values_and_gradients(
 ) -> None:
     likelihood = CASES[name]().to(dtype)
     first, second, pixel = (column.reshape(-1, 1, 1, 1) for column in torch.tensor(rows, dtype=dtype).unbind(1))
-    params = torch.cat([first, second], dim=1)[:, : likelihood.n_params].clone().requires_grad_()
+    params = torch.cat([first, second] * 24, dim=1)[:, : likelihood.n_params].clone().requires_grad_()
     for weight in likelihood.parameters():
         weight.data.copy_(second[0].reshape(()))
     p = likelihood(params)
@@ -526,6 +559,76 @@ def test_logistic_with_two_levels_is_a_bernoulli() -> None:
     )
 
 
+@given(
+    parts=st.lists(st.tuples(st.floats(-1, 2), st.floats(-3, 1), st.floats(-3, 3)), min_size=1, max_size=4),
+    level=st.integers(0, 15),
+)
+def test_a_mixture_is_the_sum_of_its_logistic_distributions(
+    parts: list[tuple[float, float, float]], level: int
+) -> None:
+    params = torch.tensor(parts, dtype=torch.float64).T.reshape(1, -1, 1, 1)
+    x = torch.full((1, 1, 1, 1), level / 15, dtype=torch.float64)
+    got = LogisticMixture(len(parts), levels=16)(params).log_prob(x)
+    whole = sum(math.exp(logit) for _, _, logit in parts)
+    expected = 0.0
+    for mean, log_scale, logit in parts:
+        single = torch.tensor([mean, log_scale], dtype=torch.float64).reshape(1, 2, 1, 1)
+        expected += math.exp(logit) / whole * float(DiscretizedLogistic(levels=16)(single).log_prob(x).exp())
+    assert float(got.exp()) == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_mixture_of_one_is_a_discretized_logistic() -> None:
+    params = torch.randn(5, 2, 4, 4, dtype=torch.float64)
+    one, other = LogisticMixture(components=1)(torch.cat([params, params[:, :1]], 1)), DiscretizedLogistic()(params)
+    x = torch.rand(5, 1, 4, 4, dtype=torch.float64)
+    torch.testing.assert_close(one.log_prob(x), other.log_prob(x))
+    for which in ("mean", "variance", "mode"):
+        torch.testing.assert_close(getattr(one, which), getattr(other, which))
+    assert LogisticMixture(components=1).tag() == LogisticMixture().tag() == DiscretizedLogistic().tag()
+
+
+def test_a_mixtures_mode_may_lie_between_its_peaks() -> None:
+    p = one_pixel(LogisticMixture(2, levels=9), (0.375, 0.625, -2.2, -2.2, 0.0, 0.0))
+    assert float(p.mode) == 0.5
+
+
+def test_a_mixture_keeps_its_scales_above_the_floor() -> None:
+    p = LogisticMixture(2)(torch.tensor([0.1, 0.9, -30.0, 50.0, 1.0, 2.0]).reshape(1, 6, 1, 1))
+    assert p.loc.flatten().tolist() == pytest.approx([0.1, 0.9])
+    assert p.log_scale.flatten().tolist() == [-7.0, 30.0]
+    assert p.logits.flatten().tolist() == [1.0, 2.0]
+
+
+def test_a_categorical_is_torchs() -> None:
+    likelihood = Categorical(levels=4)
+    params = parameters(likelihood, dtype=torch.float64)
+    logits = params.reshape(5, 4, *SHAPE).movedim(1, -1)
+    expected = td.Independent(td.Categorical(logits=logits), 3)
+    p, level = likelihood(params), torch.randint(4, (5, *SHAPE))
+    torch.testing.assert_close(p.log_prob(level / 3), expected.log_prob(level))
+    torch.testing.assert_close(p.log_prob(((level + 0.4) / 3).clamp(0, 1).double()), expected.log_prob(level))
+    torch.testing.assert_close(p.probs.movedim(1, -1), expected.base_dist.probs)
+    assert torch.equal(p.mode, expected.mode.double() / 3)
+    assert p.levels == likelihood.levels == 4
+
+
+def test_a_categorical_of_two_levels_is_a_bernoulli() -> None:
+    logits, x = torch.randn(5, 1, 4, 4, dtype=torch.float64), torch.rand(5, 1, 4, 4).double().round()
+    pair = torch.cat([torch.zeros_like(logits), logits], 1)
+    torch.testing.assert_close(Categorical(levels=2)(pair).log_prob(x), Bernoulli()(logits).log_prob(x))
+    torch.testing.assert_close(Categorical(levels=2)(pair).mean, Bernoulli()(logits).mean)
+
+
+@pytest.mark.parametrize("levels", [2, 3, 16])
+def test_a_categorical_of_a_mean_has_that_mean_and_a_part_for_every_level(levels: int) -> None:
+    likelihood = Categorical(levels)
+    mean = torch.tensor([1e-4, 0.02, 0.3, 0.5, 0.8, 0.9999]).reshape(2, 3, 1)
+    p = likelihood(likelihood.params_of_mean(mean)[None])
+    torch.testing.assert_close(p.mean[0], mean, rtol=1e-4, atol=1e-6)
+    assert (p.probs > 0).all()
+    assert LogisticMixture().params_of_mean(mean) is None
+
+
 # ------------------------------------------------------------------------------------------------------- errors
 
 
@@ -559,10 +662,17 @@ def test_a_link_is_one_of_two(link: Any) -> None:
 
 @pytest.mark.parametrize("levels", [1, 0, -3, 2.0, 2.5, "256", None, True, math.nan, 2**31])
 def test_levels_are_at_least_two(levels: Any) -> None:
-    with pytest.raises(SettingError, match=r"expected at least 2 levels.*, got") as caught:
-        DiscretizedLogistic(levels=levels)
-    assert caught.value.got == repr(levels)
-    assert caught.value.fix
+    for kind in (DiscretizedLogistic, LogisticMixture, Categorical):
+        with pytest.raises(SettingError, match=r"expected at least 2 levels.*, got") as caught:
+            kind(levels=levels)
+        assert caught.value.got == repr(levels)
+        assert caught.value.fix
+
+
+@pytest.mark.parametrize("components", [0, -1, 2.0, "3", None, True])
+def test_a_mixture_has_a_component(components: Any) -> None:
+    with pytest.raises(SettingError, match=r"expected at least 1 component, got"):
+        LogisticMixture(components=components)
 
 
 @pytest.mark.parametrize("number", [np.float32(0.5), np.float64(0.5), torch.tensor(0.5), 1])

@@ -21,6 +21,7 @@ from mnistvae.distributions import DiagonalNormal, detached
 from mnistvae.losses import (
     annealed_capacity,
     bernoulli_cross_entropy,
+    categorical_nll,
     continuous_bernoulli_nll,
     discretized_logistic_nll,
     doubly_reparameterized,
@@ -32,6 +33,7 @@ from mnistvae.losses import (
     kl_decomposition,
     kl_or_estimate,
     log_sinhc,
+    logistic_mixture_nll,
     negative_elbo,
     stratified_log_weights,
 )
@@ -566,6 +568,10 @@ IMAGES = (3, 2, 2, 2)
 GRADIENTS: dict[str, tuple[Callable[..., Any], Callable[[], tuple[Tensor, ...]]]] = {
     "annealed_capacity": (annealed_capacity, lambda: (numbers(5), numbers(5), numbers(), numbers())),
     "bernoulli_cross_entropy": (bernoulli_cross_entropy, lambda: (numbers(*IMAGES), grey(*IMAGES))),
+    "categorical_nll": (
+        lambda logits: categorical_nll(logits, torch.linspace(0, 1, 24).reshape(IMAGES)),
+        lambda: (numbers(IMAGES[0], 4, *IMAGES[1:]),),
+    ),
     "continuous_bernoulli_nll": (continuous_bernoulli_nll, lambda: (numbers(*IMAGES), grey(*IMAGES))),
     "discretized_logistic_nll": (
         lambda mean, log_scale: discretized_logistic_nll(mean, log_scale, torch.linspace(0, 1, 24).reshape(IMAGES), 8),
@@ -588,6 +594,10 @@ GRADIENTS: dict[str, tuple[Callable[..., Any], Callable[[], tuple[Tensor, ...]]]
         lambda: (numbers(4, 2), numbers(4, 2)),
     ),
     "covariance_penalty": (lambda c: losses.covariance_penalty(c, 2.0, 3.0), lambda: (numbers(3, 3),)),
+    "logistic_mixture_nll": (
+        lambda *p: logistic_mixture_nll(*p, torch.linspace(0, 1, 24).reshape(IMAGES), 8),
+        lambda: tuple(numbers(IMAGES[0], 3, *IMAGES[1:]) for _ in range(3)),
+    ),
     "maximum_mean_discrepancy": (losses.maximum_mean_discrepancy, lambda: (numbers(4, 2), numbers(4, 2))),
     "squared_jacobian": (
         lambda weight, z, v: losses.squared_jacobian(lambda codes: (codes @ weight).sin(), z, v),

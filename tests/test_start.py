@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import mnistvae as mv
 from mnistvae.errors import ComponentError, SettingError
-from mnistvae.likelihoods import Bernoulli, ContinuousBernoulli, Gaussian, Likelihood
+from mnistvae.likelihoods import Autoregressive, Bernoulli, Categorical, ContinuousBernoulli, Gaussian, Likelihood
 from mnistvae.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
 from mnistvae.training import Checkpoint, Interrupted
 from mnistvae.training.start import start_at_mean
@@ -49,7 +49,9 @@ def drawn(vae: mv.VAE) -> Tensor:
 
 
 @pytest.mark.parametrize(
-    "likelihood", [Bernoulli(), Gaussian(), Gaussian(link="identity"), Gaussian("per-pixel")], ids=repr
+    "likelihood",
+    [Bernoulli(), Gaussian(), Gaussian(link="identity"), Gaussian("per-pixel"), Categorical(3), Autoregressive()],
+    ids=repr,
 )
 def test_the_decoder_starts_at_the_mean_image_with_ten_more_of_the_mean_brightness(likelihood: Likelihood) -> None:
     x = images()

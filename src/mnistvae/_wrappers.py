@@ -11,9 +11,12 @@ from torch.utils import _pytree as pytree
 from mnistvae.distributions import (
     DiagonalNormal,
     FullNormal,
+    PixelAutoregressive,
     PixelBernoulli,
+    PixelCategorical,
     PixelContinuousBernoulli,
     PixelLogistic,
+    PixelLogisticMixture,
     Point,
 )
 
@@ -89,9 +92,12 @@ def _register() -> None:
     of(DiagonalNormal, names=("mu", "logvar"))
     of(FullNormal, names=("loc", "scale_tril"))
     of(Point, names=("point",))
+    of(PixelAutoregressive, "conditionals", names=("params",))
     of(PixelBernoulli, names=("logits",))
     of(PixelContinuousBernoulli, names=("logits",))
+    of(PixelCategorical, names=("logits",))
     of(PixelLogistic, "levels", names=("loc", "log_scale"))
+    of(PixelLogisticMixture, "levels", names=("logits", "loc", "log_scale"))
 
 
 _register()

@@ -37,6 +37,7 @@ from mnistvae.distributions import (
     projected,
 )
 from mnistvae.errors import ComponentError, MnistvaeError, SettingError, raised_text, type_name
+from mnistvae.likelihoods.base import at_once
 from mnistvae.models import VAE
 from mnistvae.networks.encoders import posterior_of
 
@@ -44,12 +45,8 @@ __all__ = ["OPSET", "describe", "export"]
 
 #: The version of ONNX's operators where nobody asks for another: what torch's own graphs are written in.
 OPSET = 18
-_PARTS: tuple[Literal["encoder", "decoder", "reconstruct", "sample"], ...] = (
-    "encoder",
-    "decoder",
-    "reconstruct",
-    "sample",
-)
+_PARTS: tuple[Literal["encoder", "decoder", "reconstruct", "sample"], ...]
+_PARTS = ("encoder", "decoder", "reconstruct", "sample")
 _FORMATS: tuple[Literal["onnx", "pt2"], ...] = ("onnx", "pt2")
 
 
@@ -94,8 +91,8 @@ def export(
     Raises:
         SettingError: If the part or format is another word, the opset lacks an operator, or onnx and onnxscript are not
             installed: ``pip install "mnistvae[onnx]"``.
-        ComponentError: If the model is none, torch cannot follow one of its own parts, or the draws from its prior are
-            not known as a function of noise, see :func:`mnistvae.distributions.from_noise`.
+        ComponentError: If the model is none, torch cannot follow one of its own parts, its images are made pixel by
+            pixel, or draws from its prior are no function of noise, see :func:`mnistvae.distributions.from_noise`.
         OutputError: If the file cannot be written.
 
     Example:
@@ -173,7 +170,8 @@ class _Decode(nn.Module):
 
     def __init__(self, model: VAE) -> None:
         super().__init__()
-        self.decoder, self.likelihood, self.support = model.decoder, model.likelihood, model.support
+        self.decoder, self.support = model.decoder, model.support
+        self.likelihood = at_once(model.likelihood, 'export the encoder alone, part="encoder"')
 
     def forward(self, codes: Tensor, labels: Tensor | None = None) -> Tensor:
         params = self.decoder(projected(self.support, codes), labels)

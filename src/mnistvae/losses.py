@@ -24,6 +24,7 @@ from mnistvae.errors import DataError
 __all__ = [
     "annealed_capacity",
     "bernoulli_cross_entropy",
+    "categorical_nll",
     "continuous_bernoulli_nll",
     "covariance_penalty",
     "discretized_logistic_nll",
@@ -36,6 +37,7 @@ __all__ = [
     "kl_by_level",
     "kl_decomposition",
     "kl_or_estimate",
+    "logistic_mixture_nll",
     "maximum_mean_discrepancy",
     "negative_elbo",
     "squared_jacobian",
@@ -194,6 +196,62 @@ def discretized_logistic_log_prob(mean: Tensor, log_scale: Tensor, x: Tensor, le
     lowest, highest = level <= 0, level >= levels - 1
     log_p = below.masked_fill(highest, 0.0) + above.masked_fill(lowest, 0.0)
     return log_p + within.masked_fill(lowest | highest, 0.0)
+
+
+def logistic_mixture_nll(logits: Tensor, mean: Tensor, log_scale: Tensor, x: Tensor, levels: int = 256) -> Tensor:
+    r"""Minus the log-probability of grey levels under mixtures of logistic distributions cut into bins.
+
+    .. math:: P(x) = \sum_{k=1}^{K} \pi_k \left[\sigma\left(\frac{x + \delta - \mu_k}{s_k}\right)
+        - \sigma\left(\frac{x - \delta - \mu_k}{s_k}\right)\right], \qquad
+        \pi = \operatorname{softmax}(l), \quad \delta = \frac{1}{2 (L - 1)}
+
+    Salimans et al. (2017), equation 2, with the outermost bins of :func:`discretized_logistic_nll`; pixels and their
+    channels are independent here.
+
+    Args:
+        logits: l, logarithms of the weights of the K components up to a constant, (..., K, C, H, W).
+        mean: Means of the components, the same shape, on the scale of the pixels.
+        log_scale: Logarithms of the s, the same shape.
+        x: Pixels in [0, 1], (..., C, H, W); each is taken as the level nearest to it.
+        levels: L, the number of grey levels.
+
+    Returns:
+        (...), nats; not negative.
+
+    Example:
+        >>> one = torch.zeros(1, 1, 1, 1)  # a single component is a discretized logistic
+        >>> x = torch.full((1, 1, 1), 0.4)
+        >>> torch.equal(logistic_mixture_nll(one, one, one, x), discretized_logistic_nll(one[0], one[0], x))
+        True
+    """
+    of_each = discretized_logistic_log_prob(mean, log_scale, x.unsqueeze(-4), levels)
+    return -_over_pixels((logits.log_softmax(-4) + of_each).logsumexp(-4))
+
+
+def categorical_nll(logits: Tensor, x: Tensor) -> Tensor:
+    r"""Minus the log-probability of grey levels, each of which has a logit of its own.
+
+    .. math:: -\log P(x) = \sum_i \log \sum_{k=0}^{L-1} e^{l_{i,k}} - l_{i,k_i}, \qquad x_i = k_i / (L - 1)
+
+    The softmax of van den Oord et al. (2016), "Pixel recurrent neural networks", section 2.2.
+
+    Args:
+        logits: l, (..., L, C, H, W), one for each of the L levels from black to white.
+        x: Pixels in [0, 1], broadcast against (..., C, H, W); each is taken as the level nearest to it.
+
+    Returns:
+        (...), nats; not negative.
+
+    Example:
+        >>> categorical_nll(torch.zeros(16, 1, 2, 2), torch.rand(1, 2, 2))  # 4 log 16
+        tensor(11.0904)
+    """
+    levels = logits.shape[-4]
+    level = (x * (levels - 1)).round().clamp(0, levels - 1).long()  # an index beyond would end the process on a GPU
+    level, normaliser = torch.broadcast_tensors(level, logits.logsumexp(-4))  # type: ignore[no-untyped-call]
+    shape = (*level.shape[:-3], levels, *level.shape[-3:])
+    chosen = logits.expand(shape).gather(-4, level.unsqueeze(-4)).squeeze(-4)
+    return _over_pixels(normaliser - chosen)
 
 
 def _over_pixels(values: Tensor) -> Tensor:

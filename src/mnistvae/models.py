@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -41,6 +41,11 @@ __all__ = ["VAE", "BetaVAE", "ConditionalVAE", "TrainingModule", "VAEOutput"]
 
 #: Images that are computed at once where nobody says how many: what most networks need some hundred megabytes for.
 AT_ONCE = 128
+
+
+def _mean_of_pixels(likelihood: Distribution) -> Tensor:
+    """The mean of p(x | z) as images; that of a density on all reals may lie beyond [0, 1]."""
+    return likelihood.mean.clamp(0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -310,7 +315,7 @@ class VAE(Component, HubForm):
                 some = None if labels is None else labels[rows]
                 posterior = self.encode(images[rows], some)
                 z = draw(posterior.sample) if sample else mean_of(posterior)
-                made[rows] = _images_of(self.decode(z, some))
+                made[rows] = _mean_of_pixels(self.decode(z, some))
         return made
 
     @torch.no_grad()
@@ -324,6 +329,9 @@ class VAE(Component, HubForm):
         batch_size: int = AT_ONCE,
     ) -> Tensor:
         """New images: the means of p(x | z) for codes drawn from the prior.
+
+        Where the pixels of the likelihood depend on each other, they are draws of p(x | z), since a mean has nothing of
+        that: see :class:`~mnistvae.likelihoods.Autoregressive`.
 
         Args:
             n: Number of images.
@@ -360,7 +368,9 @@ class VAE(Component, HubForm):
             if temperature != 1.0:
                 prior = tempered(prior, temperature)
             z = draw(prior.sample) if prior.batch_shape == (n,) else draw(prior.sample, torch.Size([n]))
-            return self._fill(made, z, labels, size)
+            if self.likelihood.independent:
+                return self._fill(made, z, labels, size)
+            return self._fill(made, z, labels, size, lambda pixels: draw(pixels.sample).clamp(0.0, 1.0))
 
     @torch.no_grad()
     def interpolate(
@@ -459,10 +469,17 @@ class VAE(Component, HubForm):
         with allocating(f"{n} images to fit into memory", f"{gib:.3g} GiB", "make fewer at a time"):
             return torch.empty(n, *self.image_shape, dtype=self.dtype, device=self.device)
 
-    def _fill(self, made: Tensor, z: Tensor, labels: Tensor | None, size: int) -> Tensor:
-        """``made``, filled with the means of p(x | z) as images, of which so many are computed at once."""
+    def _fill(
+        self,
+        made: Tensor,
+        z: Tensor,
+        labels: Tensor | None,
+        size: int,
+        images_of: Callable[[Distribution], Tensor] = _mean_of_pixels,
+    ) -> Tensor:
+        """``made``, filled with images of p(x | z) for codes, of which so many are computed at once."""
         for rows in _slices(len(z), size):
-            made[rows] = _images_of(self.decode(z[rows], None if labels is None else labels[rows]))
+            made[rows] = images_of(self.decode(z[rows], None if labels is None else labels[rows]))
         return made
 
     def _images(self, x: ArrayLike) -> Tensor:
@@ -500,11 +517,6 @@ class VAE(Component, HubForm):
 def _slices(n: int, size: int) -> Iterator[slice]:
     """The rows of batches of at most so many."""
     return (slice(start, min(n, start + size)) for start in range(0, n, size))
-
-
-def _images_of(likelihood: Distribution) -> Tensor:
-    """The mean of p(x | z) as images; that of a density on all reals may lie beyond [0, 1]."""
-    return likelihood.mean.clamp(0.0, 1.0)
 
 
 class BetaVAE(VAE):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -17,6 +16,7 @@ from mnistvae._checks import check_choice, check_count, check_seed
 from mnistvae._codes import LatentCodes
 from mnistvae._passes import Done, OfBatch, Pass, measuring
 from mnistvae._products import fast_products
+from mnistvae._progress import bar
 from mnistvae.arrays import ArrayLike, check_finite
 from mnistvae.data import Binarization, ImageDataset, as_dataset, as_trained, drawn_like, labelled, labels_of_all
 from mnistvae.distributions import mean_of, moments
@@ -111,11 +111,8 @@ class View:
     @contextmanager
     def bar(self, what: str, total: int) -> Iterator[Done]:
         """Show a progress bar over a block, in a terminal or notebook, if the view shows progress."""
-        from tqdm import tqdm
-
-        hidden = not self.progress or (False if "ipykernel" in sys.modules else None)  # None: where no terminal is
-        with tqdm(total=total, desc=what, unit="", leave=False, disable=hidden) as bar:
-            yield bar.update
+        with bar(what, total, shown=self.progress) as done:
+            yield done
 
     @cached_property
     def shown(self) -> ImageDataset:

@@ -4,14 +4,16 @@ All are ordinary distributions of torch's: what torch knows about those (KL dive
 mixtures, transforms) holds for them too. None validates its arguments at every call.
 """
 
+from mnistvae.distributions.autoregressive import PixelAutoregressive
 from mnistvae.distributions.flows import FlowPosterior, PushForward
+from mnistvae.distributions.levels import PixelCategorical, PixelLogistic, PixelLogisticMixture
 from mnistvae.distributions.marginals import LatentMarginal
 from mnistvae.distributions.mixtures import EvenMixture, mixture
 from mnistvae.distributions.moments import Moments, mean_of, moments
-from mnistvae.distributions.noise import from_noise, noise_size
+from mnistvae.distributions.noise import from_noise, from_uniform, noise_size
 from mnistvae.distributions.normals import DiagonalNormal, FullNormal, UnitNormal, kl_by_dimension
 from mnistvae.distributions.operations import detached, tempered
-from mnistvae.distributions.pixels import PixelBernoulli, PixelContinuousBernoulli, PixelLogistic
+from mnistvae.distributions.pixels import PixelBernoulli, PixelContinuousBernoulli
 from mnistvae.distributions.points import Point, has_density
 from mnistvae.distributions.spheres import HypersphericalUniform, VonMisesFisher
 from mnistvae.distributions.supports import UnitSphere, projected, support_of, unit_vectors
@@ -24,9 +26,12 @@ __all__ = [
     "HypersphericalUniform",
     "LatentMarginal",
     "Moments",
+    "PixelAutoregressive",
     "PixelBernoulli",
+    "PixelCategorical",
     "PixelContinuousBernoulli",
     "PixelLogistic",
+    "PixelLogisticMixture",
     "Point",
     "PushForward",
     "UnitNormal",
@@ -34,6 +39,7 @@ __all__ = [
     "VonMisesFisher",
     "detached",
     "from_noise",
+    "from_uniform",
     "has_density",
     "kl_by_dimension",
     "mean_of",

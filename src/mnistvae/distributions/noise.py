@@ -1,16 +1,17 @@
-"""Draws as a function of noise; another distribution takes part by a function registered for it."""
+"""Draws as a function of noise; another distribution takes part by a function that is registered for it."""
 
 from __future__ import annotations
 
 from functools import singledispatch
 
+import torch
 import torch.distributions as td
 from torch import Tensor
 from torch.distributions import Distribution
 
 from mnistvae.errors import ComponentError, type_name
 
-__all__ = ["NO_UNIFORM", "from_noise", "noise_size"]
+__all__ = ["NO_UNIFORM", "from_noise", "from_uniform", "noise_size"]
 
 #: What a mixture needs beside normal noise.
 NO_UNIFORM = "uniform noise for a mixture, to choose the component"
@@ -97,3 +98,38 @@ def noise_size(distribution: Distribution) -> int:
         (3, 6)
     """
     return distribution.event_shape[0]
+
+
+@singledispatch
+def from_uniform(distribution: Distribution, uniform: Tensor) -> Tensor:  # noqa: ARG001
+    r"""Draws from a distribution of independent pixels as a function of uniform noise, one number a pixel.
+
+    It is the inverse of each pixel's distribution function. Other distributions take part by a function that is
+    registered for them, with ``mnistvae.distributions.from_uniform.register``.
+
+    Args:
+        distribution: Distribution over images, batch (B,), event shape (C, H, W).
+        uniform: Uniform noise in [0, 1), (..., B, C, H, W).
+
+    Returns:
+        Images, (..., B, C, H, W).
+
+    Raises:
+        ComponentError: If the distribution is another.
+
+    Example:
+        >>> from_uniform(mv.distributions.PixelBernoulli(torch.zeros(1, 1, 1)), torch.tensor([[[0.4]]]))  # 0.4 is below its mean
+        tensor([[[1.]]])
+    """
+    raise ComponentError(
+        "a distribution of pixels whose draws are known as a function of uniform noise",
+        type_name(distribution),
+        "register a function with mnistvae.distributions.from_uniform",
+    )
+
+
+@from_uniform.register
+def _(distribution: td.Independent, uniform: Tensor) -> Tensor:  # type: ignore[type-arg]
+    least = torch.finfo(uniform.dtype).eps  # of 0 it would be infinite
+    drawn: Tensor = distribution.base_dist.icdf(uniform.clamp(least, 1 - least))
+    return drawn

@@ -14,6 +14,7 @@ from mnistvae.distributions import UnitSphere
 from mnistvae.errors import ComponentError
 from mnistvae.explorer.packing import Packer
 from mnistvae.explorer.programs import Parts, describe_prior, programs, rounded
+from mnistvae.likelihoods.base import at_once
 from mnistvae.models import VAE
 
 __all__ = ["describe", "some_of"]
@@ -26,6 +27,7 @@ _MOST_CODES, _MOST_BYTES = 2000, 1_600_000
 SLIDERS = 10
 #: The least range of a slider, in which nearly all codes of a standard normal are, and that of codes on the sphere.
 _RANGE, _ON_SPHERE = 3.5, 1.0
+_TAKE_ANY = "use mnistvae.analysis and mnistvae.plotting, which take any"
 
 
 def describe(model: VAE, codes: LatentCodes, images: Tensor, parts: Parts, seed: int) -> dict[str, Any]:
@@ -39,9 +41,11 @@ def describe(model: VAE, codes: LatentCodes, images: Tensor, parts: Parts, seed:
         seed: Seed of the choice of images, where there are more than a page can draw.
 
     Raises:
-        ComponentError: If the page cannot draw images of the model's shape, or cannot run one of its layers.
+        ComponentError: If the page cannot draw images of the model's shape, or pixel by pixel, or cannot run one of its
+            layers.
     """
     _check_shape(model)
+    at_once(model.likelihood, _TAKE_ANY)
     packer = Packer()
     copied = rounded(model)
     chosen = some_of(len(images), model, seed)
@@ -100,7 +104,7 @@ def _check_shape(model: VAE) -> None:
         raise ComponentError(
             f"images of 1 or 3 channels and at most {_LARGEST} x {_LARGEST} pixels, to be drawn in a browser",
             f"{channels} x {height} x {width}",
-            "use mnistvae.analysis and mnistvae.plotting, which take any",
+            _TAKE_ANY,
         )
 
 

@@ -1,22 +1,20 @@
-"""Likelihoods: p(x | z) as a distribution over pixels, from the parameters that a decoder gives."""
+"""Likelihoods of black and white pixels, and densities of grey ones."""
 
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
 from typing import Literal
 
 import torch
 import torch.distributions as td
 from torch import Tensor, nn
-from torch.distributions import Distribution
 
-from mnistvae._checks import check_choice, check_count, check_number
-from mnistvae._component import Component
-from mnistvae.distributions import PixelBernoulli, PixelContinuousBernoulli, PixelLogistic
+from mnistvae._checks import check_choice, check_number
+from mnistvae.distributions import PixelBernoulli, PixelContinuousBernoulli
 from mnistvae.errors import SettingError
+from mnistvae.likelihoods.base import Likelihood, density_tag
 
-__all__ = ["Bernoulli", "ContinuousBernoulli", "DiscretizedLogistic", "Gaussian", "Likelihood"]
+__all__ = ["Bernoulli", "ContinuousBernoulli", "Gaussian"]
 
 #: exp(-6) = 0.0025, a little over half a grey level: below it a density on 8-bit pixels has no bound.
 _LEAST_LOG_SIGMA = -6.0
@@ -24,43 +22,8 @@ _LEAST_LOG_SIGMA = -6.0
 _STEEPEST = 16.0
 #: Outside of these, squares leave the range of float32.
 _SIGMAS = (1e-6, 1e6)
-#: exp(-7) = 0.0009, a quarter of a grey level: the mass is then in one bin already.
-_LEAST_LOG_SCALE = -7.0
-#: A scale beyond which nothing changes, and from where float32 would overflow before long.
+#: A deviation whose logarithm is greater changes nothing, and would overflow float32 before long.
 _GREATEST_LOG = 30.0
-
-
-class Likelihood(Component):
-    """Contract of a likelihood: parameters (B, C * n_params, H, W) to a distribution over images.
-
-    A subclass sets ``n_params``, the number of parameters a pixel takes, and implements
-    :meth:`forward` and :meth:`tag`.
-    """
-
-    n_params: int
-
-    @abstractmethod
-    def forward(self, params: Tensor) -> Distribution:
-        """p(x | z): batch shape (B,), event shape (C, H, W)."""
-
-    def params_of_mean(self, mean: Tensor) -> Tensor | None:
-        """Parameters (C * n_params, H, W) of images with that mean (C, H, W) in (0, 1); None where none are known.
-
-        Training with ``start_at_mean`` begins at them.
-
-        Args:
-            mean: Mean of the pixels.
-        """
-        del mean
-        return None
-
-    @abstractmethod
-    def tag(self, binarization: str = "none") -> str:
-        """The name of figures in nats under this likelihood; figures with different tags are not comparable.
-
-        Args:
-            binarization: Binarization of the pixels, as in :class:`~mnistvae.data.ImageDataset`.
-        """
 
 
 class Bernoulli(Likelihood):
@@ -113,7 +76,7 @@ class ContinuousBernoulli(Likelihood):
         return PixelContinuousBernoulli(torch.where(excess > 0, compressed, params))
 
     def tag(self, binarization: str = "none") -> str:
-        return _density_tag("continuous-bernoulli", binarization)
+        return density_tag("continuous-bernoulli", binarization)
 
 
 class Gaussian(Likelihood):
@@ -178,50 +141,9 @@ class Gaussian(Likelihood):
         return torch.cat([params, start]) if self.n_params == 2 else params
 
     def tag(self, binarization: str = "none") -> str:
-        return _density_tag("gaussian", binarization)
-
-
-class DiscretizedLogistic(Likelihood):
-    r"""Independent pixels of 256 grey levels, each a logistic distribution cut into bins.
-
-    .. math:: P(x = k / (L - 1)) = \sigma\left(\frac{x + \delta - \mu}{s}\right)
-        - \sigma\left(\frac{x - \delta - \mu}{s}\right), \qquad \delta = \frac{1}{2 (L - 1)}
-
-    The first half of the parameters are mu, which may lie beyond black and white; the second half log s, kept within
-    [-7, 30]. Kingma et al. (2016), "Improved variational inference with inverse autoregressive flow", appendix C;
-    Salimans et al. (2017), "PixelCNN++", equation 2. Bits per dimension are these nats over (C H W log 2).
-
-    Args:
-        levels: L, the number of grey levels.
-
-    Raises:
-        SettingError: If there are fewer than two levels.
-
-    Example:
-        >>> p = DiscretizedLogistic(levels=4)(torch.randn(1, 2, 1, 1))
-        >>> sum(p.log_prob(torch.full((1, 1, 1, 1), k / 3)).exp() for k in range(4)).round(decimals=5)
-        tensor([1.])
-    """
-
-    n_params = 2
-
-    def __init__(self, levels: int = 256) -> None:
-        super().__init__()
-        self.levels = check_count("at least 2 levels", levels, least=2, fix="8-bit pixels have 256")
-
-    def forward(self, params: Tensor) -> PixelLogistic:
-        mean, log_scale = params.chunk(2, dim=1)
-        return PixelLogistic(mean, log_scale.clamp(_LEAST_LOG_SCALE, _GREATEST_LOG), self.levels)
-
-    def tag(self, binarization: str = "none") -> str:
-        return _density_tag(f"discretized-logistic-{self.levels}", binarization)
+        return density_tag("gaussian", binarization)
 
 
 def _floored(value: Tensor, floor: float) -> Tensor:
     """A soft maximum of value and floor, which keeps a gradient: Rybkin et al. (2021), section 3.3."""
     return floor + nn.functional.softplus(value - floor)
-
-
-def _density_tag(name: str, binarization: str) -> str:
-    """The tag of a density, with the binarization of the pixels that it was measured on."""
-    return name if binarization == "none" else f"{name}-on-{binarization}-binary"
