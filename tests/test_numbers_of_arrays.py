@@ -16,7 +16,7 @@ from mnistvae.images import montage
 from mnistvae.likelihoods import DiscretizedLogistic
 from mnistvae.networks import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder, ResNetDecoder, ResNetEncoder
 from mnistvae.objectives import IWAE, BetaTC
-from mnistvae.priors import GaussianMixture, VampPrior
+from mnistvae.priors import GaussianMixture, SecondStage, VampPrior
 from mnistvae.schedules import CosineDecay, Cyclical, Linear, OneCycle
 
 INTEGERS: dict[str, Callable[[int], Any]] = {
@@ -100,6 +100,9 @@ CALLS: dict[str, Callable[[Callable[[int], Any]], Any]] = {
     ),
     "mixture": lambda i: vae(prior=GaussianMixture(i(2), i(3)), objective=IWAE(i(4))).loss(pictures().images).loss,
     "vamp": lambda i: vae(prior=VampPrior(i(3)), objective=BetaTC(num_images=i(60))).loss(pictures().images).loss,
+    "second stage": lambda i: (
+        vae(prior=SecondStage(i(2), i(3), (i(4),), i(5)), objective=IWAE(i(4))).loss(pictures().images).loss
+    ),
     "schedules": lambda i: torch.tensor(
         [
             schedule(3)

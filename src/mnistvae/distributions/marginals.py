@@ -42,10 +42,11 @@ class LatentMarginal(Distribution):
 
     Example:
         >>> def conditional(u):
-        ...     return DiagonalNormal(0.6 * u, torch.full_like(u, math.log(0.64)))
+        ...     return DiagonalNormal(0.6 * u, torch.full_like(u, 0.64).log())
         >>> def posterior(z):
-        ...     return DiagonalNormal(0.6 * z, torch.full_like(z, math.log(0.64)))
-        >>> unit = LatentMarginal(UnitNormal(torch.zeros(2)), conditional, posterior, latent_dim=2, num_samples=3)
+        ...     return DiagonalNormal(0.6 * z, torch.full_like(z, 0.64).log())
+        >>> base = mv.distributions.UnitNormal(torch.zeros(2))
+        >>> unit = LatentMarginal(base, conditional, posterior, latent_dim=2, num_samples=3)
         >>> unit.log_prob(torch.zeros(1, 2))  # -log 2 pi, since the posterior is exact
         tensor([-1.8379])
     """

@@ -118,7 +118,8 @@ def from_uniform(distribution: Distribution, uniform: Tensor) -> Tensor:  # noqa
         ComponentError: If the distribution is another.
 
     Example:
-        >>> from_uniform(mv.distributions.PixelBernoulli(torch.zeros(1, 1, 1)), torch.tensor([[[0.4]]]))  # 0.4 is below its mean
+        >>> even = mv.distributions.PixelBernoulli(torch.zeros(1, 1, 1))
+        >>> from_uniform(even, torch.tensor([[[0.4]]]))  # 0.4 is below its mean
         tensor([[[1.]]])
     """
     raise ComponentError(
