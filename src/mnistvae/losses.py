@@ -556,7 +556,7 @@ def squared_jacobian(function: Callable[[Tensor], Tensor], z: Tensor, direction:
 def _begin_forward_mode() -> None:
     """Have torch load its forward mode, which warns of a part of torch's own."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*torch.jit.script", category=FutureWarning)
+        warnings.filterwarnings("ignore", message=".*torch.jit.script")  # of another category in each version
         one = torch.ones((), device="cpu")
         torch.func.jvp(torch.sin, (one,), (one,))
 
