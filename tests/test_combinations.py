@@ -48,6 +48,7 @@ from mnistvae.objectives import (
     FactorVAE,
     InfoVAE,
     Objective,
+    SemiSupervised,
     Terms,
 )
 from mnistvae.priors import Flow, GaussianMixture, Prior, SecondStage, StandardNormal, UniformSphere, VampPrior
@@ -74,7 +75,10 @@ OBJECTIVES: dict[str, Callable[[], Objective]] = {
     "consistency": lambda: Consistency(max_shift=1.0),
     "denoising": lambda: Denoising(amount=0.1),
     "penalty": lambda: DecoderPenalty(weights=1e-3, gradient=0.1),
+    "semi-supervised": lambda: SemiSupervised(nn.Sequential(nn.Flatten(), nn.LazyLinear(CLASSES)), 2.0),
 }
+#: Those of a conditional model alone.
+OF_LABELS = ("semi-supervised",)
 #: Those whose loss of an image is also about the other images.
 OF_A_BATCH = ("beta-tc", "info", "dip", "factor", "adversarial")
 LIKELIHOODS: dict[str, Callable[[], Likelihood]] = {
@@ -141,13 +145,18 @@ class Choice(NamedTuple):
     conditional: bool = False
     dtype: torch.dtype = torch.float32
 
+    @property
+    def told(self) -> bool:
+        """True for a model that is told the label."""
+        return self.conditional or self.objective in OF_LABELS
+
     def model(self, shape: ImageShape = SHAPE) -> VAE:
         """The model, in the second of its training steps and away from its start.
 
         Its posteriors are narrow and beside the prior, so that an estimate of the KL term at one code, with which
         the free bits go, is above zero.
         """
-        likelihood, classes = LIKELIHOODS[self.likelihood](), CLASSES if self.conditional else None
+        likelihood, classes = LIKELIHOODS[self.likelihood](), CLASSES if self.told else None
         if isinstance(likelihood, Autoregressive):
             likelihood = Autoregressive(None, 1, 3, 1, 3, image_channels=shape[0])
         encoder, decoder = NETWORKS[self.network](shape, classes, likelihood.n_params)
@@ -169,10 +178,10 @@ class Choice(NamedTuple):
         return made.to(self.dtype)
 
     def labels(self, n: int = BATCH) -> Tensor | None:
-        return torch.arange(n) % CLASSES if self.conditional else None
+        return torch.arange(n) % CLASSES if self.told else None
 
     def __str__(self) -> str:
-        labels = "conditional" if self.conditional else "plain"
+        labels = "conditional" if self.told else "plain"
         dtype = "" if self.dtype is torch.float32 else "-float64"
         return f"{self.objective}-{self.likelihood}-{self.prior}-{self.network}-{labels}{dtype}"
 
@@ -213,7 +222,7 @@ def check_verbs(choice: Choice, shape: ImageShape = SHAPE) -> None:
     for name, images in drawn.items():
         assert images.shape == (BATCH, *shape), name
         check_images(choice, images, name)
-    between = model.interpolate(x[0], x[1], 3, 1 if choice.conditional else None)
+    between = model.interpolate(x[0], x[1], 3, 1 if choice.told else None)
     assert between.shape == (3, *shape)
     check_images(choice, between, "interpolate")
     ends = model.interpolate(x, x, 2, y)
@@ -221,11 +230,10 @@ def check_verbs(choice: Choice, shape: ImageShape = SHAPE) -> None:
     for end in ends.unbind(1):  # each under its own label
         torch.testing.assert_close(end, drawn["reconstruct"], rtol=1e-4, atol=1e-5)
     warm, cool = (
-        model.sample(8, 8 * [0] if choice.conditional else None, temperature=t, generator=generator(5))
-        for t in (1.0, 0.5)
+        model.sample(8, 8 * [0] if choice.told else None, temperature=t, generator=generator(5)) for t in (1.0, 0.5)
     )
     assert not torch.equal(warm, cool)
-    if choice.conditional:
+    if choice.told:
         assert model.sample(BATCH, 1).shape == model.sample(BATCH).shape == (BATCH, *shape)
     out = model(x, y)
     assert out.z.shape == (BATCH, LATENT)
@@ -245,7 +253,11 @@ def check_images(choice: Choice, images: Tensor, name: str) -> None:
 
 # ------------------------------------------------------------------------------------------- all, with the MLP
 
-EVERY = [Choice(o, lik, p, "mlp", c) for c, o, lik, p in product((False, True), OBJECTIVES, LIKELIHOODS, PRIORS)]
+EVERY = [
+    Choice(o, lik, p, "mlp", c)
+    for c, o, lik, p in product((False, True), OBJECTIVES, LIKELIHOODS, PRIORS)
+    if c or o not in OF_LABELS
+]
 
 
 def test_every_public_part_takes_part() -> None:
@@ -257,6 +269,11 @@ def test_every_public_part_takes_part() -> None:
         public = {getattr(module, name) for name in module.__all__}
         classes = {part for part in public if isinstance(part, type) and issubclass(part, base) and part is not base}
         assert classes - {UniformSphere} == {type(make()) for make in makers.values()}  # test_spheres has that one
+
+
+def test_objectives_of_whole_batches_say_so() -> None:
+    found = {name for name, make in OBJECTIVES.items() if make().of_a_batch}
+    assert found == {*OF_A_BATCH, "elbo-free-bits"}
 
 
 @pytest.mark.parametrize("choice", EVERY, ids=str)
@@ -312,6 +329,7 @@ WITH_NETWORKS = [
         *(("elbo", "bernoulli", name) for name in PRIORS if name != "standard"),
         ("iwae-doubly", "gaussian-per-pixel", "vamp"),
     ]
+    if conditional or objective not in OF_LABELS
 ]
 
 

@@ -319,6 +319,11 @@ def test_an_objective_of_ones_own_may_take_them() -> None:
 
     (record, _) = trainer().fit(model(objective=Own()), few())
     assert record["loss"] > 0
+    assert torch.equal(model(objective=Own()).loss(pixels(2), [-1, -1]).loss, torch.zeros(2))
+    Own.takes_unlabelled = False
+    with pytest.raises(DataError, match="-1 stands for no label"):
+        model(objective=Own()).loss(pixels(2), [-1, -1])
+    Own.takes_unlabelled = True
     assert model(objective=Own()).takes_unlabelled
     assert not model(objective=ELBO()).takes_unlabelled
 

@@ -42,6 +42,7 @@ from mnistvae.objectives import (
     InfoVAE,
     LatentVariableModel,
     Objective,
+    SemiSupervised,
     Terms,
 )
 from mnistvae.priors import GaussianMixture, Prior, StandardNormal, VampPrior
@@ -70,6 +71,7 @@ OBJECTIVES: dict[str, Callable[[], Objective]] = {
     "Consistency": lambda: Consistency(ELBO(beta=2.0), max_shift=1.0),
     "Denoising": lambda: Denoising(IWAE(num_samples=2), "gaussian", 0.1),
     "DecoderPenalty": lambda: DecoderPenalty(weights=0.1, gradient=2.0),
+    "SemiSupervised": lambda: SemiSupervised(nn.Sequential(nn.Flatten(), nn.Linear(9, CLASSES)), alpha=2.0),
 }
 PRIORS: dict[str, Callable[[], Prior]] = {
     "normal": lambda: StandardNormal(LATENT),
@@ -79,11 +81,16 @@ PRIORS: dict[str, Callable[[], Prior]] = {
 
 
 def small_vae(objective: Objective, prior: Prior | None = None, num_classes: int | None = None) -> VAE:
+    num_classes = CLASSES if isinstance(objective, SemiSupervised) else num_classes
     encoder = MLPEncoder(LATENT, SHAPE, (6,), nn.Tanh(), num_classes)
     decoder = MLPDecoder(LATENT, SHAPE, (6,), nn.Tanh(), num_classes)
     return VAE(
         LATENT, SHAPE, encoder=encoder, decoder=decoder, prior=prior, objective=objective, num_classes=num_classes
     )
+
+
+def labels_for(vae: VAE, n: int) -> Tensor | None:
+    return None if vae.num_classes is None else torch.arange(n) % vae.num_classes
 
 
 class AtItsMean(DiagonalNormal):
@@ -150,7 +157,7 @@ def test_contract_one_finite_value_an_image_and_gradients_for_every_parameter(
         for parameter in vae.encoder.parameters():
             parameter.mul_(4)
     for n in (1, 50):
-        terms = vae.loss(torch.rand(n, *SHAPE), None if num_classes is None else torch.arange(n) % num_classes)
+        terms = vae.loss(torch.rand(n, *SHAPE), labels_for(vae, n))
         assert isinstance(terms, Terms)
         assert {value.shape for value in terms.by_name().values()} == {(n,)}
         assert all(value.isfinite().all() for value in terms.by_name().values())
@@ -169,19 +176,20 @@ def test_contract_saved_and_loaded_it_gives_the_same_loss(make: Callable[[], Obj
     both = []
     for model in (vae, same):
         torch.manual_seed(1)
-        both.append(model.loss(x).by_name())
+        both.append(model.loss(x, labels_for(model, 5)).by_name())
     before, after = both
     assert all(torch.equal(before[name], after[name]) for name in before.keys() | after.keys())
 
 
 def test_contract_without_gradients_the_value_is_the_same(make: Callable[[], Objective]) -> None:
     vae, x = small_vae(make()), torch.rand(5, *SHAPE)
+    y = labels_for(vae, 5)
     torch.manual_seed(1)
-    expected = vae.loss(x)
+    expected = vae.loss(x, y)
     torch.manual_seed(1)
     with torch.no_grad():
-        got = vae.loss(x)
-    for a, b in zip(got, expected, strict=True):
+        got = vae.loss(x, y)
+    for a, b in zip(got.by_name().values(), expected.by_name().values(), strict=True):
         torch.testing.assert_close(a, b)
 
 
