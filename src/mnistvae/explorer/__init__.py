@@ -52,7 +52,7 @@ def explorer_page(
         seed: Seed of what is drawn.
 
     Raises:
-        ComponentError: If a page cannot run one of the model's layers, or draw images of its shape.
+        ComponentError: If a page cannot run one of the model's layers, or draw images of its shape, or pixel by pixel.
         DataError: If the images do not fit the model.
         SettingError: If ``parts`` is another word.
 
@@ -82,7 +82,7 @@ def explorer_block(view: View) -> str:
     """Return the latent plane of a view as a piece of HTML for a larger page: the explorer's plane, without the rest.
 
     Raises:
-        ComponentError: If a page cannot run one of the model's layers, or draw images of its shape.
+        ComponentError: If a page cannot run one of the model's layers, or draw images of its shape, or pixel by pixel.
     """
     return _block(view, "plane", "")
 
