@@ -58,6 +58,8 @@ nitpick_ignore_regex = [
     ("py:class", r"[A-Z]"),  # variables of types
     ("py:class", r"mnistvae\.ladders\.(levels\.Level(Step)?|distributions\.Walk)"),  # an alias, and what is not public
     ("py:class", r"mnistvae\.objectives\.around\.Around"),
+    ("py:class", r"mnistvae\.distributions\.(pixels\.Pixels|autoregressive\.Conditionals)"),
+    ("py:class", r"mnistvae\.likelihoods\.autoregressive\._Walk"),
 ]
 
 sphinx_gallery_conf = {
