@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -249,6 +250,10 @@ def records(folder: Path) -> list[Any]:
     return found
 
 
+def _name(item: Any) -> str:
+    return str(item.key or item.nested_key[0])
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # its own
 def test_wandb_has_a_run_that_was_stopped_and_resumed(offline: Any, tmp_path: Path) -> None:
@@ -267,7 +272,11 @@ def test_wandb_has_a_run_that_was_stopped_and_resumed(offline: Any, tmp_path: Pa
     assert len(runs) == 2
     assert runs[0].name == runs[1].name, "one number"
     first, second = (one.parent for one in runs)
-    told = records(first) + records(second)
+    for _ in range(100):  # the library writes in a process of its own, which a busy machine may keep waiting
+        told = records(first) + records(second)
+        if {"1", "2"} <= {item.value_json for one in told for item in one.history.item if "epoch" in _name(item)}:
+            break
+        time.sleep(0.1)
     (config, *_) = (one.run.config for one in told if one.HasField("run"))
     settings = {one.key or one.nested_key[0]: json.loads(one.value_json) for one in config.update}
     assert settings["trainer/batch_size"] == 8

@@ -82,6 +82,7 @@ class EMA:
 
     @torch.no_grad()
     def load(self, average: dict[str, Tensor]) -> None:
-        """Take over averages that :meth:`state` gave; one that is not among them, a later constant, stays as it is."""
+        """Take over averages that :meth:`state` gave; a buffer that is not among them, a later one, stays as it is."""
         for name, tensor in self.average.items():
-            tensor.copy_(average.get(name, tensor))
+            learned = isinstance(self.live[name], nn.Parameter)
+            tensor.copy_(average[name] if learned else average.get(name, tensor))

@@ -123,8 +123,7 @@ def _validate(run: Run, state: State) -> Record:
         for x, y in run.held_out.epoch(0):
             rows, count = run.limits.world.share(len(x))
             with noise_for_rows(rows, len(x)):
-                found = run.step.forward(x[rows], None if y is None else y[rows], check=images == 0)[1]
-            sums += found if count else torch.zeros_like(found)
+                sums += (count > 0) * run.step.forward(x[rows], None if y is None else y[rows], check=images == 0)[1]
             images += len(x)
     run.limits.world.add([sums])
     return {VALIDATION + name: mean for name, mean in zip(state.terms, (sums / images).tolist(), strict=True)}
