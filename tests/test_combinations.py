@@ -355,8 +355,8 @@ def _covering() -> list[Choice]:
     """A row for every objective and likelihood, in which every two other parts of different kinds meet, too."""
     rows = []
     for (i, objective), (j, likelihood) in product(enumerate(OBJECTIVES), enumerate(LIKELIHOODS)):
-        prior = list(PRIORS)[(i + j) % 7]
-        network = list(NETWORKS)[(i + 2 * j) % 7 % len(NETWORKS)]
+        prior = list(PRIORS)[(i + j) % len(PRIORS)]
+        network = list(NETWORKS)[(i + 2 * j) % len(NETWORKS)]
         conditional = (i + 3 * j) % 7 % 2 == 1
         dtype = torch.float64 if (i + 4 * j) % 7 % 2 else torch.float32
         rows.append(Choice(objective, likelihood, prior, network, conditional, dtype))
