@@ -32,7 +32,6 @@ __all__ = [
     "drawn_once",
     "join",
     "measuring",
-    "numbers_in",
     "some_of",
 ]
 
@@ -90,15 +89,6 @@ def join(parts: Sequence[Distribution]) -> Distribution | None:
         loc, scale = (torch.cat([getattr(part, name) for part in whole]) for name in ("loc", "scale_tril"))
         return MultivariateNormal(loc, scale_tril=scale, validate_args=False)
     return None
-
-
-def numbers_in(value: Any) -> int:
-    """Numbers in the tensors that a distribution keeps, and in the lists of such."""
-    if isinstance(value, Tensor):
-        return value.numel()
-    if isinstance(value, list | tuple):
-        return sum(map(numbers_in, value))
-    return sum(map(numbers_in, vars(value).values())) if isinstance(value, Distribution) else 0
 
 
 class ComputedAnew(Sequence[Distribution]):

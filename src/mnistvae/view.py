@@ -19,7 +19,7 @@ from mnistvae._products import fast_products
 from mnistvae._progress import bar
 from mnistvae.arrays import ArrayLike, check_finite
 from mnistvae.data import Binarization, ImageDataset, as_dataset, as_trained, drawn_like, labelled, labels_of_all
-from mnistvae.distributions import mean_of, moments
+from mnistvae.distributions import mean_of, moments, tensors_of
 from mnistvae.images import to_uint8
 from mnistvae.models import VAE
 
@@ -269,7 +269,7 @@ def _encode(view: View, data: ImageDataset) -> Sequence[Distribution]:
     with view.bar("codes", len(data)) as done, measuring(view.model):
         for x, y in passes.batches(view.model, data, view.batch_size):
             posterior = view.model.encode(x, y)
-            if passes.numbers_in(posterior) > _KEPT * len(x):
+            if sum(part.numel() for part in tensors_of(posterior)) > _KEPT * len(x):
                 return passes.ComputedAnew(view.model, data, view.batch_size)
             found.append(posterior)
             done(len(x))

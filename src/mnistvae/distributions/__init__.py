@@ -17,6 +17,7 @@ from mnistvae.distributions.pixels import PixelBernoulli, PixelContinuousBernoul
 from mnistvae.distributions.points import Point, has_density
 from mnistvae.distributions.spheres import HypersphericalUniform, VonMisesFisher
 from mnistvae.distributions.supports import UnitSphere, projected, support_of, unit_vectors
+from mnistvae.distributions.tensors import tensors_of
 
 __all__ = [
     "DiagonalNormal",
@@ -49,5 +50,6 @@ __all__ = [
     "projected",
     "support_of",
     "tempered",
+    "tensors_of",
     "unit_vectors",
 ]

@@ -13,6 +13,7 @@ from torch.quasirandom import SobolEngine
 
 from mnistvae._random import seeded
 from mnistvae.distributions.noise import from_noise
+from mnistvae.distributions.tensors import tensors_of
 from mnistvae.errors import ComponentError, type_name
 
 __all__ = ["Moments", "mean_of", "moments"]
@@ -73,7 +74,7 @@ def _estimates(distribution: Distribution, missing: str) -> Moments:
     if not torch.compiler.is_compiling():
         text = f"no {missing} of {type_name(distribution)} is known: that of {_DRAWS} draws stands for it"
         warnings.warn(text, stacklevel=4)
-    like = _a_tensor(distribution)
+    like = next((one for one in tensors_of(distribution) if one.is_floating_point()), torch.empty(0, device="cpu"))
     noise = _noise(distribution.event_shape[0]).to(like)
     try:
         codes = from_noise(distribution, noise.reshape(_DRAWS, *[1] * len(distribution.batch_shape), -1))
@@ -82,16 +83,6 @@ def _estimates(distribution: Distribution, missing: str) -> Moments:
             codes = distribution.sample(Size([_DRAWS]))
     mean = codes.mean(0)
     return Moments(mean, (codes - mean).square().mean(0))
-
-
-def _a_tensor(distribution: Distribution) -> Tensor:
-    """One of the tensors of a distribution, for its dtype and device; an empty one if it has none."""
-    for value in vars(distribution).values():
-        if isinstance(value, Tensor) and value.is_floating_point():
-            return value
-        if isinstance(value, Distribution):
-            return _a_tensor(value)
-    return torch.empty(0, device="cpu")
 
 
 @lru_cache(maxsize=8)

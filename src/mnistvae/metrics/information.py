@@ -15,7 +15,7 @@ from torch.distributions import Distribution
 from mnistvae._checks import check_seed
 from mnistvae._random import derive_seed, seeded
 from mnistvae.arrays import check_finite, double_on
-from mnistvae.distributions import DiagonalNormal, has_density
+from mnistvae.distributions import DiagonalNormal, has_density, tensors_of
 from mnistvae.errors import ComponentError, DataError, type_name
 from mnistvae.metrics.metric import Estimate, Metric
 from mnistvae.view import View
@@ -284,12 +284,7 @@ def _marginals(posterior: Distribution) -> Distribution:
 
 def _device(distribution: Distribution) -> torch.device:
     """The device of the first of its parameters; the CPU, where none is found."""
-    for value in vars(distribution).values():
-        if isinstance(value, Tensor):
-            return value.device
-        if isinstance(value, Distribution):
-            return _device(value)
-    return torch.device("cpu")
+    return next((tensor.device for tensor in tensors_of(distribution)), torch.device("cpu"))
 
 
 def _described(distribution: Any) -> str:

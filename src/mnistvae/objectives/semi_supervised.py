@@ -14,13 +14,13 @@ from mnistvae._modes import evaluating
 from mnistvae.arrays import ArrayLike, as_tensor, shape_text
 from mnistvae.errors import ComponentError, DataError, SettingError, type_name
 from mnistvae.images import as_images, check_range
+from mnistvae.objectives.around import Around
 from mnistvae.objectives.base import LatentVariableModel, Objective, Terms
-from mnistvae.objectives.elbo import ELBO
 
 __all__ = ["SemiSupervised"]
 
 
-class SemiSupervised(Objective):
+class SemiSupervised(Around):
     r"""The bound of a conditional VAE on images of which only some have a label, with a classifier for the others.
 
     The classifier q(y | x) is a part of the objective, trained and saved with the model. An image with a label y costs
@@ -76,23 +76,16 @@ class SemiSupervised(Objective):
         class_probabilities: Sequence[float] | None = None,
         all_labelled: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__(_check_objective(objective))
         fix = "pass an instance, such as torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 10))"
         self.classifier = check_instance("classifier as a torch.nn.Module", classifier, nn.Module, fix, ComponentError)
         self.alpha = check_number("a finite alpha of at least 0", alpha)
-        self.objective = _check_objective(objective if objective is not None else ELBO())
         self.class_probabilities = _check_probabilities(class_probabilities)
         self.all_labelled = check_switch("all_labelled", all_labelled)
         self.takes_unlabelled = not all_labelled
         given = torch.tensor(self.class_probabilities or (), dtype=torch.get_default_dtype(), device="cpu")
         #: Logarithms of p(y), (K,), or empty; goes where the model goes.
         self.register_buffer("_log_prior", given.log().log_softmax(-1), persistent=False)
-
-    def prepare(self, num_images: int | None) -> None:
-        self.objective.prepare(num_images)
-
-    def advance(self, step: int) -> None:
-        self.objective.advance(step)
 
     def forward(self, model: LatentVariableModel, x: Tensor, y: Tensor | None = None) -> Terms:
         if y is None:
@@ -170,11 +163,10 @@ def _mean_over_classes(each: Terms, weights: Tensor) -> Terms:
     return Terms(mean(each.loss), mean(each.reconstruction), mean(each.kl), extra)
 
 
-def _check_objective(objective: Any) -> Objective:
+def _check_objective(objective: Objective | None) -> Objective | None:
     """The objective of an image under a class."""
-    fix = "such as mnistvae.objectives.ELBO(beta=2.0)"
-    if not isinstance(objective, Objective):
-        raise ComponentError("objective as a mnistvae Objective", type_name(objective), fix)
+    if objective is None or not isinstance(objective, Objective):
+        return objective  # the usual one, or refused where it is kept
     if objective.of_a_batch or isinstance(objective, SemiSupervised):
         expected, got = "an objective of each image alone, given its label", type_name(objective)
         raise ComponentError(expected, got, "use ELBO without free_bits, or IWAE")

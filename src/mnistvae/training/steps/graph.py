@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mnistvae.data import Batches
-from mnistvae.objectives import ELBO, Objective, SemiSupervised
+from mnistvae.objectives import ELBO, Objective
 from mnistvae.objectives.around import Around
 from mnistvae.training.callbacks.base import Callback
 from mnistvae.training.steps.base import Take
@@ -93,8 +93,6 @@ def _advances(objective: Objective) -> bool:
         return _advances(objective.objective)
     if isinstance(objective, ELBO) and advance is ELBO.advance:
         return objective.schedule is not None
-    if type(objective) is SemiSupervised:
-        return _advances(objective.objective)
     return advance is not Objective.advance
 
 
