@@ -1,7 +1,4 @@
-"""Parts of a model as graphs from tensors to tensors, in files for programs that have no mnistvae: ONNX and pt2.
-
-Longer than usual: it has the parts as modules, the words about their inputs, and two formats of files.
-"""
+"""Parts of a model as graphs from tensors to tensors, in files for programs that have no mnistvae: ONNX and pt2."""
 
 from __future__ import annotations
 
@@ -24,22 +21,16 @@ from torch.distributions import Distribution, MixtureSameFamily
 from mnistvae._checks import check_choice, check_count
 from mnistvae._files import write_atomically
 from mnistvae._random import seeded
+from mnistvae._tensor_modules import Decode, Encode, Reconstruct, Sample, SampleMixture
 from mnistvae._version import __version__
 from mnistvae._wrappers import uncompiled
 from mnistvae.distributions import (
-    DiagonalNormal,
     HypersphericalUniform,
     PushForward,
-    from_noise,
-    mean_of,
-    moments,
     noise_size,
-    projected,
 )
 from mnistvae.errors import ComponentError, MnistvaeError, SettingError, raised_text, type_name
-from mnistvae.likelihoods.base import at_once
 from mnistvae.models import VAE
-from mnistvae.networks.encoders import posterior_of
 
 __all__ = ["OPSET", "describe", "export"]
 
@@ -149,75 +140,6 @@ class _Graph(NamedTuple):
     outputs: dict[str, str]
 
 
-# The modules hold only the parts that they use, and so do the files. Torch takes the names of inputs from `forward`.
-class _Encode(nn.Module):
-    """Images to the mean and the log-variance of their codes."""
-
-    def __init__(self, model: VAE) -> None:
-        super().__init__()
-        self.encoder, self.prior = model.encoder, model.prior if model.encoder.takes_prior else None
-
-    def forward(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        posterior = posterior_of(self.encoder, images, labels, self.prior)
-        if isinstance(posterior, DiagonalNormal):
-            return posterior.mu, posterior.logvar
-        found = moments(posterior)
-        return found.mean, found.variance.log()
-
-
-class _Decode(nn.Module):
-    """Codes to images."""
-
-    def __init__(self, model: VAE) -> None:
-        super().__init__()
-        self.decoder, self.support = model.decoder, model.support
-        self.likelihood = at_once(model.likelihood, 'export the encoder alone, part="encoder"')
-
-    def forward(self, codes: Tensor, labels: Tensor | None = None) -> Tensor:
-        params = self.decoder(projected(self.support, codes), labels)
-        images: Tensor = self.likelihood(params).mean.clamp(0.0, 1.0)
-        return images
-
-
-class _Reconstruct(_Decode):
-    """Images to images."""
-
-    def __init__(self, model: VAE) -> None:
-        super().__init__(model)
-        self.encoder, self.prior = model.encoder, model.prior if model.encoder.takes_prior else None
-
-    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        posterior = posterior_of(self.encoder, images, labels, self.prior)
-        return super().forward(mean_of(posterior), labels)
-
-
-class _Sample(_Decode):
-    """Noise to images."""
-
-    def __init__(self, model: VAE, prior: Distribution) -> None:
-        super().__init__(model)
-        self.constant = None if prior.batch_shape else prior
-        if self.constant is None:  # the label changes it
-            self.prior, self.encoder = model.prior, model.encoder
-
-    def draw(self, noise: Tensor, uniform: Tensor | None, labels: Tensor | None) -> Tensor:
-        """Images of the codes that the noise stands for."""
-        prior = self.constant or self.prior(labels, encode=self.encoder)
-        return super().forward(from_noise(prior, noise, uniform), labels)
-
-    def forward(self, noise: Tensor, labels: Tensor | None = None) -> Tensor:
-        return self.draw(noise, None, labels)
-
-
-class _SampleMixture(_Sample):
-    """Noise to images, with uniform noise that chooses the component of a mixture."""
-
-    def forward(  # type: ignore[override]  # one input more
-        self, noise: Tensor, uniform: Tensor, labels: Tensor | None = None
-    ) -> Tensor:
-        return self.draw(noise, uniform, labels)
-
-
 def _about(model: VAE, part: str, graph: _Graph, binarization: str) -> dict[str, Any]:
     """The description of a graph, which JSON can hold."""
     model = uncompiled(model)
@@ -247,11 +169,11 @@ def _graph(model: VAE, part: str) -> _Graph:
         images, codes, uniform = torch.rand(n, *shape), torch.randn(n, d), torch.rand(n)
     made: tuple[nn.Module, dict[str, tuple[Tensor, str]]]
     if part == "encoder":
-        made = _Encode(model), {"images": (images, pixels)}
+        made = Encode(model), {"images": (images, pixels)}
     elif part == "decoder":
-        made = _Decode(model), {"codes": (codes, f"{row}codes z")}
+        made = Decode(model), {"codes": (codes, f"{row}codes z")}
     elif part == "reconstruct":
-        made = _Reconstruct(model), {"images": (images, pixels)}
+        made = Reconstruct(model), {"images": (images, pixels)}
     else:
         prior = model.latent_prior(None if classes is None else torch.zeros(1, dtype=torch.int64))
         heat = "" if isinstance(prior, HypersphericalUniform) else "; times a factor it is a temperature"
@@ -260,7 +182,7 @@ def _graph(model: VAE, part: str) -> _Graph:
             given = {"noise": (torch.randn(n, size), f"float32 (batch, {size}), standard normal{heat}")}
         if _chooses(prior):
             given["uniform"] = uniform, "float32 (batch), uniform in [0, 1): chooses the component of the prior"
-        made = (_SampleMixture if "uniform" in given else _Sample)(model, prior), given
+        made = (SampleMixture if "uniform" in given else Sample)(model, prior), given
     module, inputs = made
     if classes is not None:
         inputs["labels"] = torch.arange(n) % classes, f"int64 (batch), labels from 0 to {classes - 1}"
