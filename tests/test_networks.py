@@ -25,6 +25,7 @@ from mnistvae.errors import ComponentError, SettingError
 from mnistvae.images import ImageShape
 from mnistvae.networks import (
     MLP,
+    CategoricalEncoder,
     Conditioned,
     ConvDecoder,
     ConvEncoder,
@@ -33,6 +34,7 @@ from mnistvae.networks import (
     FlowEncoder,
     FullNormalEncoder,
     GaussianEncoder,
+    JointEncoder,
     MixtureEncoder,
     MLPDecoder,
     MLPEncoder,
@@ -70,6 +72,11 @@ MAKERS: dict[str, Callable[[ImageShape, int | None], nn.Module]] = {
     ),
     "MixtureEncoder": lambda shape, k: MixtureEncoder(
         [MLPEncoder(LATENT, shape, (9,), num_classes=k), GaussianEncoder(features(shape), LATENT, num_classes=k)]
+    ),
+    "CategoricalEncoder": lambda shape, k: CategoricalEncoder(features(shape), 1, LATENT, num_classes=k),
+    "JointEncoder": lambda shape, k: JointEncoder(
+        [CategoricalEncoder(nn.Flatten(), 1, 2, num_classes=k), GaussianEncoder(nn.Flatten(), 1, num_classes=k)],
+        features(shape),
     ),
     "MLPDecoder": lambda shape, k: MLPDecoder(LATENT, shape, (7, 12), nn.Tanh(), num_classes=k),
     "ConvDecoder": lambda shape, k: ConvDecoder(LATENT, shape, channels=(6, 4), activation=nn.SiLU(), num_classes=k),

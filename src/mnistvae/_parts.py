@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from mnistvae._checks import check_mapping
+from mnistvae._component import Component
 from mnistvae._modes import evaluating
 from mnistvae._random import seeded
 from mnistvae.arrays import shape_text
@@ -21,7 +22,7 @@ from mnistvae.networks import Decoder, Encoder
 from mnistvae.objectives import Objective, Terms
 from mnistvae.priors import Prior
 
-__all__ = ["PARTS", "check_contract", "check_parts", "check_terms"]
+__all__ = ["PARTS", "check_contract", "check_parts", "check_terms", "parts_with"]
 
 #: The parts of a model, and what each has to be.
 PARTS: dict[str, type[nn.Module]] = {
@@ -58,6 +59,21 @@ def check_contract(name: str, part: object) -> None:
         if hasattr(part, "_orig_mod"):
             fix = "pass the part itself, and compile the model: Trainer(compile=True), or torch.compile(model)"
         raise ComponentError(f"{name} as a mnistvae {base.__name__}", type_name(part), fix)
+
+
+def parts_with(model: nn.Module, method: str) -> list[Any]:
+    """The parts of a model that have a method of that name, such as ``advance``; its objective comes first.
+
+    They are mnistvae's components, or derived from such, also within others. A part within one that has the method
+    hears of it from there.
+    """
+    found: list[Any] = []
+    for part in sorted(model.children(), key=lambda part: not isinstance(part, Objective)):
+        if isinstance(part, Component) and callable(getattr(part, method, None)):
+            found.append(part)
+        else:
+            found += parts_with(part, method)
+    return found
 
 
 @torch.no_grad()
@@ -131,6 +147,7 @@ def _check_uses(model: Any, posterior: Any, likelihood: Any, prior: Any) -> None
             f"{type_name(posterior)} without it",
             "training needs a gradient through the code",
         )
+    _check_support(posterior, prior)
     try:
         likelihood.mean  # noqa: B018 (it is asked whether there is one)
     except NotImplementedError:
@@ -149,6 +166,19 @@ def _check_uses(model: Any, posterior: Any, likelihood: Any, prior: Any) -> None
     tag = model.likelihood.tag("none")
     if not isinstance(tag, str):
         raise ComponentError("the likelihood's tag as text", type_name(tag), "return a name for its figures")
+
+
+def _check_support(posterior: Distribution, prior: Distribution) -> None:
+    """Check that a prior is over the same discrete codes as the posterior, or both are continuous."""
+    try:
+        ours, theirs = posterior.support, prior.support
+    except NotImplementedError:  # of a distribution of the user's
+        return
+    discrete = [getattr(support, "is_discrete", False) for support in (ours, theirs)]
+    if any(discrete) and repr(ours) != repr(theirs):
+        names = [repr(one) if yes else "numbers" for one, yes in zip((ours, theirs), discrete, strict=True)]
+        fix = "take the prior that the encoder's documentation names, with the same sizes"
+        raise ComponentError(f"a prior over the encoder's codes, {names[0]}", f"one over {names[1]}", fix)
 
 
 def check_terms(terms: object, n: int) -> Terms:

@@ -142,10 +142,12 @@ def noise_for_rows(rows: slice, of: int) -> Iterator[None]:
         _ROWS.reset(token)
 
 
-def batch_noise(shape: torch.Size, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Standard normal noise (..., B, D) for a batch, or for what :func:`noise_for_rows` says that it is."""
+def batch_noise(
+    shape: torch.Size, dtype: torch.dtype, device: torch.device, draw: Callable[..., Tensor] = torch.randn
+) -> Tensor:
+    """Noise (..., B, D) for a batch, or for what :func:`noise_for_rows` says that it is; standard normal by default."""
     larger = _ROWS.get()
     if larger is None or len(shape) < 2 or shape[-2] != larger[0].stop - larger[0].start:
-        return torch.randn(shape, dtype=dtype, device=device)
+        return draw(shape, dtype=dtype, device=device)
     rows, of = larger
-    return torch.randn((*shape[:-2], of, shape[-1]), dtype=dtype, device=device)[..., rows, :]
+    return draw((*shape[:-2], of, shape[-1]), dtype=dtype, device=device)[..., rows, :]

@@ -8,7 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from mnistvae.distributions import DiagonalNormal, FullNormal, PixelBernoulli, PixelContinuousBernoulli, PixelLogistic
+from mnistvae.distributions import (
+    DiagonalNormal,
+    FullNormal,
+    OneHotCategoricals,
+    PixelBernoulli,
+    PixelContinuousBernoulli,
+    PixelLogistic,
+)
 
 __all__ = ["TrainingModule", "follows_values", "uncompiled"]
 
@@ -81,6 +88,7 @@ def _register() -> None:
 
     of(DiagonalNormal, names=("mu", "logvar"))
     of(FullNormal, names=("loc", "scale_tril"))
+    of(OneHotCategoricals, "hard", names=("logits", "temperature"))
     of(PixelBernoulli, names=("logits",))
     of(PixelContinuousBernoulli, names=("logits",))
     of(PixelLogistic, "levels", names=("loc", "log_scale"))

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,7 @@ from mnistvae._files import write_atomically
 from mnistvae._random import seeded
 from mnistvae._version import __version__
 from mnistvae._wrappers import uncompiled
-from mnistvae.distributions import DiagonalNormal, PushForward, from_noise, mean_of, moments
+from mnistvae.distributions import DiagonalNormal, Joint, PushForward, from_noise, mean_of, moments
 from mnistvae.errors import ComponentError, MnistvaeError, SettingError, raised_text, type_name
 from mnistvae.models import VAE
 from mnistvae.networks.encoders import posterior_of
@@ -32,12 +32,8 @@ __all__ = ["OPSET", "describe", "export"]
 
 #: The version of ONNX's operators where nobody asks for another: what torch's own graphs are written in.
 OPSET = 18
-_PARTS: tuple[Literal["encoder", "decoder", "reconstruct", "sample"], ...] = (
-    "encoder",
-    "decoder",
-    "reconstruct",
-    "sample",
-)
+_Part: TypeAlias = Literal["encoder", "decoder", "reconstruct", "sample"]
+_PARTS: tuple[_Part, ...] = ("encoder", "decoder", "reconstruct", "sample")
 _FORMATS: tuple[Literal["onnx", "pt2"], ...] = ("onnx", "pt2")
 
 
@@ -259,7 +255,8 @@ def _graph(model: VAE, part: str) -> _Graph:
 
 def _chooses(prior: Distribution) -> bool:
     """Tell whether draws need a component to be chosen."""
-    return _chooses(prior.base) if isinstance(prior, PushForward) else isinstance(prior, MixtureSameFamily)
+    parts = prior.parts if isinstance(prior, Joint) else [prior.base] if isinstance(prior, PushForward) else []
+    return isinstance(prior, MixtureSameFamily) or any(map(_chooses, parts))
 
 
 @torch.no_grad()

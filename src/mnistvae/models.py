@@ -21,7 +21,7 @@ from mnistvae._checks import allocating, check_count, check_number
 from mnistvae._component import Component
 from mnistvae._hub_form import HubForm
 from mnistvae._modes import evaluating
-from mnistvae._parts import PARTS, check_contract, check_parts
+from mnistvae._parts import PARTS, check_contract, check_parts, parts_with
 from mnistvae._random import drawing_from
 from mnistvae._wrappers import TrainingModule, follows_values
 from mnistvae.arrays import ArrayLike, as_tensor, check_array, shape_text
@@ -257,6 +257,27 @@ class VAE(Component, HubForm):
         images = self._images(x)
         terms: Terms = self.objective(self, images, self._labels(y, images.shape[0]))
         return terms
+
+    def advance(self, step: int) -> None:
+        """Tell the parts the number of a training step, from 0, before it is taken: schedules move with it.
+
+        A Trainer does so; a loop of your own calls this. Told are the objective, for the weight of the KL term, and
+        every part that has a method ``advance`` of its own, such as the temperature of a
+        :class:`~mnistvae.networks.CategoricalEncoder`.
+
+        Args:
+            step: Number of the step.
+
+        Example:
+            >>> objective = mv.objectives.ELBO(schedule=mv.schedules.Linear(10))
+            >>> vae = VAE(latent_dim=2, objective=objective)
+            >>> vae.advance(0)
+            >>> terms = vae.loss(torch.rand(5, 1, 28, 28))  # beta is 0
+            >>> torch.equal(terms.loss, terms.reconstruction)
+            True
+        """
+        for part in parts_with(self, "advance"):
+            part.advance(step)
 
     def training_module(self) -> TrainingModule:
         """The model as a module whose forward is the mean loss, for what wraps a module and calls it.

@@ -4,7 +4,9 @@ All are ordinary distributions of torch's: what torch knows about those (KL dive
 mixtures, transforms) holds for them too. None validates its arguments at every call.
 """
 
+from mnistvae.distributions.categorical import OneHotCategoricals
 from mnistvae.distributions.flows import FlowPosterior, PushForward
+from mnistvae.distributions.joint import Joint
 from mnistvae.distributions.mixtures import EvenMixture, mixture
 from mnistvae.distributions.moments import Moments, mean_of, moments
 from mnistvae.distributions.noise import from_noise
@@ -17,7 +19,9 @@ __all__ = [
     "EvenMixture",
     "FlowPosterior",
     "FullNormal",
+    "Joint",
     "Moments",
+    "OneHotCategoricals",
     "PixelBernoulli",
     "PixelContinuousBernoulli",
     "PixelLogistic",

@@ -13,7 +13,9 @@ from torch import Size, Tensor
 from torch.distributions import Distribution
 
 from mnistvae._checks import check_number
+from mnistvae.distributions.categorical import OneHotCategoricals
 from mnistvae.distributions.flows import FlowPosterior, PushForward
+from mnistvae.distributions.joint import Joint
 from mnistvae.distributions.mixtures import EvenMixture
 from mnistvae.distributions.normals import DiagonalNormal
 from mnistvae.errors import ComponentError, type_name
@@ -28,7 +30,8 @@ def tempered(distribution: Distribution, temperature: float | Sequence[float]) -
     """A distribution over codes with its spread scaled by ``temperature``, for drawing.
 
     A normal keeps its mean, a mixture the means of its components, a flow the map of its base; any
-    other distribution is scaled about its mean. A ladder scales each level.
+    other distribution is scaled about its mean. A ladder scales each level, a joint distribution each block. Of
+    discrete codes the logarithms of the probabilities are divided by the temperature: 0 leaves the most likely ones.
 
     Args:
         distribution: Distribution over codes, event shape (latent_dim,).
@@ -93,14 +96,29 @@ def _(distribution: EvenMixture, temperature: float | Sequence[float]) -> EvenMi
     return EvenMixture([tempered(part, temperature) for part in distribution.parts])
 
 
+@tempered.register
+def _(distribution: OneHotCategoricals, temperature: float | Sequence[float]) -> OneHotCategoricals:
+    factor, logits = check_number(_TEMPERATURE, temperature), distribution.logits
+    if factor > 0:
+        return OneHotCategoricals(logits / factor, distribution.temperature, distribution.hard)
+    never = torch.finfo(logits.dtype).min / 4  # zero times infinity would be NaN
+    likeliest = torch.zeros_like(logits).masked_fill(logits < logits.amax(-1, keepdim=True), never)
+    return OneHotCategoricals(likeliest, distribution.temperature, distribution.hard)
+
+
+@tempered.register
+def _(distribution: Joint, temperature: float | Sequence[float]) -> Joint:
+    return Joint([tempered(part, temperature) for part in distribution.parts])
+
+
 def detached(distribution: Distribution) -> Distribution:
     """A copy of a distribution with detached parameters, through which no gradient flows.
 
     Raises:
         ComponentError: If it keeps its parameters in anything but tensors and distributions.
     """
-    if isinstance(distribution, EvenMixture):
-        return EvenMixture([detached(part) for part in distribution.parts])
+    if isinstance(distribution, EvenMixture | Joint):
+        return type(distribution)([detached(part) for part in distribution.parts])
     copied = copy.copy(distribution)
     parameters = {name: value for name, value in vars(distribution).items() if isinstance(value, Tensor | Distribution)}
     for name, value in parameters.items():

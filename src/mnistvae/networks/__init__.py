@@ -2,7 +2,8 @@
 
 from mnistvae.networks.backbone import Backbone
 from mnistvae.networks.blocks import MLP, Conditioned
-from mnistvae.networks.composed import FlowEncoder, MixtureEncoder
+from mnistvae.networks.categorical import CategoricalEncoder
+from mnistvae.networks.composed import FlowEncoder, JointEncoder, MixtureEncoder
 from mnistvae.networks.decoders import ConvDecoder, Decoder, MLPDecoder, TrunkDecoder
 from mnistvae.networks.encoders import ConvEncoder, Encoder, FullNormalEncoder, GaussianEncoder, MLPEncoder
 from mnistvae.networks.resnet import ResidualBlock, ResNetDecoder, ResNetEncoder
@@ -10,6 +11,7 @@ from mnistvae.networks.resnet import ResidualBlock, ResNetDecoder, ResNetEncoder
 __all__ = [
     "MLP",
     "Backbone",
+    "CategoricalEncoder",
     "Conditioned",
     "ConvDecoder",
     "ConvEncoder",
@@ -18,6 +20,7 @@ __all__ = [
     "FlowEncoder",
     "FullNormalEncoder",
     "GaussianEncoder",
+    "JointEncoder",
     "MLPDecoder",
     "MLPEncoder",
     "MixtureEncoder",

@@ -16,6 +16,7 @@ import torch
 
 from mnistvae._checks import check_choice, check_count, check_number, check_seed, check_switch, listed
 from mnistvae._html import block, fold, table
+from mnistvae._parts import parts_with
 from mnistvae._random import Stream, derive_seed, seeded
 from mnistvae._wrappers import uncompiled
 from mnistvae.arrays import double_on
@@ -46,6 +47,7 @@ from mnistvae.training.steps import (
     Step,
     is_worth_compiling,
     make_steps,
+    moving_parts,
     recorder_for,
     resolve_precision,
     takes_single_steps,
@@ -318,17 +320,20 @@ def _prepare(
         first_batch=first_batch,
         capture=snapshots.capture,
     )
-    model.objective.prepare(source.num_images)
+    for part in parts_with(model, "prepare"):
+        part.prepare(source.num_images)
+    moving = moving_parts(model)
     single = rates.schedule is not None or step.ema is not None or takes_single_steps(model.objective, called)
     run = Run(
         step=step,
-        steps=make_steps(source, step, settings.accumulate, recorder, single=single),
+        steps=make_steps(source, step, settings.accumulate, recorder, single=single or bool(moving)),
         rates=rates,
         held_out=held_out,
         validate_every=settings.validate_every,
         limits=limits,
         callbacks=called,
         seed=settings.seed,
+        moving=moving,
     )
     return run, state, snapshots
 
