@@ -18,6 +18,7 @@ from mnistvae._random import seeded
 from mnistvae.arrays import shape_text
 from mnistvae.errors import ComponentError, type_name
 from mnistvae.likelihoods import Bernoulli, ContinuousBernoulli, Likelihood
+from mnistvae.losses import own_terms
 from mnistvae.networks import Decoder, Encoder
 from mnistvae.objectives import Objective, Terms
 from mnistvae.priors import Prior
@@ -102,7 +103,7 @@ def check_parts(model: Any) -> None:
     with evaluating(model), seeded(torch.default_generator.clone_state(), model.device):
         x = torch.zeros(1, *model.image_shape, device=model.device, dtype=model.dtype)
         y = None if model.num_classes is None else torch.zeros(1, dtype=torch.long, device=model.device)
-        posterior = _try(model, "encoder", x, y, **({"prior": model.prior} if model.encoder.takes_prior else {}))
+        posterior = _try(model, "encoder", x, y, **_taken(model.encoder, "prior", model.prior))
         _check_distribution("the encoder", posterior, (1,), (model.latent_dim,))
         params = _try(model, "decoder", torch.zeros(1, model.latent_dim, device=x.device, dtype=x.dtype), y)
         expected = (1, channels * model.likelihood.n_params, height, width)
@@ -116,10 +117,27 @@ def check_parts(model: Any) -> None:
         _look_for_sigmoid(model, y)
         likelihood = _try(model, "likelihood", params)
         _check_distribution("the likelihood", likelihood, (1,), model.image_shape)
-        prior = _try(model, "prior", y, encode=model.encode)
+        prior = _try(model, "prior", y, encode=model.encode, **_taken(model.prior, "encoder", model.encoder))
         _check_distribution("the prior", prior, None, (model.latent_dim,))
         _check_uses(model, posterior, likelihood, prior)
-        check_terms(_try(model, "objective", model, x, y), 1)
+        terms = check_terms(_try(model, "objective", model, x, y), 1)
+        _check_own_terms(model, posterior, terms)
+
+
+def _taken(part: nn.Module, name: str, other: nn.Module) -> dict[str, nn.Module]:
+    """Another part, by its name, for one that takes it."""
+    return {name: other} if getattr(part, f"takes_{name}") else {}
+
+
+def _check_own_terms(model: Any, posterior: Any, terms: Terms) -> None:
+    """Check that an objective adds the cost that a posterior has by itself."""
+    own = own_terms(posterior)
+    if own is not None and not own.extra.keys() <= terms.extra.keys():
+        raise ComponentError(
+            "an objective that adds the encoder's own cost to its loss",
+            f"{type_name(model.objective)} without it",
+            "return with_own_terms(Terms(...), posterior), from mnistvae.objectives",
+        )
 
 
 def _look_for_sigmoid(model: Any, y: Tensor | None) -> None:

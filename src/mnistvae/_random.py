@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 from mnistvae._checks import check_seed
 from mnistvae.errors import SettingError, type_name
 
-__all__ = ["Stream", "batch_noise", "derive_seed", "drawing_from", "noise_for_rows", "seeded"]
+__all__ = ["Stream", "batch_noise", "derive_seed", "drawing_from", "noise_for_rows", "rows_here", "seeded"]
 
 
 class Stream(IntEnum):
@@ -140,6 +140,11 @@ def noise_for_rows(rows: slice, of: int) -> Iterator[None]:
         yield
     finally:
         _ROWS.reset(token)
+
+
+def rows_here() -> tuple[slice, int] | None:
+    """The rows of a larger batch that the present one is, and its size, as :func:`noise_for_rows` says; else None."""
+    return _ROWS.get()
 
 
 def batch_noise(

@@ -15,6 +15,7 @@ from mnistvae.distributions import (
     PixelBernoulli,
     PixelContinuousBernoulli,
     PixelLogistic,
+    Quantized,
 )
 
 __all__ = ["TrainingModule", "follows_values", "uncompiled"]
@@ -92,6 +93,7 @@ def _register() -> None:
     of(PixelBernoulli, names=("logits",))
     of(PixelContinuousBernoulli, names=("logits",))
     of(PixelLogistic, "levels", names=("loc", "log_scale"))
+    of(Quantized, "codebook_size", "commitment", names=("code", "tokens", "distance"))
 
 
 _register()

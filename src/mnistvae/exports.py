@@ -27,6 +27,7 @@ from mnistvae.distributions import DiagonalNormal, Joint, PushForward, from_nois
 from mnistvae.errors import ComponentError, MnistvaeError, SettingError, raised_text, type_name
 from mnistvae.models import VAE
 from mnistvae.networks.encoders import posterior_of
+from mnistvae.priors.base import prior_of
 
 __all__ = ["OPSET", "describe", "export"]
 
@@ -187,7 +188,7 @@ class _Sample(_Decode):
 
     def draw(self, noise: Tensor, uniform: Tensor | None, labels: Tensor | None) -> Tensor:
         """Images of the codes that the noise stands for."""
-        prior = self.constant or self.prior(labels, encode=self.encoder)
+        prior = self.constant or prior_of(self.prior, labels, self.encoder, self.encoder)
         return super().forward(from_noise(prior, noise, uniform), labels)
 
     def forward(self, noise: Tensor, labels: Tensor | None = None) -> Tensor:

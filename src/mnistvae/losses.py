@@ -9,8 +9,9 @@ Longer than usual: one function for each equation, and most of its lines are the
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import singledispatch
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +36,7 @@ __all__ = [
     "kl_or_estimate",
     "maximum_mean_discrepancy",
     "negative_elbo",
+    "own_terms",
     "stratified_log_weights",
 ]
 
@@ -287,6 +289,31 @@ def kl_by_level(q: Distribution, p: Distribution, z: Tensor) -> Tensor | None:  
     Returns:
         (B, levels), or (K, B, levels), nats; None where the two are no hierarchy, as here: hierarchies register
         functions of their own, with ``mnistvae.losses.kl_by_level.register``.
+    """
+    return None
+
+
+class OwnTerms(NamedTuple):
+    """The cost and the figures that a posterior adds to a loss by itself, one value an image."""
+
+    #: The cost that is added to the loss, (B,).
+    cost: Tensor
+    #: Further figures by name, (B,) each, which a history records.
+    extra: Mapping[str, Tensor]
+
+
+@singledispatch
+def own_terms(q: Distribution) -> OwnTerms | None:  # noqa: ARG001
+    """The cost that a posterior has by itself whatever the objective, and figures for the history.
+
+    A quantizer's is the commitment loss (van den Oord et al., 2017, equation 3). Every objective adds it to its loss.
+
+    Args:
+        q: The posterior, batch shape (B,).
+
+    Returns:
+        ``cost``, (B,), and ``extra``, terms by name; None where there are none, as here: posteriors that have some
+        register functions of their own, with ``mnistvae.losses.own_terms.register``.
     """
     return None
 

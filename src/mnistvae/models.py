@@ -35,6 +35,7 @@ from mnistvae.networks.blocks import SMALLEST_SIDE, check_classes
 from mnistvae.networks.encoders import posterior_of
 from mnistvae.objectives import ELBO, Objective, Terms
 from mnistvae.priors import Prior, StandardNormal
+from mnistvae.priors.base import prior_of
 
 __all__ = ["VAE", "BetaVAE", "ConditionalVAE", "TrainingModule", "VAEOutput"]
 
@@ -240,8 +241,7 @@ class VAE(Component, HubForm):
     def latent_prior(self, y: Labels | None = None) -> Distribution:
         """p(z | y): batch shape () or (B,), event shape (latent_dim,)."""
         labels = None if y is None else as_labels(y, count_labels(y), self.num_classes).to(self.device)
-        prior: Distribution = self.prior(labels, encode=self.encode)
-        return prior
+        return prior_of(self.prior, labels, self.encode, self.encoder)
 
     def loss(self, x: ArrayLike, y: Labels | None = None) -> Terms:
         """The objective's terms, one value an image, in nats: the one method a subclass overrides.
@@ -422,8 +422,10 @@ class VAE(Component, HubForm):
     def tag(self, binarization: str = "none") -> str:
         """The name of figures in nats of this model; figures with different tags are not comparable.
 
-        It is the likelihood's :meth:`~mnistvae.likelihoods.Likelihood.tag` and, of a conditional model, that the label
-        was given: p(x | y) is larger than p(x), by up to the logarithm of the number of classes.
+        It is the likelihood's :meth:`~mnistvae.likelihoods.Likelihood.tag`; of an encoder without noise
+        (:class:`~mnistvae.networks.VectorQuantizedEncoder`), that codes are points, so that nothing is a likelihood;
+        and, of a conditional model, that the label was given: p(x | y) is larger than p(x), by up to the logarithm of
+        the number of classes.
 
         Args:
             binarization: Binarization of the pixels, as in :class:`~mnistvae.data.ImageDataset`.
@@ -432,8 +434,9 @@ class VAE(Component, HubForm):
             >>> VAE(2).tag("dynamic"), ConditionalVAE(2, num_classes=10).tag("dynamic")
             ('binarized-dynamic', 'binarized-dynamic-given-label')
         """
+        point = "" if self.encoder.has_density else "-point"
         given = "" if self.num_classes is None else "-given-label"
-        return self.likelihood.tag(binarization) + given
+        return self.likelihood.tag(binarization) + point + given
 
     @property
     def device(self) -> torch.device:

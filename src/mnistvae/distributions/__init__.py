@@ -13,6 +13,7 @@ from mnistvae.distributions.noise import from_noise
 from mnistvae.distributions.normals import DiagonalNormal, FullNormal, UnitNormal, kl_by_dimension
 from mnistvae.distributions.operations import detached, tempered
 from mnistvae.distributions.pixels import PixelBernoulli, PixelContinuousBernoulli, PixelLogistic
+from mnistvae.distributions.tokens import Quantized, TokenCodes
 
 __all__ = [
     "DiagonalNormal",
@@ -26,6 +27,8 @@ __all__ = [
     "PixelContinuousBernoulli",
     "PixelLogistic",
     "PushForward",
+    "Quantized",
+    "TokenCodes",
     "UnitNormal",
     "detached",
     "from_noise",

@@ -13,7 +13,7 @@ from mnistvae.distributions.mixtures import EvenMixture
 from mnistvae.distributions.moments import moments
 from mnistvae.distributions.noise import from_noise
 from mnistvae.errors import ComponentError
-from mnistvae.losses import kl_by_level, kl_or_estimate
+from mnistvae.losses import OwnTerms, kl_by_level, kl_or_estimate, own_terms
 
 __all__ = ["Joint"]
 
@@ -116,3 +116,15 @@ def _(distribution: Joint, noise: Tensor, uniform: Tensor | None = None) -> Tens
         raise ComponentError(expected, "two", "give one of the blocks another prior")
     blocks = zip(distribution.parts, torch.split(noise, distribution.sizes, -1), strict=True)
     return torch.cat([from_noise(part, block, uniform) for part, block in blocks], -1)
+
+
+@own_terms.register
+def _(q: Joint) -> OwnTerms | None:
+    """The costs of the blocks; a figure that two of them have gets the block's number."""
+    found = [(number, own) for number, part in enumerate(q.parts, 1) if (own := own_terms(part)) is not None]
+    if not found:
+        return None
+    extra: dict[str, Tensor] = {}
+    for number, own in found:
+        extra |= {f"{name}_{number}" if name in extra else name: value for name, value in own.extra.items()}
+    return OwnTerms(torch.stack([own.cost for _, own in found]).sum(0), extra)

@@ -18,6 +18,7 @@ from mnistvae.distributions.flows import FlowPosterior, PushForward
 from mnistvae.distributions.joint import Joint
 from mnistvae.distributions.mixtures import EvenMixture
 from mnistvae.distributions.normals import DiagonalNormal
+from mnistvae.distributions.tokens import TokenCodes
 from mnistvae.errors import ComponentError, type_name
 
 __all__ = ["detached", "tempered"]
@@ -109,6 +110,12 @@ def _(distribution: OneHotCategoricals, temperature: float | Sequence[float]) ->
 @tempered.register
 def _(distribution: Joint, temperature: float | Sequence[float]) -> Joint:
     return Joint([tempered(part, temperature) for part in distribution.parts])
+
+
+@tempered.register
+def _(distribution: TokenCodes, temperature: float | Sequence[float]) -> TokenCodes:
+    factor = distribution.temperature * check_number(_TEMPERATURE, temperature)
+    return TokenCodes(distribution.source, distribution.codebook, factor)
 
 
 def detached(distribution: Distribution) -> Distribution:

@@ -15,6 +15,7 @@ from mnistvae._checks import check_number
 from mnistvae._passes import Done, measuring
 from mnistvae.arrays import ArrayLike, check_finite, with_double
 from mnistvae.data import ImageDataset
+from mnistvae.errors import ComponentError, type_name
 from mnistvae.images import ImageShape, check_image_shape
 from mnistvae.losses import kl_or_estimate
 from mnistvae.metrics.metric import Metric
@@ -169,6 +170,8 @@ def importance_sampled_nll(
     Raises:
         DataError: If the data do not fit the model, or the model gives a value that is not finite.
         SettingError: If there are no samples.
+        ComponentError: If the posteriors have no density, as those of a
+            :class:`~mnistvae.networks.VectorQuantizedEncoder`.
 
     Warns:
         UserWarning: If the effective number of samples is poor for many images.
@@ -188,7 +191,14 @@ def importance_estimate(view: View, done: Done | None = None) -> ImportanceEstim
     Args:
         view: A model and a data set.
         done: Function that is called with the number of images after each batch (default: the view's bar).
+
+    Raises:
+        ComponentError: If the posteriors have no density.
     """
+    if not view.model.encoder.has_density:
+        got = f"points, of {type_name(view.model.encoder)}"
+        fix = "compare reconstructions and samples, or train with an encoder that has noise, such as GaussianEncoder"
+        raise ComponentError("posteriors with a density, for importance weights", got, fix)
     found, start = torch.empty(2, len(view), dtype=torch.float64, device="cpu"), 0
     with view.bar("log-likelihood", len(view)) as show, measuring(view.model, view.seed):
         for x, y, posterior in view.batches(_IMAGES):

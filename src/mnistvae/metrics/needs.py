@@ -89,7 +89,17 @@ def _learned_from(view: View) -> dict[str, Any]:
     return {"images learned from": f"{len(view.known)} with fingerprint {Batches(view.known).fingerprint}"}
 
 
+def _density(view: View) -> str | None:
+    return None if view.model.encoder.has_density else "the encoder gives points, which have no density"
+
+
+def _joined(view: View) -> str | None:
+    return _density(view) or ("posteriors of this kind cannot be joined" if view.posterior is None else None)
+
+
 def _kl_by_dimension(view: View) -> str | None:
+    if no_density := _density(view):
+        return no_density
     reason = "the posterior's or the prior's dimensions are not independent, or the prior sees the label"
     return reason if view.once(latent.kl_of_dimensions) is None else None
 
@@ -141,11 +151,10 @@ NEEDS: Mapping[str, Need] = MappingProxyType(
         "codes not told the label": Need(_own_codes),
         "training labels": Need(_known_labels, _learned_from, lambda view: {"learned_from": len(view.known or ())}),
         "one prior": Need(lambda view: "the prior sees the label" if view.prior is None else None),
-        "joined posterior": Need(
-            lambda view: "posteriors of this kind cannot be joined" if view.posterior is None else None
-        ),
+        "joined posterior": Need(_joined),
         "KL by dimension": Need(_kl_by_dimension),
         "importance samples": Need(
+            _density,
             conditions=lambda view: {"importance samples": view.num_samples},
             protocol=lambda view: {"num_samples": view.num_samples},
         ),

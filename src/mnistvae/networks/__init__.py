@@ -6,6 +6,7 @@ from mnistvae.networks.categorical import CategoricalEncoder
 from mnistvae.networks.composed import FlowEncoder, JointEncoder, MixtureEncoder
 from mnistvae.networks.decoders import ConvDecoder, Decoder, MLPDecoder, TrunkDecoder
 from mnistvae.networks.encoders import ConvEncoder, Encoder, FullNormalEncoder, GaussianEncoder, MLPEncoder
+from mnistvae.networks.quantized import FiniteScalarEncoder, TokenEncoder, VectorQuantizedEncoder
 from mnistvae.networks.resnet import ResidualBlock, ResNetDecoder, ResNetEncoder
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "ConvEncoder",
     "Decoder",
     "Encoder",
+    "FiniteScalarEncoder",
     "FlowEncoder",
     "FullNormalEncoder",
     "GaussianEncoder",
@@ -27,5 +29,7 @@ __all__ = [
     "ResNetDecoder",
     "ResNetEncoder",
     "ResidualBlock",
+    "TokenEncoder",
     "TrunkDecoder",
+    "VectorQuantizedEncoder",
 ]

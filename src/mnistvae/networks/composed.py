@@ -115,6 +115,7 @@ class MixtureEncoder(Encoder):
         self.encoders = nn.ModuleList(listed)
         self.latent_dim = listed[0].latent_dim
         self.takes_prior = any(encoder.takes_prior for encoder in listed)
+        self.has_density = all(encoder.has_density for encoder in listed)
         _take_sizes(self, *listed)
 
     def forward(self, x: Tensor, y: Tensor | None = None, *, prior: nn.Module | None = None) -> EvenMixture:
@@ -158,6 +159,7 @@ class JointEncoder(Encoder):
         self.trunk = trunk
         self.latent_dim = sum(encoder.latent_dim for encoder in listed)
         self.takes_prior = any(encoder.takes_prior for encoder in listed)
+        self.has_density = all(encoder.has_density for encoder in listed)
         _take_sizes(self, *listed, names=("image_shape", "num_classes") if trunk is None else ("num_classes",))
 
     def forward(self, x: Tensor, y: Tensor | None = None, *, prior: nn.Module | None = None) -> Joint:

@@ -34,6 +34,8 @@ class Encoder(Component):
     latent_dim: int
     #: True for an encoder whose forward takes ``prior=``, the model's own prior.
     takes_prior: bool = False
+    #: False for an encoder without noise, whose figures in nats are no likelihoods: the model's tag then says so.
+    has_density: bool = True
 
     @abstractmethod
     def forward(self, x: Tensor, y: Tensor | None = None) -> Distribution:

@@ -14,7 +14,7 @@ from mnistvae._checks import check_choice, check_count, check_number, check_numb
 from mnistvae.distributions import detached, kl_by_dimension
 from mnistvae.errors import ComponentError, SettingError
 from mnistvae.losses import annealed_capacity, free_bits, kl_by_level, kl_or_estimate, negative_elbo
-from mnistvae.objectives.base import LatentVariableModel, Objective, Terms, for_each_code
+from mnistvae.objectives.base import LatentVariableModel, Objective, Terms, for_each_code, with_own_terms
 from mnistvae.schedules import Schedule, check_schedule, factor_at
 
 __all__ = ["ELBO"]
@@ -119,8 +119,9 @@ class ELBO(Objective):
         else:
             cost = self._with_free_bits(kl, levels, posterior, prior) if self.free_bits else kl
             loss = negative_elbo(reconstruction, cost, self.beta * factor)
-        parts = () if levels is None else levels.unbind(-1)
-        return Terms(loss, reconstruction, kl, {f"kl_level_{number}": part for number, part in enumerate(parts, 1)})
+        parts = enumerate(() if levels is None else levels.unbind(-1), 1)
+        terms = Terms(loss, reconstruction, kl, {f"kl_level_{number}": part for number, part in parts})
+        return with_own_terms(terms, posterior)
 
     def _count(self) -> None:
         """Warn once, at the third batch while nobody moves the schedule: this is a loop of somebody's own."""

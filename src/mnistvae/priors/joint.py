@@ -10,7 +10,7 @@ from torch.distributions import Distribution
 from mnistvae import distributions
 from mnistvae.errors import ComponentError, type_name
 from mnistvae.images import ImageShape
-from mnistvae.priors.base import Encode, Prior
+from mnistvae.priors.base import Encode, Prior, prior_of
 
 __all__ = ["Joint"]
 
@@ -54,6 +54,7 @@ class Joint(Prior):
             raise ComponentError("at most one prior that takes its size from the model", f"{len(open_ones)}")
         if not open_ones:
             self.latent_dim = sum(prior.latent_dim for prior in listed)
+        self.takes_encoder = any(prior.takes_encoder for prior in listed)
 
     def attach(self, latent_dim: int, image_shape: ImageShape, num_classes: int | None) -> None:
         known = [getattr(prior, "latent_dim", 0) for prior in self.priors]
@@ -65,9 +66,17 @@ class Joint(Prior):
             prior.attach_once(size or rest, image_shape, num_classes)  # type: ignore[operator]
         self.latent_dim = sum(known) + (rest if 0 in known else 0)
 
-    def forward(self, y: Tensor | None = None, *, encode: Encode | None = None) -> distributions.Joint:
-        parts = enumerate(self.priors)
-        return distributions.Joint([prior(y, encode=_of_block(encode, number)) for number, prior in parts])
+    def forward(
+        self, y: Tensor | None = None, *, encode: Encode | None = None, encoder: nn.Module | None = None
+    ) -> distributions.Joint:
+        encoders = list(getattr(encoder, "encoders", [None] * len(self.priors)))  # those of the blocks
+        if len(encoders) != len(self.priors):
+            expected = f"a joint encoder of {len(self.priors)} blocks, as the prior has"
+            raise ComponentError(expected, f"one of {len(encoders)}", "give each prior's block an encoder")
+        parts = enumerate(zip(self.priors, encoders, strict=True))
+        return distributions.Joint(
+            [prior_of(prior, y, _of_block(encode, number), own) for number, (prior, own) in parts]  # type: ignore[arg-type]
+        )
 
 
 def _of_block(encode: Encode | None, number: int) -> Encode | None:
