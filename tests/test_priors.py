@@ -35,7 +35,7 @@ SHAPE: ImageShape = (1, 4, 4)
 CLASSES = 4
 COMPONENTS = 5
 #: Priors of discrete codes, over which no density integrates to 1: they are tested by themselves.
-DISCRETE = {"UniformCategorical", "UniformTokens"}
+DISCRETE = {"TokenPrior", "UniformCategorical", "UniformTokens"}
 #: One label of two images and two of one, so that a row's own label tells it apart from its place.
 LABELS = [2, 0, 2, 3]
 NAMES = {"ModuleList": nn.ModuleList, **{name: getattr(priors, name) for name in priors.__all__}}

@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.distributions import Distribution
 from torch.utils.data import DataLoader, Dataset
 
 from mnistvae._checks import check_choice, check_count, check_seed
+from mnistvae._component import clone
 from mnistvae._learners import heeded
 from mnistvae._modes import evaluating
 from mnistvae._random import Stream, derive_seed, seeded
+from mnistvae._tokens import fit_tokens
 from mnistvae.arrays import ArrayLike, check_finite
 from mnistvae.data import ImageDataset, batch_source
 from mnistvae.errors import ComponentError, DataError, SettingError, type_name
 from mnistvae.models import VAE
-from mnistvae.priors import GaussianMixture
+from mnistvae.networks import TokenEncoder
+from mnistvae.priors import GaussianMixture, TokenPrior
 
-__all__ = ["fit_prior"]
+__all__ = ["FitKind", "fit_prior"]
+
+#: Kinds of priors that can be fitted.
+FitKind: TypeAlias = Literal["mixture", "tokens"]
+#: The smallest number of images that a network is fitted to: a tenth of them is held out.
+_IMAGES = 100
+#: Steps of the fit of a prior of tokens, where nobody says.
+_STEPS = 1000
 
 
 def fit_prior(
@@ -28,11 +40,13 @@ def fit_prior(
     data: ImageDataset | ArrayLike | Dataset[Any] | DataLoader[Any],
     components: int = 10,
     *,
+    kind: FitKind = "mixture",
     covariance: Literal["diag", "full"] = "full",
+    steps: int | None = None,
     seed: int = 0,
     batch_size: int = 1024,
 ) -> VAE:
-    r"""A copy of a model, whose prior is a mixture of normals fitted to the codes of images.
+    r"""A copy of a model, whose prior is fitted to the codes of images: a mixture of normals, or a prior of tokens.
 
     The mixture is the most likely one (scikit-learn's ``GaussianMixture``) for one draw from
     q(z | x) of each image, that is for draws from the aggregate posterior
@@ -42,11 +56,18 @@ def fit_prior(
     Samples from it meet the decoder where it was trained, which samples from the standard normal often do
     not: Ghosh et al. (2020), "From variational to deterministic autoencoders", section 4, ex-post density estimation.
 
+    The prior of tokens, for a model with a :class:`~mnistvae.networks.VectorQuantizedEncoder` or another encoder of
+    tokens, is a :class:`~mnistvae.priors.TokenPrior`, fitted by AdamW on the model's device; a tenth of the images is
+    held out, and the parameters under which their tokens are most likely are kept. A model that has such a prior
+    already gets one of the same settings.
+
     Args:
         model: Trained model; it is left as it is.
         data: Images that it was trained on; with labels for a conditional model, whose prior stays the same for all.
         components: Number of normals in the mixture.
-        covariance: Covariance of each normal, ``"full"`` or ``"diag"``.
+        kind: Kind of the prior, ``"mixture"`` or ``"tokens"``.
+        covariance: Covariance of each normal of the mixture, ``"full"`` or ``"diag"``.
+        steps: Greatest number of steps of the fit of a prior of tokens, with 128 images each (default: 1,000).
         seed: Seed of the draws and of the fit.
         batch_size: Number of images encoded at once; the draws depend on it.
 
@@ -56,8 +77,9 @@ def fit_prior(
 
     Raises:
         SettingError: If there is no component, or a full covariance is asked of a model in half precision.
-        DataError: If there are fewer images than components, they do not fit the model, or a component has no fit.
-        ComponentError: If ``model`` is no VAE.
+        DataError: If there are fewer images than components, or than 100 for a prior of tokens; they do not fit the
+            model; or there is no fit.
+        ComponentError: If ``model`` is no VAE, or the kind does not fit its encoder.
 
     Warns:
         UserWarning: If the mixture did not settle, such as for more components than there are different codes.
@@ -75,6 +97,9 @@ def fit_prior(
     components = check_count("components as an integer of at least 1", components)
     full = check_choice("covariance", covariance, ("diag", "full")) == "full"
     seed, batch_size = check_seed(seed), check_count("batch_size of at least 1", batch_size)
+    _check_kind(model, kind)
+    if kind == "tokens":
+        return model.replace(prior=_fit_token_prior(model, data, steps, seed, batch_size)).eval()
     if full and model.dtype in {torch.float16, torch.bfloat16}:
         raise SettingError("covariance='diag' for a model in half precision", "'full'", "or model.float() first")
     codes = check_finite(
@@ -108,9 +133,37 @@ def fit_prior(
     return model.replace(prior=prior).eval()
 
 
-@torch.no_grad()
+def _check_kind(model: VAE, kind: str) -> None:
+    """Check that a kind of prior is one for the codes of the model."""
+    of_tokens = isinstance(model.encoder, TokenEncoder)
+    if (check_choice("kind", kind, ("mixture", "tokens")) == "tokens") != of_tokens:
+        wanted = "tokens" if of_tokens else "mixture"
+        raise ComponentError(f"kind={wanted!r} for the codes of a {type(model.encoder).__name__}", repr(kind))
+
+
+def _fit_token_prior(model: VAE, data: Any, steps: int | None, seed: int, batch_size: int) -> TokenPrior:
+    """The most likely prior of tokens for those of images."""
+    steps = check_count("steps as an integer of at least 1, or None", _STEPS if steps is None else steps)
+    encoder, given = cast("TokenEncoder", model.encoder), model.prior
+    with seeded(seed), torch.device("cpu"):
+        prior = clone(given) if isinstance(given, TokenPrior) else TokenPrior(encoder.codebook_size, encoder.grid)
+    tokens = torch.cat(_encoded(model, data, seed, batch_size, lambda q: q.tokens))  # type: ignore[attr-defined]
+    if len(tokens) < _IMAGES:
+        raise DataError(f"at least {_IMAGES} images for kind='tokens'", str(len(tokens)), "pass more images")
+    # In single precision at least; the copy of the model brings it to its own.
+    prior.to(tokens.device, torch.promote_types(model.dtype, torch.float32))
+    fit_tokens(prior, tokens, steps, derive_seed(seed, Stream.FITTING))
+    return prior
+
+
 def _draw_codes(model: VAE, data: Any, seed: int, batch_size: int) -> Tensor:
     """One code of each image, (N, latent_dim), on the CPU."""
+    return torch.cat(_encoded(model, data, seed, batch_size, lambda q: q.sample().cpu()))
+
+
+@torch.no_grad()
+def _encoded(model: VAE, data: Any, seed: int, batch_size: int, take: Callable[[Distribution], Any]) -> list[Any]:
+    """Something of the posteriors of each batch of images."""
     conditional = model.num_classes is not None
     with seeded(seed, model.device):  # reading a Dataset may draw from the global generators
         source = batch_source(
@@ -125,4 +178,4 @@ def _draw_codes(model: VAE, data: Any, seed: int, batch_size: int) -> Tensor:
             loading={"epoch": 0, "seed": derive_seed(seed, Stream.FITTING)},
         )
     with evaluating(model), seeded(derive_seed(seed, Stream.FITTING), model.device):
-        return torch.cat([model.encode(x, y if conditional else None).sample().cpu() for x, y in source.epoch(0)])
+        return [take(model.encode(x, y if conditional else None)) for x, y in source.epoch(0)]

@@ -6,7 +6,7 @@ from mnistvae.priors.flow import Flow
 from mnistvae.priors.joint import Joint
 from mnistvae.priors.mixture import GaussianMixture
 from mnistvae.priors.normal import StandardNormal
-from mnistvae.priors.tokens import UniformTokens
+from mnistvae.priors.tokens import TokenPrior, UniformTokens
 from mnistvae.priors.vamp import VampPrior
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Joint",
     "Prior",
     "StandardNormal",
+    "TokenPrior",
     "UniformCategorical",
     "UniformTokens",
     "VampPrior",
