@@ -20,6 +20,7 @@ from torch.distributions import Distribution, kl_divergence
 from mnistvae.errors import DataError
 
 __all__ = [
+    "OwnTerms",
     "annealed_capacity",
     "bernoulli_cross_entropy",
     "continuous_bernoulli_nll",

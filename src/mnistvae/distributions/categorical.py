@@ -48,7 +48,7 @@ class OneHotCategoricals(Distribution):
     .. math:: z_v = \operatorname{softmax}\left(\frac{\log \pi_v + g_v}{\tau}\right), \qquad
         g_{vk} \sim \text{Gumbel}(0, 1)
 
-    Maddison et al. (2017), equation 10; Jang et al. (2017), equation 2. The same noise gives the one-hot code of the
+    Maddison et al. (2017), section 3; Jang et al. (2017), equation 2. The same noise gives the one-hot code of the
     block's largest number. Of a relaxed code ``log_prob`` is :math:`\sum_{vk} z_{vk} \log \pi_{vk}`, which is linear
     between the one-hot codes, and not the density of the relaxation.
 

@@ -51,6 +51,7 @@ class Joint(Distribution):
         parts: The distributions of the blocks, each with batch shape (B,) or (), event shape (size,).
 
     Example:
+        >>> from mnistvae.distributions import OneHotCategoricals, UnitNormal
         >>> q = Joint([UnitNormal(torch.zeros(4)), OneHotCategoricals(torch.zeros(5, 2, 10))])
         >>> q.batch_shape, q.event_shape, q.sample().shape
         (torch.Size([5]), torch.Size([24]), torch.Size([5, 24]))

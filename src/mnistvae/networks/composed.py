@@ -127,7 +127,7 @@ class JointEncoder(Encoder):
 
     .. math:: q(z \mid x) = \prod_b q_b(z_b \mid h), \qquad z = (z_1, z_2, \dots), \quad h = \text{trunk}(x)
 
-    So a code may have continuous dimensions and categorical variables, as that of JointVAE (Dupont, 2018, equation 5),
+    So a code may have continuous dimensions and categorical variables, as that of JointVAE (Dupont, 2018),
     or anything else side by side. The prior that fits is a :class:`~mnistvae.priors.Joint` of one prior for each block.
     The history has the KL divergence of each block, ``kl_level_1`` and so on, and ``ELBO(capacity=(...))`` holds each
     at a capacity of its own.
@@ -143,6 +143,7 @@ class JointEncoder(Encoder):
 
     Example:
         >>> trunk = nn.Sequential(nn.Flatten(), nn.Linear(784, 64), nn.ReLU())
+        >>> from mnistvae.networks import CategoricalEncoder, GaussianEncoder
         >>> blocks = [GaussianEncoder(nn.Identity(), 4), CategoricalEncoder(nn.Identity(), variables=1, classes=10)]
         >>> prior = mv.priors.Joint([mv.priors.StandardNormal(4), mv.priors.UniformCategorical(1, 10)])
         >>> vae = mv.VAE(14, encoder=JointEncoder(blocks, trunk), prior=prior)

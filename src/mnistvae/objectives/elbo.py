@@ -30,7 +30,7 @@ class ELBO(Objective):
 
     With ``free_bits`` the KL term is :func:`mnistvae.losses.free_bits` (Kingma et al., 2016,
     equation 15); with a ``capacity`` it is :math:`\beta \, |D_{KL} - C|` (Burgess et al., 2018, equation 8), or the sum
-    of such terms of the blocks of a code (Dupont, 2018, equation 7).
+    of such terms of the blocks of a code (Dupont, 2018).
 
     Args:
         beta: Weight of the KL term, at least 0; pixels and latent dimensions are summed, so beta = 1 is the bound.

@@ -18,7 +18,7 @@ class UniformCategorical(Prior):
     .. math:: p(z) = K^{-V}
 
     The KL divergence of a :class:`~mnistvae.networks.CategoricalEncoder` from it is
-    :math:`\sum_v \log K - H(q(z_v \mid x))`, in closed form. Jang et al. (2017), section 3.
+    :math:`\sum_v \log K - H(q(z_v \mid x))`, in closed form. Jang et al. (2017).
 
     Args:
         variables: V, the number of variables.

@@ -22,7 +22,7 @@ class Joint(Prior):
 
     It goes with a :class:`~mnistvae.networks.JointEncoder` of as many blocks, of the same sizes. The KL divergence is
     the sum of the blocks', each in closed form where there is one. Dupont (2018), "Learning disentangled joint
-    continuous and discrete representations", equation 5.
+    continuous and discrete representations".
 
     Args:
         priors: The priors of the blocks. Of one that takes its size from a model, as a
@@ -32,7 +32,7 @@ class Joint(Prior):
         ComponentError: If there is none, one is no prior or comes twice, or two leave their size to the model.
 
     Example:
-        >>> prior = Joint([StandardNormal(4), UniformCategorical(variables=1, classes=10)])
+        >>> prior = Joint([mv.priors.StandardNormal(4), mv.priors.UniformCategorical(variables=1, classes=10)])
         >>> prior.latent_dim, prior().sample((3,)).shape
         (14, torch.Size([3, 14]))
     """

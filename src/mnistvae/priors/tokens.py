@@ -72,7 +72,7 @@ class UniformTokens(_OfTokens):
     .. math:: p(k_1, \dots, k_n) = K^{-n}
 
     The KL divergence of a :class:`~mnistvae.networks.VectorQuantizedEncoder` from it is the constant :math:`n \log K`
-    (van den Oord et al., 2017, section 3.2), so it draws nothing that looks like an image: :func:`mnistvae.fit_prior`
+    (van den Oord et al., 2017, section 3.1), so it draws nothing that looks like an image: :func:`mnistvae.fit_prior`
     with ``kind="tokens"`` puts a :class:`TokenPrior` in its place.
 
     Args:
@@ -104,7 +104,7 @@ class TokenPrior(_OfTokens):
     Its density is exact, and a draw takes one step for each token. At first all tokens are alike, as under
     :class:`UniformTokens`. :func:`mnistvae.fit_prior` with ``kind="tokens"`` fits one to the tokens of training images;
     in training it learns with the other parts, and the encoder has no gradient from it. van den Oord et al. (2017),
-    section 3.2, with the network of Vaswani et al. (2017), "Attention is all you need", in place of a PixelCNN.
+    section 3.3, with the network of Vaswani et al. (2017), "Attention is all you need", in place of a PixelCNN.
 
     A temperature divides the logits of each token: below 1 gives more typical images, and 0 the likeliest token each
     time.
