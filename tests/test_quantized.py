@@ -420,6 +420,8 @@ def test_a_file_evaluation_and_draws_of_it(kind: str, tmp_path: Path) -> None:
     assert all(map(torch.equal, *drawn))
     assert model.reconstruct(x).shape == x.shape
     assert model.interpolate(x[0], x[1], 3).shape == (3, *SHAPE)
+    graph = torch.export.load(mv.export(model, tmp_path / "x.pt2", part="reconstruct", format="pt2")).module()
+    torch.testing.assert_close(graph(x), model.reconstruct(x), rtol=0, atol=1e-5)
     assert model.tag() == "grey-bce-point"
     assert model.replace(objective=ELBO(beta=2.0)).tag("dynamic") == "binarized-dynamic-point"
     scores = mv.metrics.evaluate(model, mv.ImageDataset(x, torch.arange(12) % 2), num_samples=20)

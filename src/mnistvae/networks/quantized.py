@@ -94,6 +94,11 @@ class TokenEncoder(Encoder):
         return self.quantize(vectors.to(x.dtype).flatten(2).transpose(1, 2))  # under autocast they come in bfloat16
 
 
+def _through(code: Tensor, given: Tensor) -> Tensor:
+    """A code whose gradient goes to the numbers that it was made of, as it is: the straight-through estimator."""
+    return code + (given - given.detach()) if given.requires_grad else code  # so it is the code to the bit
+
+
 class VectorQuantizedEncoder(TokenEncoder):
     r"""The nearest vectors of a learned codebook to features of an image, one at each place of a grid: a VQ-VAE's.
 
@@ -203,8 +208,7 @@ class VectorQuantizedEncoder(TokenEncoder):
             self.sums.copy_(after.sums)
         given = vectors.transpose(1, 2).flatten(1)
         distance = (given - code).square().sum(-1)
-        # In this order the code is the codebook's to the bit.
-        return Quantized(code + (given - given.detach()), tokens, distance, self.codebook_size, self.commitment)
+        return Quantized(_through(code, given), tokens, distance, self.codebook_size, self.commitment)
 
     def _statistics(self) -> Statistics:
         return Statistics(self.vectors, self.counts, self.sums)
@@ -279,4 +283,4 @@ class FiniteScalarEncoder(TokenEncoder):
         code = codes_of(tokens, self._vectors)
         line = (bounded * self._levels / (self._levels - 1)).transpose(1, 2).flatten(1)
         distance = (line - code).square().sum(-1)
-        return Quantized(code + (line - line.detach()), tokens, distance, self.codebook_size)
+        return Quantized(_through(code, line), tokens, distance, self.codebook_size)
