@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -39,8 +38,6 @@ class Run:
     limits: Limits
     callbacks: Sequence[Callback]
     seed: int
-    #: Parts of the model, beside its objective, that are told each step.
-    moving: Sequence[Any] = ()
 
 
 def train(run: Run, state: State) -> History:
@@ -59,12 +56,8 @@ def train(run: Run, state: State) -> History:
             started = time.perf_counter() - state.seconds
             with training_arithmetic(device), seeded(derive_seed(run.seed, Stream.TRAINING, state.epoch), device):
                 for images, take in _steps_left(run, state):
-                    model.objective.advance(state.step)
-                    for part in run.moving:
-                        part.advance(state.step)
+                    run.step.advance(state.step)
                     run.rates.set(state.step)
-                    if ema is not None:
-                        ema.advance(state.step)
                     for sums in take():  # one step, or several that a GPU took at once
                         if state.step % FLUSH_EVERY == 0 and device.type == "cpu":
                             flush_denormals(run.step.optimizer)

@@ -47,7 +47,6 @@ from mnistvae.training.steps import (
     Step,
     is_worth_compiling,
     make_steps,
-    moving_parts,
     recorder_for,
     resolve_precision,
     takes_single_steps,
@@ -322,18 +321,16 @@ def _prepare(
     )
     for part in parts_with(model, "prepare"):
         part.prepare(source.num_images)
-    moving = moving_parts(model)
-    single = rates.schedule is not None or step.ema is not None or takes_single_steps(model.objective, called)
+    single = rates.schedule is not None or step.moves or takes_single_steps(model.objective, called)
     run = Run(
         step=step,
-        steps=make_steps(source, step, settings.accumulate, recorder, single=single or bool(moving)),
+        steps=make_steps(source, step, settings.accumulate, recorder, single=single),
         rates=rates,
         held_out=held_out,
         validate_every=settings.validate_every,
         limits=limits,
         callbacks=called,
         seed=settings.seed,
-        moving=moving,
     )
     return run, state, snapshots
 

@@ -8,7 +8,7 @@ from mnistvae.data import Batches, BatchSource
 from mnistvae.training.steps.base import SingleSteps, Steps, Take
 from mnistvae.training.steps.compiled import CompiledStep
 from mnistvae.training.steps.eager import Step, resolve_precision
-from mnistvae.training.steps.graph import GraphSteps, Recorder, moving_parts, recorder_for, takes_single_steps
+from mnistvae.training.steps.graph import GraphSteps, Recorder, recorder_for, takes_single_steps
 from mnistvae.training.steps.worth import is_worth_compiling
 
 __all__ = [
@@ -19,7 +19,6 @@ __all__ = [
     "Take",
     "is_worth_compiling",
     "make_steps",
-    "moving_parts",
     "recorder_for",
     "resolve_precision",
     "takes_single_steps",

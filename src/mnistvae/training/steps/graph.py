@@ -6,20 +6,18 @@ import functools
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 import torch
 from torch import Tensor
 
-from mnistvae._parts import parts_with
 from mnistvae.data import Batches
-from mnistvae.models import VAE
 from mnistvae.objectives import ELBO, Objective
 from mnistvae.training.callbacks.base import Callback
 from mnistvae.training.steps.base import Take
 from mnistvae.training.steps.eager import Step, StepBatches
 
-__all__ = ["GraphSteps", "Recorder", "moving_parts", "recorder_for", "takes_single_steps"]
+__all__ = ["GraphSteps", "Recorder", "recorder_for", "takes_single_steps"]
 
 #: Does again what was recorded.
 Play: TypeAlias = Callable[[], None]
@@ -86,14 +84,6 @@ def recorder_for(device: torch.device) -> Recorder | None:
 def takes_single_steps(objective: Objective, callbacks: Iterable[Callback]) -> bool:
     """True if the objective or a callback has something to do between any two steps."""
     return _advances(objective) or any(type(one).on_batch_end is not Callback.on_batch_end for one in callbacks)
-
-
-def moving_parts(model: VAE) -> list[Any]:
-    """The parts of a model, beside its objective, that move from step to step: those with a schedule.
-
-    A part that has a method ``advance``, and an attribute ``schedule`` that is None, has nothing to move.
-    """
-    return [part for part in parts_with(model, "advance")[1:] if getattr(part, "schedule", part) is not None]
 
 
 def _advances(objective: Objective) -> bool:
