@@ -122,10 +122,12 @@ def _(distribution: Joint, noise: Tensor, uniform: Tensor | None = None) -> Tens
 @own_terms.register
 def _(q: Joint) -> OwnTerms | None:
     """The costs of the blocks; a figure that two of them have gets the block's number."""
-    found = [(number, own) for number, part in enumerate(q.parts, 1) if (own := own_terms(part)) is not None]
+    of_each = [(number, own_terms(part)) for number, part in enumerate(q.parts, 1)]
+    found = [(number, own) for number, own in of_each if own is not None]
     if not found:
         return None
     extra: dict[str, Tensor] = {}
     for number, own in found:
-        extra |= {f"{name}_{number}" if name in extra else name: value for name, value in own.extra.items()}
+        for name, value in own.extra.items():
+            extra[f"{name}_{number}" if name in extra else name] = value
     return OwnTerms(torch.stack([own.cost for _, own in found]).sum(0), extra)
