@@ -219,7 +219,7 @@ def test_a_schedule_that_nobody_advances_warns_once() -> None:
     vae = model(objective=ELBO(2.0, schedule=Linear(10)))
     for _ in range(2):  # it may be a look
         vae.loss(images(2))
-    with pytest.warns(UserWarning, match=r"stands still.*objective\.advance\(step\)"):
+    with pytest.warns(UserWarning, match=r"stands still.*model\.advance\(step\)"):
         vae.loss(images(2))
     with warnings.catch_warnings():
         warnings.simplefilter("error")

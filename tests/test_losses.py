@@ -619,8 +619,8 @@ def test_gradients_are_those_of_finite_differences(
 
 
 def test_every_public_loss_is_among_those_with_a_tested_gradient() -> None:
-    # One whose gradient is another on purpose, one that takes no tensor to differentiate, one that hierarchies write.
-    apart = {"doubly_reparameterized", "stratified_log_weights", "kl_by_level"}
+    # One whose gradient is another on purpose, one that takes no tensor to differentiate, those that posteriors write.
+    apart = {"doubly_reparameterized", "stratified_log_weights", "kl_by_level", "own_terms", "OwnTerms"}
     assert {name.split()[0] for name in GRADIENTS} | apart == {*losses.__all__, "log_sinhc"}
 
 

@@ -186,7 +186,7 @@ def scheduled() -> mv.VAE:
 
 def test_a_schedule_that_stands_still_warns_once_in_each_loop(page: Any) -> None:
     with pytest.warns(UserWarning, match="the schedule of beta stands still") as found:
-        page("start", "Plain PyTorch", change=lambda code: code.replace("    vae.objective.advance(step)\n", ""))
+        page("start", "Plain PyTorch", change=lambda code: code.replace("    vae.advance(step)\n", ""))
     assert len(found) == 1
 
 
@@ -207,7 +207,7 @@ def test_a_compiled_model_is_not_compiled_anew_at_each_step_because_of_it() -> N
         so_far = len(times)
         for step in range(6):
             compiled(x).backward()
-            vae.objective.advance(step)
+            vae.advance(step)
     assert [one for one in found if "stands still" in str(one.message)]
     assert len(times) == so_far
 

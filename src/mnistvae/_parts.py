@@ -13,17 +13,19 @@ from torch.distributions import Distribution
 from torch.distributions.constraints import Constraint
 
 from mnistvae._checks import check_mapping
+from mnistvae._component import Component
 from mnistvae._modes import evaluating
 from mnistvae._random import seeded
 from mnistvae.arrays import shape_text
 from mnistvae.distributions import has_density, support_of
 from mnistvae.errors import ComponentError, type_name
 from mnistvae.likelihoods import Bernoulli, ContinuousBernoulli, Likelihood
+from mnistvae.losses import own_terms
 from mnistvae.networks import Decoder, Encoder
 from mnistvae.objectives import Objective, Terms
 from mnistvae.priors import Prior
 
-__all__ = ["PARTS", "check_contract", "check_parts", "check_terms"]
+__all__ = ["PARTS", "check_contract", "check_parts", "check_terms", "parts_with"]
 
 #: The parts of a model, and what each has to be.
 PARTS: dict[str, type[nn.Module]] = {
@@ -62,6 +64,21 @@ def check_contract(name: str, part: object) -> None:
         raise ComponentError(f"{name} as a mnistvae {base.__name__}", type_name(part), fix)
 
 
+def parts_with(model: nn.Module, method: str) -> list[Any]:
+    """The parts of a model that have a method of that name, such as ``advance``; its objective comes first.
+
+    They are mnistvae's components, or derived from such, also within others. A part within one that has the method
+    hears of it from there.
+    """
+    found: list[Any] = []
+    for part in sorted(model.children(), key=lambda part: not isinstance(part, Objective)):
+        if isinstance(part, Component) and callable(getattr(part, method, None)):
+            found.append(part)
+        else:
+            found += parts_with(part, method)
+    return found
+
+
 @torch.no_grad()
 def check_parts(model: Any) -> Constraint | None:
     """Check every part of a VAE on one black image, in evaluation mode; gives the support of its codes.
@@ -88,7 +105,7 @@ def check_parts(model: Any) -> Constraint | None:
     with evaluating(model), seeded(torch.default_generator.clone_state(), model.device):
         x = torch.zeros(1, *model.image_shape, device=model.device, dtype=model.dtype)
         y = None if model.num_classes is None else torch.zeros(1, dtype=torch.long, device=model.device)
-        posterior = _try(model, "encoder", x, y, **({"prior": model.prior} if model.encoder.takes_prior else {}))
+        posterior = _try(model, "encoder", x, y, **_taken(model.encoder, "prior", model.prior))
         _check_distribution("the encoder", posterior, (1,), (model.latent_dim,))
         params = _try(model, "decoder", torch.zeros(1, model.latent_dim, device=x.device, dtype=x.dtype), y)
         expected = (1, channels * model.likelihood.n_params, height, width)
@@ -102,12 +119,29 @@ def check_parts(model: Any) -> Constraint | None:
         _look_for_sigmoid(model, y)
         likelihood = _try(model, "likelihood", params)
         _check_distribution("the likelihood", likelihood, (1,), model.image_shape)
-        prior = _try(model, "prior", y, encode=model.encode)
+        prior = _try(model, "prior", y, encode=model.encode, **_taken(model.prior, "encoder", model.encoder))
         _check_distribution("the prior", prior, None, (model.latent_dim,))
         _check_uses(model, posterior, likelihood, prior)
         support = _check_supports(posterior, prior)
-        check_terms(_try(model, "objective", model, x, y), 1)
+        terms = check_terms(_try(model, "objective", model, x, y), 1)
+        _check_own_terms(model, posterior, terms)
     return support
+
+
+def _taken(part: nn.Module, name: str, other: nn.Module) -> dict[str, nn.Module]:
+    """Another part, by its name, for one that takes it."""
+    return {name: other} if getattr(part, f"takes_{name}") else {}
+
+
+def _check_own_terms(model: Any, posterior: Any, terms: Terms) -> None:
+    """Check that an objective adds the cost that a posterior has by itself."""
+    own = own_terms(posterior)
+    if own is not None and not own.extra.keys() <= terms.extra.keys():
+        raise ComponentError(
+            "an objective that adds the encoder's own cost to its loss",
+            f"{type_name(model.objective)} without it",
+            "return with_own_terms(Terms(...), posterior), from mnistvae.objectives",
+        )
 
 
 def _look_for_sigmoid(model: Any, y: Tensor | None) -> None:
@@ -168,7 +202,7 @@ def _check_uses(model: Any, posterior: Any, likelihood: Any, prior: Any) -> None
 
 
 def _check_supports(posterior: Any, prior: Any) -> Constraint | None:
-    """The support of the posterior; a density of an area and one of a volume have no KL divergence."""
+    """The support of the posterior; only distributions over the same set of codes have a KL divergence."""
     support, other = support_of(posterior), support_of(prior)
     surfaces = [one if hasattr(one, "project") else None for one in (support, other)]
     if type(surfaces[0]) is not type(surfaces[1]):
@@ -178,6 +212,11 @@ def _check_supports(posterior: Any, prior: Any) -> Constraint | None:
             f"{type_name(posterior)} {on} and {type_name(prior)} {at}",
             "a VonMisesFisherEncoder goes with priors.UniformSphere or VampPrior, other encoders with any other prior",
         )
+    discrete = [getattr(one, "is_discrete", False) for one in (support, other)]
+    if None not in {support, other} and any(discrete) and repr(support) != repr(other):
+        names = [repr(one) if yes else "numbers" for one, yes in zip((support, other), discrete, strict=True)]
+        fix = "take the prior that the encoder's documentation names, with the same sizes"
+        raise ComponentError(f"a prior over the encoder's codes, {names[0]}", f"one over {names[1]}", fix)
     return support
 
 

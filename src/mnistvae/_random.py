@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 from mnistvae._checks import check_seed
 from mnistvae.errors import SettingError, type_name
 
-__all__ = ["Stream", "batch_noise", "derive_seed", "drawing_from", "noise_for_rows", "seeded"]
+__all__ = ["Stream", "batch_noise", "derive_seed", "drawing_from", "noise_for_rows", "rows_here", "seeded"]
 
 
 class Stream(IntEnum):
@@ -144,15 +144,22 @@ def noise_for_rows(rows: slice, of: int) -> Iterator[None]:
         _ROWS.reset(token)
 
 
-def batch_noise(shape: torch.Size, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Standard normal noise (..., B, D) for a batch, or for what :func:`noise_for_rows` says that it is.
+def rows_here() -> tuple[slice, int] | None:
+    """The rows of a larger batch that the present one is, and its size, as :func:`noise_for_rows` says; else None."""
+    return _ROWS.get()
+
+
+def batch_noise(
+    shape: torch.Size, dtype: torch.dtype, device: torch.device, draw: Callable[..., Tensor] = torch.randn
+) -> Tensor:
+    """Noise (..., B, D) for a batch, or for what :func:`noise_for_rows` says that it is; standard normal by default.
 
     A batch may be repeated, as it is by an objective that asks about each class, whole after whole.
     """
     larger = _ROWS.get()
     if larger is None or len(shape) < 2 or shape[-2] % (larger[0].stop - larger[0].start):
-        return torch.randn(shape, dtype=dtype, device=device)
+        return draw(shape, dtype=dtype, device=device)
     rows, of = larger
     times = shape[-2] // (rows.stop - rows.start)
-    whole = torch.randn((*shape[:-2], times, of, shape[-1]), dtype=dtype, device=device)
+    whole = draw((*shape[:-2], times, of, shape[-1]), dtype=dtype, device=device)
     return whole[..., rows, :].reshape(shape)

@@ -13,6 +13,7 @@ from mnistvae.distributions import DiagonalNormal, from_noise, mean_of, moments,
 from mnistvae.likelihoods.base import at_once
 from mnistvae.models import VAE
 from mnistvae.networks.encoders import posterior_of
+from mnistvae.priors.base import prior_of
 
 __all__ = ["Decode", "Encode", "Reconstruct", "Sample", "SampleMixture"]
 
@@ -69,7 +70,7 @@ class Sample(Decode):
 
     def draw(self, noise: Tensor, uniform: Tensor | None, labels: Tensor | None) -> Tensor:
         """Images of the codes that the noise stands for."""
-        prior = self.constant or self.prior(labels, encode=self.encoder)
+        prior = self.constant or prior_of(self.prior, labels, self.encoder, self.encoder)
         return super().forward(from_noise(prior, noise, uniform), labels)
 
     def forward(self, noise: Tensor, labels: Tensor | None = None) -> Tensor:

@@ -11,6 +11,7 @@ from torch.utils import _pytree as pytree
 from mnistvae.distributions import (
     DiagonalNormal,
     FullNormal,
+    OneHotCategoricals,
     PixelAutoregressive,
     PixelBernoulli,
     PixelCategorical,
@@ -18,6 +19,7 @@ from mnistvae.distributions import (
     PixelLogistic,
     PixelLogisticMixture,
     Point,
+    Quantized,
 )
 
 __all__ = ["TrainingModule", "follows_values", "uncompiled"]
@@ -91,6 +93,7 @@ def _register() -> None:
 
     of(DiagonalNormal, names=("mu", "logvar"))
     of(FullNormal, names=("loc", "scale_tril"))
+    of(OneHotCategoricals, "hard", names=("logits", "temperature"))
     of(Point, names=("point",))
     of(PixelAutoregressive, "conditionals", names=("params",))
     of(PixelBernoulli, names=("logits",))
@@ -98,6 +101,7 @@ def _register() -> None:
     of(PixelCategorical, names=("logits",))
     of(PixelLogistic, "levels", names=("loc", "log_scale"))
     of(PixelLogisticMixture, "levels", names=("logits", "loc", "log_scale"))
+    of(Quantized, "codebook_size", "commitment", names=("point", "tokens", "distance"))
 
 
 _register()

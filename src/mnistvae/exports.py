@@ -24,11 +24,7 @@ from mnistvae._random import seeded
 from mnistvae._tensor_modules import Decode, Encode, Reconstruct, Sample, SampleMixture
 from mnistvae._version import __version__
 from mnistvae._wrappers import uncompiled
-from mnistvae.distributions import (
-    HypersphericalUniform,
-    PushForward,
-    noise_size,
-)
+from mnistvae.distributions import HypersphericalUniform, Joint, PushForward, noise_size
 from mnistvae.errors import ComponentError, MnistvaeError, SettingError, raised_text, type_name
 from mnistvae.models import VAE
 
@@ -195,7 +191,8 @@ def _graph(model: VAE, part: str) -> _Graph:
 
 def _chooses(prior: Distribution) -> bool:
     """Tell whether draws need a component to be chosen."""
-    return _chooses(prior.base) if isinstance(prior, PushForward) else isinstance(prior, MixtureSameFamily)
+    parts = prior.parts if isinstance(prior, Joint) else [prior.base] if isinstance(prior, PushForward) else []
+    return isinstance(prior, MixtureSameFamily) or any(map(_chooses, parts))
 
 
 @torch.no_grad()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
 import torch
@@ -14,8 +14,9 @@ from torch.distributions import Distribution
 from torch.utils.data import DataLoader, Dataset
 
 from mnistvae._checks import check_choice, check_count, check_seed, check_widths
+from mnistvae._component import clone
 from mnistvae._learners import heeded
-from mnistvae._likeliest import Posteriors, fit_likeliest
+from mnistvae._likeliest import Posteriors, fit_likeliest, fit_tokens
 from mnistvae._modes import evaluating
 from mnistvae._random import Stream, derive_seed, seeded
 from mnistvae.arrays import ArrayLike, check_finite
@@ -23,12 +24,13 @@ from mnistvae.data import ImageDataset, batch_source
 from mnistvae.distributions import DiagonalNormal, UnitSphere
 from mnistvae.errors import ComponentError, DataError, SettingError, type_name
 from mnistvae.models import VAE
-from mnistvae.priors import Flow, GaussianMixture, Prior, SecondStage, StandardNormal
+from mnistvae.networks import TokenEncoder
+from mnistvae.priors import Flow, GaussianMixture, Prior, SecondStage, StandardNormal, TokenPrior
 
 __all__ = ["FitKind", "fit_prior", "fit_settings"]
 
 #: Kinds of priors that can be fitted.
-FitKind: TypeAlias = Literal["mixture", "realnvp", "maf", "nsf", "vae"]
+FitKind: TypeAlias = Literal["mixture", "realnvp", "maf", "nsf", "vae", "tokens"]
 #: The settings of each kind, and what they are where nobody says.
 _SETTINGS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
@@ -37,6 +39,7 @@ _SETTINGS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "maf": {"transforms": 5, "hidden": (128, 128), "steps": 4000},
         "nsf": {"transforms": 3, "hidden": (128, 128), "steps": 2000},
         "vae": {"hidden": (256, 256), "steps": 3000},
+        "tokens": {"steps": 1000},
     }
 )
 _CHECKS: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
@@ -65,7 +68,7 @@ def fit_prior(
     seed: int = 0,
     batch_size: int = 1024,
 ) -> VAE:
-    r"""A copy of a model, whose prior is fitted to the codes of images: a mixture of normals, a flow or a second VAE.
+    r"""A copy of a model, whose prior is fitted to the codes of images.
 
     It is the most likely prior of its kind for draws from the aggregate posterior
 
@@ -81,6 +84,7 @@ def fit_prior(
     ``"mixture"``                        :class:`~mnistvae.priors.GaussianMixture`  components, covariance
     ``"realnvp"``, ``"maf"``, ``"nsf"``  :class:`~mnistvae.priors.Flow`             transforms, hidden, steps
     ``"vae"``                            :class:`~mnistvae.priors.SecondStage`      hidden, steps
+    ``"tokens"``                         :class:`~mnistvae.priors.TokenPrior`       steps
     ===================================  =========================================  =========================
 
     A mixture is fitted by scikit-learn's ``GaussianMixture`` to one draw from each q(z | x). The others are fitted by
@@ -88,6 +92,10 @@ def fit_prior(
     posteriors are not diagonal normals); a tenth of the images is held out, and the parameters under which their codes
     are most likely are kept. With the usual settings that takes about a minute on two CPU cores, whatever the number of
     images.
+
+    A prior of tokens is for a model with a :class:`~mnistvae.networks.VectorQuantizedEncoder` or another encoder of
+    tokens, and no other kind is. A model that has a :class:`~mnistvae.priors.TokenPrior` already gets one of the same
+    settings.
 
     Args:
         model: Trained model; it is left as it is.
@@ -97,7 +105,8 @@ def fit_prior(
         covariance: Covariance of each normal of the mixture, ``"full"`` or ``"diag"``.
         transforms: Number of transforms of the flow (default: see :func:`fit_settings`).
         hidden: Widths of the hidden layers of a flow's or a second VAE's networks (default: see :func:`fit_settings`).
-        steps: Greatest number of steps of Adam, with 512 codes each (default: see :func:`fit_settings`).
+        steps: Greatest number of steps of the optimizer, with 512 codes each, or the tokens of 128 images (default: see
+            :func:`fit_settings`).
         seed: Seed of the draws and of the fit.
         batch_size: Number of images encoded at once; the draws depend on it.
 
@@ -110,8 +119,9 @@ def fit_prior(
             model in half precision.
         DataError: If there are fewer images than components, or than 100 for another kind; they do not fit the model;
             or there is no fit.
-        ComponentError: If ``model`` is no VAE, its codes are on a sphere, its encoder works with its own prior alone,
-            as that of a ladder does, or a flow is asked for without zuko: ``pip install "mnistvae[flows]"``.
+        ComponentError: If ``model`` is no VAE, the kind does not fit its codes, such as those on a sphere, its encoder
+            works with its own prior alone, as that of a ladder does, or a flow is asked for without zuko:
+            ``pip install "mnistvae[flows]"``.
 
     Warns:
         UserWarning: If the mixture did not settle, such as for more components than there are different codes, or codes
@@ -142,10 +152,11 @@ def fit_prior(
     seed, batch_size = check_seed(seed), check_count("batch_size of at least 1", batch_size)
     if settings.get("covariance") == "full" and model.dtype in {torch.float16, torch.bfloat16}:
         raise SettingError("covariance='diag' for a model in half precision", "'full'", "or model.float() first")
-    _check_replaceable(model)
+    _check_kind(model, kind)
     if kind == "mixture":
-        codes = _check_codes(_draw_codes(model, data, seed, batch_size))
-        prior: Prior = _fit_mixture(codes, seed, **settings)
+        prior: Prior = _fit_mixture(_check_codes(_draw_codes(model, data, seed, batch_size)), seed, **settings)
+    elif kind == "tokens":
+        prior = _fit_token_prior(model, data, seed, batch_size, **settings)
     else:
         prior = _fit_network(kind, model, lambda: _posteriors(model, data, seed, batch_size), seed, **settings)
     return model.replace(prior=prior).eval()
@@ -173,17 +184,26 @@ def fit_settings(kind: FitKind, **given: Any) -> dict[str, Any]:
     return {name: _CHECKS[name](given.get(name, value)) for name, value in usual.items()}
 
 
-def _check_replaceable(model: VAE) -> None:
-    """Check, before any time is spent, that the encoder works with another prior."""
-    if not model.encoder.takes_prior:
+def _check_kind(model: VAE, kind: str) -> None:
+    """Check, before any time is spent, that a prior of that kind goes with the model's encoder."""
+    of_tokens, encoder = isinstance(model.encoder, TokenEncoder), type_name(model.encoder)
+    if of_tokens or kind == "tokens":
+        if not of_tokens:
+            fix = "take another kind, such as 'mixture'"
+            raise ComponentError("a model with an encoder of tokens for kind='tokens'", encoder, fix)
+        if kind != "tokens":
+            raise ComponentError(f"kind='tokens' for the codes of {encoder}", repr(kind))
+        return
+    discrete = getattr(model.support, "is_discrete", False)
+    if not (discrete or model.encoder.takes_prior):
         return
     try:
         model.replace(prior=StandardNormal(model.latent_dim))
     except ComponentError as error:
         raise ComponentError(
             "a model whose encoder works with another prior",
-            f"{type_name(model.encoder)}, which is made for its {type(model.prior).__name__}",
-            "there is nothing to fit: this prior was trained with the encoder",
+            f"{encoder}, whose codes are {model.support}" if discrete else f"{encoder}, made for its own prior",
+            "there is nothing to fit: the model's own prior is the one for it",
         ) from error
 
 
@@ -236,8 +256,7 @@ def _fit_network(
             else Flow(model.latent_dim, kind, transforms, hidden)  # type: ignore[arg-type]  # one of the flows' kinds
         )
     posteriors = encode()
-    if len(posteriors.mu) < _IMAGES:
-        raise DataError(f"at least {_IMAGES} images for kind={kind!r}", str(len(posteriors.mu)), "pass more images")
+    _enough(posteriors.mu, kind)
     prior.to(posteriors.mu.device, posteriors.mu.dtype)
     held_out = fit_likeliest(prior, posteriors, steps, derive_seed(seed, Stream.FITTING))
     if held_out.fitted < held_out.standard:
@@ -266,6 +285,25 @@ def _posteriors(model: VAE, data: Any, seed: int, batch_size: int) -> Posteriors
 
     parts = zip(*_encoded(model, data, seed, batch_size, known), strict=True)
     return Posteriors(*(_check_codes(torch.cat(part)) for part in parts))
+
+
+def _fit_token_prior(model: VAE, data: Any, seed: int, batch_size: int, *, steps: int) -> TokenPrior:
+    """The most likely prior of tokens for those of images, of the settings of the model's own if that is one."""
+    encoder, given = cast("TokenEncoder", model.encoder), model.prior
+    with seeded(seed), torch.device("cpu"):
+        prior = clone(given) if isinstance(given, TokenPrior) else TokenPrior(encoder.codebook_size, encoder.grid)
+    tokens = torch.cat(_encoded(model, data, seed, batch_size, lambda q: q.tokens))  # type: ignore[attr-defined]
+    _enough(tokens, "tokens")
+    # In single precision at least; the copy of the model brings it to its own.
+    prior.to(tokens.device, torch.promote_types(model.dtype, torch.float32))
+    fit_tokens(prior, tokens, steps, derive_seed(seed, Stream.FITTING))
+    return prior
+
+
+def _enough(of_images: Tensor, kind: str) -> None:
+    """Check that there are images enough for a network to be fitted to their codes."""
+    if len(of_images) < _IMAGES:
+        raise DataError(f"at least {_IMAGES} images for kind={kind!r}", str(len(of_images)), "pass more images")
 
 
 @torch.no_grad()

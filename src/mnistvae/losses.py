@@ -11,9 +11,9 @@ from __future__ import annotations
 import functools
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import singledispatch
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ from torch.distributions import Distribution, kl_divergence
 from mnistvae.errors import DataError
 
 __all__ = [
+    "OwnTerms",
     "annealed_capacity",
     "bernoulli_cross_entropy",
     "categorical_nll",
@@ -40,6 +41,7 @@ __all__ = [
     "logistic_mixture_nll",
     "maximum_mean_discrepancy",
     "negative_elbo",
+    "own_terms",
     "squared_jacobian",
     "stratified_log_weights",
 ]
@@ -349,6 +351,31 @@ def kl_by_level(q: Distribution, p: Distribution, z: Tensor) -> Tensor | None:  
     Returns:
         (B, levels), or (K, B, levels), nats; None where the two are no hierarchy, as here: hierarchies register
         functions of their own, with ``mnistvae.losses.kl_by_level.register``.
+    """
+    return None
+
+
+class OwnTerms(NamedTuple):
+    """The cost and the figures that a posterior adds to a loss by itself, one value an image."""
+
+    #: The cost that is added to the loss, (B,).
+    cost: Tensor
+    #: Further figures by name, (B,) each, which a history records.
+    extra: Mapping[str, Tensor]
+
+
+@singledispatch
+def own_terms(q: Distribution) -> OwnTerms | None:  # noqa: ARG001
+    """The cost that a posterior has by itself whatever the objective, and figures for the history.
+
+    A quantizer's is the commitment loss (van den Oord et al., 2017, equation 3). Every objective adds it to its loss.
+
+    Args:
+        q: The posterior, batch shape (B,).
+
+    Returns:
+        ``cost``, (B,), and ``extra``, terms by name; None where there are none, as here: posteriors that have some
+        register functions of their own, with ``mnistvae.losses.own_terms.register``.
     """
     return None
 

@@ -22,7 +22,7 @@ from mnistvae._checks import allocating, check_count, check_number
 from mnistvae._component import Component
 from mnistvae._hub_form import HubForm
 from mnistvae._modes import evaluating
-from mnistvae._parts import PARTS, check_contract, check_parts
+from mnistvae._parts import PARTS, check_contract, check_parts, parts_with
 from mnistvae._random import drawing_from
 from mnistvae._wrappers import TrainingModule, follows_values
 from mnistvae.arrays import ArrayLike, as_tensor, check_array, shape_text
@@ -36,6 +36,7 @@ from mnistvae.networks.blocks import SMALLEST_SIDE, check_classes
 from mnistvae.networks.encoders import posterior_of
 from mnistvae.objectives import ELBO, Objective, Terms
 from mnistvae.priors import Prior, StandardNormal
+from mnistvae.priors.base import prior_of
 
 __all__ = ["VAE", "BetaVAE", "ConditionalVAE", "TrainingModule", "VAEOutput"]
 
@@ -249,8 +250,7 @@ class VAE(Component, HubForm):
     def latent_prior(self, y: Labels | None = None) -> Distribution:
         """p(z | y): batch shape () or (B,), event shape (latent_dim,)."""
         labels = None if y is None else as_labels(y, count_labels(y), self.num_classes).to(self.device)
-        prior: Distribution = self.prior(labels, encode=self.encode)
-        return prior
+        return prior_of(self.prior, labels, self.encode, self.encoder)
 
     def loss(self, x: ArrayLike, y: Labels | None = None) -> Terms:
         """The objective's terms, one value an image, in nats: the one method a subclass overrides.
@@ -267,6 +267,27 @@ class VAE(Component, HubForm):
         labels = self._labels(y, images.shape[0], unlabelled=self.takes_unlabelled)
         terms: Terms = self.objective(self, images, labels)
         return terms
+
+    def advance(self, step: int) -> None:
+        """Tell the parts the number of a training step, from 0, before it is taken: schedules move with it.
+
+        A Trainer does so; a loop of your own calls this. Told are the objective, for the weight of the KL term, and
+        every part that has a method ``advance`` of its own, such as the temperature of a
+        :class:`~mnistvae.networks.CategoricalEncoder`.
+
+        Args:
+            step: Number of the step.
+
+        Example:
+            >>> objective = mv.objectives.ELBO(schedule=mv.schedules.Linear(10))
+            >>> vae = VAE(latent_dim=2, objective=objective)
+            >>> vae.advance(0)
+            >>> terms = vae.loss(torch.rand(5, 1, 28, 28))  # beta is 0
+            >>> torch.equal(terms.loss, terms.reconstruction)
+            True
+        """
+        for part in parts_with(self, "advance"):
+            part.advance(step)
 
     def training_module(self) -> TrainingModule:
         """The model as a module whose forward is the mean loss, for what wraps a module and calls it.
@@ -425,9 +446,9 @@ class VAE(Component, HubForm):
         """The name of figures in nats of this model; figures with different tags are not comparable.
 
         It is the likelihood's :meth:`~mnistvae.likelihoods.Likelihood.tag`; of an encoder without noise
-        (:class:`~mnistvae.networks.PointEncoder`), that codes are points, so that nothing is a likelihood; and, of a
-        conditional model, that the label was given: p(x | y) is larger than p(x), by up to the logarithm of the number
-        of classes.
+        (:class:`~mnistvae.networks.PointEncoder`, :class:`~mnistvae.networks.VectorQuantizedEncoder`), that codes are
+        points, so that nothing is a likelihood; and, of a conditional model, that the label was given: p(x | y) is
+        larger than p(x), by up to the logarithm of the number of classes.
 
         Args:
             binarization: Binarization of the pixels, as in :class:`~mnistvae.data.ImageDataset`.

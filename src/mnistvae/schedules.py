@@ -7,7 +7,7 @@ from abc import abstractmethod
 
 from mnistvae._checks import check_count, check_number
 from mnistvae._component import Component
-from mnistvae.errors import SettingError
+from mnistvae.errors import ComponentError, SettingError, type_name
 
 __all__ = ["Cosine", "CosineDecay", "Cyclical", "Linear", "OneCycle", "Schedule"]
 
@@ -206,6 +206,40 @@ class OneCycle(Schedule):
             return self.start + (1 - self.start) * (1 - math.cos(math.pi * (step / peak))) / 2
         done = min(1.0, (step - peak) / max(1, steps - 1 - peak))
         return self.final + (1 - self.final) * (1 + math.cos(math.pi * done)) / 2
+
+
+def check_schedule(schedule: Schedule | None) -> Schedule | None:
+    """``schedule`` itself, which must be a :class:`Schedule` or None.
+
+    Raises:
+        ComponentError: If it is anything else.
+    """
+    if schedule is None or isinstance(schedule, Schedule):
+        return schedule
+    fix = "for instance mnistvae.schedules.Linear(1000)"
+    raise ComponentError("schedule as a mnistvae Schedule, or None", type_name(schedule), fix)
+
+
+def factor_at(schedule: Schedule, step: int, *, above: bool = False) -> float:
+    """The factor of a schedule at a step, from 0.
+
+    Args:
+        schedule: The schedule.
+        step: Number of the step, from 0.
+        above: Refuse a factor of 0, too.
+
+    Raises:
+        ComponentError: If it is no finite number, negative, or a 0 that is refused.
+
+    Example:
+        >>> factor_at(Linear(4), 1)
+        0.25
+    """
+    factor = schedule(step)
+    if isinstance(factor, float | int) and (factor > 0 if above else factor >= 0) and factor < math.inf:
+        return factor
+    expected = f"a schedule to return a finite number {'above' if above else 'of at least'} 0"
+    raise ComponentError(expected, repr(factor), f"look at step {step}")
 
 
 def _length(schedule: CosineDecay | OneCycle, steps: int | None) -> int:

@@ -31,7 +31,7 @@ def fit_prior(
     image_size: Sequence[int] | None = None,
     image_channels: int | None = None,
     max_value: float | None = None,
-    kind: Literal["mixture", "realnvp", "maf", "nsf", "vae"] = "mixture",
+    kind: Literal["mixture", "realnvp", "maf", "nsf", "vae", "tokens"] = "mixture",
     components: int | None = None,
     covariance: Literal["full", "diag"] | None = None,
     transforms: int | None = None,
@@ -47,8 +47,8 @@ def fit_prior(
     """Fit a prior to the codes of the training images, for a copy of MODEL: a mixture of normals, or another kind.
 
     The folder gets the copy as model.safetensors, and samples.png drawn from it. The flows (realnvp, maf, nsf; with the
-    extra [flows]) and the second VAE (vae) are trained, which takes a minute or so. An option that is of another kind
-    is refused.
+    extra [flows]), the second VAE (vae), and the prior of tokens (tokens; for quantizing encoders) are trained, which
+    takes a minute or so. An option that is of another kind is refused.
 
     Args:
         model: File of a model, folder of a run, or a trained model by its name, such as conv; in Python also a model.
@@ -60,12 +60,12 @@ def fit_prior(
         image_size: Height and width of the images, or one number for both (default: those of its training).
         image_channels: 1 for grey, 3 for colour (default: those of its training).
         max_value: Value that is white in arrays of yours (.npz, IDX; default: 1 or 255, or as in its training).
-        kind: Kind of the prior: a mixture of normals, a normalizing flow, or a second VAE.
+        kind: Kind of the prior: a mixture of normals, a normalizing flow, a second VAE, or a prior of tokens.
         components: Number of normals in the mixture (default: 10).
         covariance: Covariance of each normal of the mixture: full, or diagonal (default: full).
         transforms: Number of transforms of a flow (default: 8, 5 and 3 of realnvp, maf and nsf).
         hidden: Widths of the hidden layers of a flow's or a second VAE's networks (default: 128,128; 256,256 of vae).
-        steps: Greatest number of training steps of a flow or a second VAE (default: depends on the kind).
+        steps: Greatest number of training steps of any kind but the mixture (default: depends on the kind).
         seed: Seed of the fit and of the samples.
         out: Folder of the new model (default: fitted-TIME beside the model).
         device: Device for a model from a file: auto, cpu, cuda or mps.

@@ -5,7 +5,9 @@ mixtures, transforms) holds for them too. None validates its arguments at every 
 """
 
 from mnistvae.distributions.autoregressive import PixelAutoregressive
+from mnistvae.distributions.categorical import OneHotCategoricals
 from mnistvae.distributions.flows import FlowPosterior, PushForward
+from mnistvae.distributions.joint import Joint
 from mnistvae.distributions.levels import PixelCategorical, PixelLogistic, PixelLogisticMixture
 from mnistvae.distributions.marginals import LatentMarginal
 from mnistvae.distributions.mixtures import EvenMixture, mixture
@@ -18,6 +20,7 @@ from mnistvae.distributions.points import Point, has_density
 from mnistvae.distributions.spheres import HypersphericalUniform, VonMisesFisher
 from mnistvae.distributions.supports import UnitSphere, projected, support_of, unit_vectors
 from mnistvae.distributions.tensors import tensors_of
+from mnistvae.distributions.tokens import Quantized, TokenCodes
 
 __all__ = [
     "DiagonalNormal",
@@ -25,8 +28,10 @@ __all__ = [
     "FlowPosterior",
     "FullNormal",
     "HypersphericalUniform",
+    "Joint",
     "LatentMarginal",
     "Moments",
+    "OneHotCategoricals",
     "PixelAutoregressive",
     "PixelBernoulli",
     "PixelCategorical",
@@ -35,6 +40,8 @@ __all__ = [
     "PixelLogisticMixture",
     "Point",
     "PushForward",
+    "Quantized",
+    "TokenCodes",
     "UnitNormal",
     "UnitSphere",
     "VonMisesFisher",

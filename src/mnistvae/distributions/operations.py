@@ -13,7 +13,9 @@ from torch import Size, Tensor
 from torch.distributions import Distribution
 
 from mnistvae._checks import check_number
+from mnistvae.distributions.categorical import OneHotCategoricals
 from mnistvae.distributions.flows import FlowPosterior, PushForward
+from mnistvae.distributions.joint import Joint
 from mnistvae.distributions.marginals import LatentMarginal
 from mnistvae.distributions.mixtures import EvenMixture
 from mnistvae.distributions.normals import DiagonalNormal
@@ -22,7 +24,7 @@ from mnistvae.errors import ComponentError, SettingError, type_name
 
 __all__ = ["detached", "tempered"]
 
-_TEMPERATURE = "a finite temperature of at least 0"
+TEMPERATURE = "a finite temperature of at least 0"
 
 
 @singledispatch
@@ -30,9 +32,10 @@ def tempered(distribution: Distribution, temperature: float | Sequence[float]) -
     """A distribution over codes with its spread scaled by ``temperature``, for drawing.
 
     A normal keeps its mean, a mixture the means of its components, a flow the map of its base; any
-    other distribution is scaled about its mean. A ladder scales each level, a second stage both u and z given u. Of a
-    von Mises-Fisher distribution, kappa is divided by the square; the uniform distribution on a sphere has no spread to
-    be scaled.
+    other distribution is scaled about its mean. A ladder scales each level, a joint distribution each block, a second
+    stage both u and z given u. Of a von Mises-Fisher distribution, kappa is divided by the square; the uniform
+    distribution on a sphere has no spread to be scaled. Of discrete codes the logarithms of the probabilities are
+    divided by the temperature: 0 leaves the most likely ones.
 
     Args:
         distribution: Distribution over codes, event shape (latent_dim,).
@@ -47,7 +50,7 @@ def tempered(distribution: Distribution, temperature: float | Sequence[float]) -
         >>> tempered(wide, 0.5).stddev
         tensor([0.5000, 0.5000])
     """
-    temperature = check_number(_TEMPERATURE, temperature)
+    temperature = check_number(TEMPERATURE, temperature)
     try:
         middle = distribution.mean
     except NotImplementedError:
@@ -65,14 +68,14 @@ def tempered(distribution: Distribution, temperature: float | Sequence[float]) -
 
 @tempered.register
 def _(distribution: DiagonalNormal, temperature: float | Sequence[float]) -> DiagonalNormal:
-    temperature = check_number(_TEMPERATURE, temperature)
+    temperature = check_number(TEMPERATURE, temperature)
     shift = 2 * math.log(temperature) if temperature > 0 else -math.inf
     return DiagonalNormal(distribution.mu, distribution.logvar + shift)
 
 
 @tempered.register
 def _(distribution: td.MultivariateNormal, temperature: float | Sequence[float]) -> td.MultivariateNormal:
-    scale = distribution.scale_tril * check_number(_TEMPERATURE, temperature)
+    scale = distribution.scale_tril * check_number(TEMPERATURE, temperature)
     return td.MultivariateNormal(distribution.loc, scale_tril=scale, validate_args=False)
 
 
@@ -94,13 +97,13 @@ def _(distribution: FlowPosterior, temperature: float | Sequence[float]) -> Flow
 
 @tempered.register
 def _(distribution: VonMisesFisher, temperature: float | Sequence[float]) -> VonMisesFisher:
-    square = check_number(_TEMPERATURE, temperature) ** 2
+    square = check_number(TEMPERATURE, temperature) ** 2
     return VonMisesFisher(distribution.mu, distribution.kappa / square if square > 0 else distribution.kappa + math.inf)
 
 
 @tempered.register
 def _(distribution: HypersphericalUniform, temperature: float | Sequence[float]) -> HypersphericalUniform:
-    if check_number(_TEMPERATURE, temperature) != 1:
+    if check_number(TEMPERATURE, temperature) != 1:
         raise SettingError(
             "a temperature of 1 for a uniform distribution on a sphere",
             f"{temperature}",
@@ -116,7 +119,7 @@ def _(distribution: EvenMixture, temperature: float | Sequence[float]) -> EvenMi
 
 @tempered.register
 def _(distribution: LatentMarginal, temperature: float | Sequence[float]) -> LatentMarginal:
-    factor = check_number(_TEMPERATURE, temperature)
+    factor = check_number(TEMPERATURE, temperature)
 
     def cooled(function: Callable[[Tensor], DiagonalNormal]) -> Callable[[Tensor], DiagonalNormal]:
         return lambda codes: tempered(function(codes), factor)  # type: ignore[return-value]
@@ -127,14 +130,29 @@ def _(distribution: LatentMarginal, temperature: float | Sequence[float]) -> Lat
     return LatentMarginal(base, *parts, distribution.latent_dim, distribution.num_samples)  # type: ignore[arg-type]
 
 
+@tempered.register
+def _(distribution: OneHotCategoricals, temperature: float | Sequence[float]) -> OneHotCategoricals:
+    factor, logits = check_number(TEMPERATURE, temperature), distribution.logits
+    if factor > 0:
+        return OneHotCategoricals(logits / factor, distribution.temperature, distribution.hard)
+    never = torch.finfo(logits.dtype).min / 4  # zero times infinity would be NaN
+    likeliest = torch.zeros_like(logits).masked_fill(logits < logits.amax(-1, keepdim=True), never)
+    return OneHotCategoricals(likeliest, distribution.temperature, distribution.hard)
+
+
+@tempered.register
+def _(distribution: Joint, temperature: float | Sequence[float]) -> Joint:
+    return Joint([tempered(part, temperature) for part in distribution.parts])
+
+
 def detached(distribution: Distribution) -> Distribution:
     """A copy of a distribution with detached parameters, through which no gradient flows.
 
     Raises:
         ComponentError: If it keeps its parameters in anything but tensors and distributions.
     """
-    if isinstance(distribution, EvenMixture):
-        return EvenMixture([detached(part) for part in distribution.parts])
+    if isinstance(distribution, EvenMixture | Joint):
+        return type(distribution)([detached(part) for part in distribution.parts])
     copied = copy.copy(distribution)
     parameters = {name: value for name, value in vars(distribution).items() if isinstance(value, Tensor | Distribution)}
     for name, value in parameters.items():

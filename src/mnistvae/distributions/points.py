@@ -12,6 +12,7 @@ from torch import Size, Tensor
 from torch.distributions import Distribution, constraints
 from torch.distributions.kl import register_kl
 
+from mnistvae.distributions.joint import Joint
 from mnistvae.distributions.mixtures import EvenMixture
 from mnistvae.distributions.noise import from_noise
 from mnistvae.distributions.operations import tempered
@@ -89,7 +90,7 @@ def has_density(distribution: Distribution) -> bool:
         >>> has_density(Point(torch.zeros(2))), has_density(torch.distributions.Normal(0.0, 1.0))
         (False, True)
     """
-    if isinstance(distribution, EvenMixture):
+    if isinstance(distribution, EvenMixture | Joint):
         return all(has_density(part) for part in distribution.parts)
     if isinstance(distribution, td.MixtureSameFamily):
         return has_density(distribution.component_distribution)

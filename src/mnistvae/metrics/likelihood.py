@@ -172,7 +172,8 @@ def importance_sampled_nll(
     Raises:
         DataError: If the data do not fit the model, or the model gives a value that is not finite.
         SettingError: If there are no samples.
-        ComponentError: If the posteriors have no density, as those of a :class:`~mnistvae.networks.PointEncoder`.
+        ComponentError: If the posteriors have no density, as those of a :class:`~mnistvae.networks.PointEncoder` or a
+            :class:`~mnistvae.networks.VectorQuantizedEncoder`.
 
     Warns:
         UserWarning: If the effective number of samples is poor for many images.

@@ -2,24 +2,29 @@
 
 from mnistvae.networks.backbone import Backbone
 from mnistvae.networks.blocks import MLP, Conditioned
-from mnistvae.networks.composed import FlowEncoder, MixtureEncoder
+from mnistvae.networks.categorical import CategoricalEncoder
+from mnistvae.networks.composed import FlowEncoder, JointEncoder, MixtureEncoder
 from mnistvae.networks.decoders import ConvDecoder, Decoder, MLPDecoder, TrunkDecoder
 from mnistvae.networks.encoders import ConvEncoder, Encoder, FullNormalEncoder, GaussianEncoder, MLPEncoder
 from mnistvae.networks.points import PointEncoder
+from mnistvae.networks.quantized import FiniteScalarEncoder, TokenEncoder, VectorQuantizedEncoder
 from mnistvae.networks.resnet import ResidualBlock, ResNetDecoder, ResNetEncoder
 from mnistvae.networks.spherical import VonMisesFisherEncoder
 
 __all__ = [
     "MLP",
     "Backbone",
+    "CategoricalEncoder",
     "Conditioned",
     "ConvDecoder",
     "ConvEncoder",
     "Decoder",
     "Encoder",
+    "FiniteScalarEncoder",
     "FlowEncoder",
     "FullNormalEncoder",
     "GaussianEncoder",
+    "JointEncoder",
     "MLPDecoder",
     "MLPEncoder",
     "MixtureEncoder",
@@ -27,6 +32,8 @@ __all__ = [
     "ResNetDecoder",
     "ResNetEncoder",
     "ResidualBlock",
+    "TokenEncoder",
     "TrunkDecoder",
+    "VectorQuantizedEncoder",
     "VonMisesFisherEncoder",
 ]

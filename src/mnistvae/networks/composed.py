@@ -1,4 +1,4 @@
-"""Encoders that are made of other encoders: a flow after one, and a mixture of several."""
+"""Encoders that are made of other encoders: a flow after one, a mixture of several, and several side by side."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch.distributions import MultivariateNormal
 
 from mnistvae._checks import check_choice, check_count, check_widths
 from mnistvae._zuko import start_as_identity, zuko_flows
-from mnistvae.distributions import DiagonalNormal, EvenMixture, FlowPosterior
+from mnistvae.distributions import DiagonalNormal, EvenMixture, FlowPosterior, Joint
 from mnistvae.errors import ComponentError, type_name
 from mnistvae.networks.encoders import Encoder, posterior_of
 
-__all__ = ["FlowEncoder", "MixtureEncoder"]
+__all__ = ["FlowEncoder", "JointEncoder", "MixtureEncoder"]
 
 
 class FlowEncoder(Encoder):
@@ -107,16 +107,11 @@ class MixtureEncoder(Encoder):
 
     def __init__(self, encoders: Iterable[Encoder]) -> None:
         super().__init__()
-        listed = list(encoders) if isinstance(encoders, Iterable) else []
-        if not listed:
-            raise ComponentError("encoders as a list of at least one", type_name(encoders), "[MLPEncoder(8), ...]")
+        listed = _check_encoders(encoders)
         for number, encoder in enumerate(listed):
-            _check_encoder(f"encoders[{number}]", encoder)
             if encoder.latent_dim != listed[0].latent_dim:
                 expected = f"encoders of one latent_dim, {listed[0].latent_dim}"
                 raise ComponentError(expected, f"{encoder.latent_dim}", "give all the same", f"encoders[{number}]")
-        if len(set(map(id, listed))) < len(listed):
-            raise ComponentError("encoders with weights of their own", "one of them twice", "make each anew")
         self.encoders = nn.ModuleList(listed)
         self.latent_dim = listed[0].latent_dim
         self.takes_prior = any(encoder.takes_prior for encoder in listed)
@@ -127,6 +122,69 @@ class MixtureEncoder(Encoder):
         return EvenMixture([posterior_of(encoder, x, y, prior) for encoder in self.encoders])  # type: ignore[arg-type]
 
 
+class JointEncoder(Encoder):
+    r"""Several encoders side by side, each of which gives a block of the code, independently of the others.
+
+    .. math:: q(z \mid x) = \prod_b q_b(z_b \mid h), \qquad z = (z_1, z_2, \dots), \quad h = \text{trunk}(x)
+
+    So a code may have continuous dimensions and categorical variables, as that of JointVAE (Dupont, 2018),
+    or anything else side by side. The prior that fits is a :class:`~mnistvae.priors.Joint` of one prior for each block.
+    The history has the KL divergence of each block, ``kl_level_1`` and so on, and ``ELBO(capacity=(...))`` holds each
+    at a capacity of its own.
+
+    Args:
+        encoders: The encoders of the blocks, each with weights of its own.
+        trunk: Maps images (B, C, H, W) to features (B, ...) that all encoders see in their place; None for encoders
+            that see the images themselves. An encoder that makes nothing more of them is
+            ``GaussianEncoder(nn.Identity(), ...)``.
+
+    Raises:
+        ComponentError: If there is none, one is no encoder, or two do not fit each other.
+
+    Example:
+        >>> trunk = nn.Sequential(nn.Flatten(), nn.Linear(784, 64), nn.ReLU())
+        >>> from mnistvae.networks import CategoricalEncoder, GaussianEncoder
+        >>> blocks = [GaussianEncoder(nn.Identity(), 4), CategoricalEncoder(nn.Identity(), variables=1, classes=10)]
+        >>> prior = mv.priors.Joint([mv.priors.StandardNormal(4), mv.priors.UniformCategorical(1, 10)])
+        >>> vae = mv.VAE(14, encoder=JointEncoder(blocks, trunk), prior=prior)
+        >>> list(vae.loss(torch.rand(5, 1, 28, 28)).extra)
+        ['kl_level_1', 'kl_level_2']
+    """
+
+    def __init__(self, encoders: Iterable[Encoder], trunk: nn.Module | None = None) -> None:
+        super().__init__()
+        listed = _check_encoders(encoders)
+        if not isinstance(trunk, nn.Module | None):
+            raise ComponentError("trunk as a torch.nn.Module, or None", type_name(trunk), "pass an instance")
+        self.encoders = nn.ModuleList(listed)
+        self.trunk = trunk
+        self.latent_dim = sum(encoder.latent_dim for encoder in listed)
+        self.takes_prior = any(encoder.takes_prior for encoder in listed)
+        self.has_density = all(encoder.has_density for encoder in listed)
+        _take_sizes(self, *listed, names=("image_shape", "num_classes") if trunk is None else ("num_classes",))
+
+    def forward(self, x: Tensor, y: Tensor | None = None, *, prior: nn.Module | None = None) -> Joint:
+        features = x if self.trunk is None else self.trunk(x).to(x.dtype)  # under autocast they come in bfloat16
+        of_blocks = list(getattr(prior, "priors", [None] * len(self.encoders)))
+        if len(of_blocks) != len(self.encoders):
+            expected = f"a joint prior of {len(self.encoders)} blocks, as the encoder has"
+            raise ComponentError(expected, f"one of {len(of_blocks)}", "give each encoder's block a prior")
+        parts = zip(self.encoders, of_blocks, strict=True)
+        return Joint([posterior_of(encoder, features, y, own) for encoder, own in parts])  # type: ignore[arg-type]
+
+
+def _check_encoders(encoders: object) -> list[Encoder]:
+    """The encoders as a list of at least one, each once."""
+    listed = list(encoders) if isinstance(encoders, Iterable) else []
+    if not listed:
+        raise ComponentError("encoders as a list of at least one", type_name(encoders), "[MLPEncoder(8), ...]")
+    for number, encoder in enumerate(listed):
+        _check_encoder(f"encoders[{number}]", encoder)
+    if len(set(map(id, listed))) < len(listed):
+        raise ComponentError("encoders with weights of their own", "one of them twice", "make each anew")
+    return listed
+
+
 def _check_encoder(name: str, encoder: object) -> Encoder:
     if isinstance(encoder, Encoder):
         return encoder
@@ -134,9 +192,9 @@ def _check_encoder(name: str, encoder: object) -> Encoder:
     raise ComponentError(f"{name} as a mnistvae Encoder", type_name(encoder), fix)
 
 
-def _take_sizes(whole: Encoder, *encoders: Encoder) -> None:
+def _take_sizes(whole: Encoder, *encoders: Encoder, names: Sequence[str] = ("image_shape", "num_classes")) -> None:
     """Have the whole say what images and labels its encoders are for, where they say so, and agree."""
-    for name in ("image_shape", "num_classes"):
+    for name in names:
         said = {getattr(encoder, name) for encoder in encoders if hasattr(encoder, name)}
         if len(said) > 1:
             raise ComponentError(f"encoders of one {name}", " and ".join(map(str, said)), "give all the same")

@@ -1,7 +1,7 @@
 """Objectives: the loss of each image that training minimises, in nats."""
 
 from mnistvae.objectives.adversarial import AdversarialAutoencoder, FactorVAE
-from mnistvae.objectives.base import LatentVariableModel, Objective, Terms
+from mnistvae.objectives.base import LatentVariableModel, Objective, Terms, with_own_terms
 from mnistvae.objectives.consistency import Consistency
 from mnistvae.objectives.decoder_penalty import DecoderPenalty
 from mnistvae.objectives.denoising import Denoising
@@ -26,4 +26,5 @@ __all__ = [
     "Objective",
     "SemiSupervised",
     "Terms",
+    "with_own_terms",
 ]

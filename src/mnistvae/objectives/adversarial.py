@@ -16,7 +16,7 @@ from mnistvae._checks import check_number, check_widths
 from mnistvae.arrays import shape_text
 from mnistvae.errors import ComponentError, type_name
 from mnistvae.losses import kl_or_estimate
-from mnistvae.objectives.base import LatentVariableModel, Objective, Terms
+from mnistvae.objectives.base import LatentVariableModel, Objective, Terms, with_own_terms
 
 __all__ = ["AdversarialAutoencoder", "FactorVAE"]
 
@@ -54,7 +54,7 @@ class _WithCritic(Objective):
         constants = {name: weight.detach() for name, weight in self.critic.named_parameters()}
         loss, extra = self._terms(reconstruction, kl, _odds(functional_call(self.critic, constants, (z,)), z))
         loss = loss + cross_entropy - cross_entropy.detach()
-        return Terms(loss, reconstruction, kl, {**extra, "critic": cross_entropy})
+        return with_own_terms(Terms(loss, reconstruction, kl, {**extra, "critic": cross_entropy}), posterior)
 
     @abstractmethod
     def _others(self, z: Tensor, drawn: Tensor) -> Tensor:

@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from mnistvae._component import Component
+from mnistvae.losses import own_terms
 
-__all__ = ["LatentVariableModel", "Objective", "Terms", "for_each_code"]
+__all__ = ["LatentVariableModel", "Objective", "Terms", "for_each_code", "with_own_terms"]
 
 
 class _Terms(NamedTuple):
@@ -105,3 +106,23 @@ def for_each_code(model: LatentVariableModel, z: Tensor, x: Tensor, y: Tensor | 
     labels = None if y is None else y.repeat(samples)
     log_likelihood: Tensor = model.decode(z.flatten(0, 1), labels).log_prob(x.repeat(samples, 1, 1, 1))
     return log_likelihood.reshape(samples, -1)
+
+
+def with_own_terms(terms: Terms, posterior: Distribution) -> Terms:
+    """Terms with the cost and the figures that a posterior has by itself, see :func:`mnistvae.losses.own_terms`.
+
+    An objective returns its terms by this function, so that it trains any encoder.
+
+    Args:
+        terms: The terms of the objective.
+        posterior: The posterior of the images, batch shape (B,).
+
+    Example:
+        >>> terms, x = Terms(torch.ones(2), torch.zeros(2), torch.ones(2)), torch.rand(2, 1, 28, 28)
+        >>> with_own_terms(terms, mv.VAE(latent_dim=2).encode(x)) is terms  # a normal has none
+        True
+    """
+    own = own_terms(posterior)
+    if own is None:
+        return terms
+    return Terms(terms.loss + own.cost, terms.reconstruction, terms.kl, {**terms.extra, **own.extra})

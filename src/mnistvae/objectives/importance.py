@@ -12,7 +12,7 @@ from mnistvae._checks import check_choice, check_count, check_number, check_swit
 from mnistvae.distributions import detached
 from mnistvae.errors import SettingError
 from mnistvae.losses import doubly_reparameterized, importance_weighted_bound
-from mnistvae.objectives.base import LatentVariableModel, Objective, Terms, for_each_code
+from mnistvae.objectives.base import LatentVariableModel, Objective, Terms, for_each_code, with_own_terms
 
 __all__ = ["IWAE"]
 
@@ -86,7 +86,7 @@ class IWAE(Objective):
         bound = (doubly_reparameterized(grouped, z) if doubly else importance_weighted_bound(grouped)).mean(0)
         if self.elbo_weight:
             bound = torch.lerp(bound, log_weights.mean(0), self.elbo_weight)
-        return Terms(-bound, -log_likelihood.mean(0), (log_q - log_p).mean(0))
+        return with_own_terms(Terms(-bound, -log_likelihood.mean(0), (log_q - log_p).mean(0)), posterior)
 
     def _partial(
         self, model: LatentVariableModel, posterior: Distribution, z: Tensor, x: Tensor, y: Tensor | None
@@ -102,7 +102,7 @@ class IWAE(Objective):
         (slope,) = torch.autograd.grad((of_groups * log_joint).sum(), codes, retain_graph=True)
         moving = (of_all * log_joint + (slope * z).sum(-1) - of_groups * log_q).sum(0)
         bound = importance_weighted_bound(log_weights) + moving - moving.detach()
-        return Terms(-bound, -log_likelihood.mean(0), (log_q - log_p).mean(0))
+        return with_own_terms(Terms(-bound, -log_likelihood.mean(0), (log_q - log_p).mean(0)), posterior)
 
 
 def _grouped(log_weights: Tensor, groups: int) -> Tensor:

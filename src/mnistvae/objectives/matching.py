@@ -12,7 +12,7 @@ from mnistvae._checks import check_choice, check_number
 from mnistvae.distributions import moments
 from mnistvae.errors import SettingError
 from mnistvae.losses import covariance_penalty, kl_or_estimate, maximum_mean_discrepancy
-from mnistvae.objectives.base import LatentVariableModel, Objective, Terms
+from mnistvae.objectives.base import LatentVariableModel, Objective, Terms, with_own_terms
 
 __all__ = ["DIPVAE", "InfoVAE"]
 
@@ -64,7 +64,7 @@ class InfoVAE(Objective):
         other = prior.rsample(shape) if prior.has_rsample else prior.sample(shape)
         distance = maximum_mean_discrepancy(z, other, self.kernel).expand(len(x))
         loss = reconstruction + (1 - self.alpha) * kl + (self.alpha + self.weight - 1) * distance
-        return Terms(loss, reconstruction, kl, extra={"mmd": distance})
+        return with_own_terms(Terms(loss, reconstruction, kl, extra={"mmd": distance}), posterior)
 
 
 class DIPVAE(Objective):
@@ -109,4 +109,5 @@ class DIPVAE(Objective):
         if self.kind == "II":
             covariance = covariance + torch.diag(variances.mean(0))
         penalty = covariance_penalty(covariance, self.off_diagonal, self.diagonal).expand(len(x))
-        return Terms(reconstruction + kl + penalty, reconstruction, kl, extra={"covariance": penalty})
+        terms = Terms(reconstruction + kl + penalty, reconstruction, kl, extra={"covariance": penalty})
+        return with_own_terms(terms, posterior)

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable
 from typing import TypeAlias
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from mnistvae._component import Component
@@ -19,17 +19,27 @@ __all__ = ["Encode", "Prior"]
 Encode: TypeAlias = Callable[[Tensor, Tensor | None], Distribution]
 
 
+def prior_of(prior: Prior, y: Tensor | None, encode: Encode | None, encoder: nn.Module | None) -> Distribution:
+    """The distribution of a prior, with the model's encoder handed to a prior that takes it."""
+    more = {"encoder": encoder} if prior.takes_encoder else {}
+    distribution: Distribution = prior(y, encode=encode, **more)
+    return distribution
+
+
 class Prior(Component):
     """Contract of a prior: a distribution over codes.
 
     A subclass keeps its constructor arguments as attributes of the same names and implements
-    :meth:`forward`.
+    :meth:`forward`. One that sets ``takes_encoder`` is called with the model's encoder too, ``encoder=...``, as a
+    :class:`~mnistvae.priors.TokenPrior` is.
     """
 
     latent_dim: int
     #: True where ``log_prob`` of the distribution is a lower bound on the density, in expectation: KL divergences and
     #: negative log-likelihoods are upper estimates then.
     bounds_density: bool = False
+    #: True for a prior whose forward takes ``encoder=``, the model's own encoder.
+    takes_encoder: bool = False
     #: The sizes of the model that it is a part of.
     _sizes: tuple[int, ImageShape, int | None] | None = None
 

@@ -56,10 +56,8 @@ def train(run: Run, state: State) -> History:
             started = time.perf_counter() - state.seconds
             with training_arithmetic(device), seeded(derive_seed(run.seed, Stream.TRAINING, state.epoch), device):
                 for images, take in _steps_left(run, state):
-                    model.objective.advance(state.step)
+                    run.step.advance(state.step)
                     run.rates.set(state.step)
-                    if ema is not None:
-                        ema.advance(state.step)
                     for sums in take():  # one step, or several that a GPU took at once
                         if state.step % FLUSH_EVERY == 0 and device.type == "cpu":
                             flush_denormals(run.step.optimizer)

@@ -16,6 +16,7 @@ import torch
 
 from mnistvae._checks import check_choice, check_count, check_number, check_seed, check_switch, listed
 from mnistvae._html import block, fold, table
+from mnistvae._parts import parts_with
 from mnistvae._random import Stream, derive_seed, seeded
 from mnistvae._wrappers import uncompiled
 from mnistvae.arrays import double_on
@@ -323,8 +324,9 @@ def _prepare(
         first_batch=first_batch,
         capture=snapshots.capture,
     )
-    model.objective.prepare(source.num_images)
-    single = rates.schedule is not None or step.ema is not None or takes_single_steps(model.objective, called)
+    for part in parts_with(model, "prepare"):
+        part.prepare(source.num_images)
+    single = rates.schedule is not None or step.moves or takes_single_steps(model.objective, called)
     run = Run(
         step=step,
         steps=make_steps(source, step, settings.accumulate, recorder, single=single),

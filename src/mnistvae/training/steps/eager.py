@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mnistvae._checks import check_choice
-from mnistvae._parts import check_terms
+from mnistvae._parts import check_terms, parts_with
 from mnistvae._random import noise_for_rows
 from mnistvae.errors import ComponentError
 from mnistvae.models import VAE
@@ -60,8 +60,27 @@ class Step:
         self.ema = ema
         self.world = world
         self.exchange = exchange
+        # Looked for once: a walk through all modules in each step would take its time.
+        moving = [part for part in parts_with(model, "advance") if part is not model.objective]
+        self._moving = [part for part in moving if getattr(part, "schedule", part) is not None]
         #: Names of the loss's terms; empty before the first step, which looks at the loss and fixes them.
         self.terms: tuple[str, ...] = ()
+
+    @property
+    def moves(self) -> bool:
+        """True if a part of the model beside its objective, or the average of the weights, is told each step.
+
+        A part that has a method ``advance``, and an attribute ``schedule`` that is None, has nothing to move.
+        """
+        return bool(self._moving) or self.ema is not None
+
+    def advance(self, number: int) -> None:
+        """Tell all that moves from step to step the number of a step, from 0, before it is taken."""
+        self.model.objective.advance(number)
+        for part in self._moving:
+            part.advance(number)
+        if self.ema is not None:
+            self.ema.advance(number)
 
     def __call__(self, batches: StepBatches) -> list[Tensor]:
         """Update the weights; of the one step taken, the sums of the loss's terms over its images, on the device.

@@ -48,8 +48,8 @@ class WholeStep:
         """True for a step that can be one function: Adam or AdamW on a CPU, parts of this package or torch, no hooks.
 
         Parts from elsewhere may behave differently from step to step, and have gradients for other weights than
-        before; and batch normalization changes its buffers. Such models are compiled in parts, where torch sees to
-        that.
+        before; and batch normalization changes its buffers, as a codebook does. Such models are compiled in parts,
+        where torch sees to that.
         """
         weights = [weight for group in optimizer.param_groups for weight in group["params"]]
         return (
@@ -58,6 +58,7 @@ class WholeStep:
             and not any(group["amsgrad"] or group["differentiable"] for group in optimizer.param_groups)
             and all(type(part).__module__.startswith(("mnistvae.", "torch.nn.")) for part in model.modules())
             and not has_batch_norm(model)
+            and not any(getattr(part, "changes_buffers", False) for part in model.modules())
             and not Hooks(model, optimizer).count()
         )
 
