@@ -34,7 +34,21 @@ from mnistvae.networks import (
     VectorQuantizedEncoder,
 )
 from mnistvae.networks.codebooks import BatchStatistics, Statistics, averaged, moved, statistics_of
-from mnistvae.objectives import DIPVAE, ELBO, IWAE, BetaTC, InfoVAE, LatentVariableModel, Objective, Terms
+from mnistvae.objectives import (
+    DIPVAE,
+    ELBO,
+    IWAE,
+    AdversarialAutoencoder,
+    BetaTC,
+    Consistency,
+    DecoderPenalty,
+    Denoising,
+    FactorVAE,
+    InfoVAE,
+    LatentVariableModel,
+    Objective,
+    Terms,
+)
 from mnistvae.priors import Joint as JointPrior
 from mnistvae.priors import StandardNormal, UniformCategorical, UniformTokens
 from mnistvae.training import Checkpoint, Interrupted
@@ -351,6 +365,11 @@ PARTS: dict[str, Callable[[], dict[str, Any]]] = {
     "weights": lambda: {"objective": IWAE(2)},
     "info": lambda: {"objective": InfoVAE(weight=1.0)},
     "dip": lambda: {"objective": DIPVAE()},
+    "factor": lambda: {"objective": FactorVAE(2.0, hidden=(4,))},
+    "adversarial": lambda: {"objective": AdversarialAutoencoder(hidden=(4,))},
+    "consistency": lambda: {"objective": Consistency(max_shift=1.0)},
+    "denoising": lambda: {"objective": Denoising()},
+    "penalty": lambda: {"objective": DecoderPenalty(weights=1e-3, gradient=0.1)},
 }
 
 
