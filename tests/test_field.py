@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,35 @@ import torch
 import mnistvae as mv
 
 PAGE = (Path(__file__).parent.parent / "docs" / "models.md").read_text(encoding="utf-8")
-#: The models of pythae 0.1.2, by the names of their modules' classes.
-PYTHAE = (
-    "AE, Adversarial_AE, BetaTCVAE, BetaVAE, CIWAE, DisentangledBetaVAE, FactorVAE, HRQVAE, HVAE, INFOVAE_MMD, IWAE, "
-    "MIWAE, MSSSIM_VAE, PIWAE, PoincareVAE, RAE_GP, RAE_L2, RHVAE, SVAE, VAE, VAEGAN, VAE_IAF, VAE_LinNF, VAMP, "
-    "VQVAE, WAE_MMD"
-).split(", ")
+#: The models of pythae 0.1.2, by the names of their classes, and one of its later versions.
+PYTHAE = [
+    "AE",
+    "Adversarial_AE",
+    "BetaTCVAE",
+    "BetaVAE",
+    "CIWAE",
+    "DisentangledBetaVAE",
+    "FactorVAE",
+    "HRQVAE",
+    "HVAE",
+    "INFOVAE_MMD",
+    "IWAE",
+    "MIWAE",
+    "MSSSIM_VAE",
+    "PIWAE",
+    "PoincareVAE",
+    "RAE_GP",
+    "RAE_L2",
+    "RHVAE",
+    "SVAE",
+    "VAE",
+    "VAEGAN",
+    "VAE_IAF",
+    "VAE_LinNF",
+    "VAMP",
+    "VQVAE",
+    "WAE_MMD",
+]
 PARTS = re.split(r"^### (.+)\n", PAGE, flags=re.MULTILINE)
 TEXTS = dict(zip(PARTS[1::2], PARTS[2::2], strict=True))
 
@@ -28,8 +52,8 @@ def code_of(text: str) -> str:
 
 def composed(name: str) -> dict[str, Any]:
     names: dict[str, Any] = {}
-    exec(code_of(PARTS[0]), names)
-    exec(code_of(TEXTS[name]), names)
+    exec(code_of(PARTS[0]), names)  # noqa: S102 (our own page)
+    exec(code_of(TEXTS[name]), names)  # noqa: S102
     return names
 
 
@@ -41,7 +65,7 @@ def test_it_is_composed_in_at_most_five_lines_and_trains_and_draws(name: str) ->
     model, data = names["model"], mv.load_dataset("mnist-mini", "test")[:100].binarized("static", seed=0)
     before = [weight.clone() for weight in model.decoder.parameters()]
     history = mv.Trainer(steps=2, batch_size=25, seed=0, progress=False, device="cpu").fit(model, data)
-    assert history[-1]["loss"] > 0
+    assert math.isfinite(history[-1]["loss"])
     assert any(not torch.equal(a, b) for a, b in zip(before, model.decoder.parameters(), strict=True))
     if "finish" in names:
         steps = {} if names["finish"]["kind"] == "mixture" else {"steps": 1}
