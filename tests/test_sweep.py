@@ -333,7 +333,9 @@ def test_a_share_is_held_out_unless_images_are_given(few: list[str], unpainted: 
     [
         (("--vary", "beta"), "--vary takes a name and a value"),
         (("--vary", "beta=1"), "at least two values of beta"),
-        (("--vary", "beta=1,2", "--vary", "beta=3,4"), "is given twice"),
+        (("--vary", "beta=1,2", "--vary", "beta=3,4"), "put all of them into one --vary beta=..."),
+        (("--vary", "beta=1,2", "--beta", "3,4"), "values of beta are given twice: put all of them into one --beta"),
+        (("--beta", "1"), "at least two values of beta"),
         (("--vary", "betta=1,2"), "the closest is 'beta'"),
         (("--vary", "beta=1,2", "--seeds", "0"), "seeds as a number of trainings"),
         (("--vary", "latent_dim=1,2", "--latent-dims", "1,2"), "leave one of them out"),
@@ -447,7 +449,7 @@ def test_the_command_says_why_there_is_no_figure_of_rates(few: list[str], unpain
 
 
 def test_the_command_draws_rates_where_beta_varies(few: list[str], tmp_path: Path) -> None:
-    out = run("sweep", "--recipe", "mlp", "--vary", "beta=0.5,2", *OPTIONS, "--out", tmp_path / "a")
+    out = run("sweep", "--recipe", "mlp", "--beta", "0.5,2", *OPTIONS, "--out", tmp_path / "a")
     assert "rate_distortion" not in out
     assert (tmp_path / "a" / "rate_distortion.png").read_bytes().startswith(b"\x89PNG")
     (row, _) = csv.DictReader((tmp_path / "a" / "sweep.csv").read_text().splitlines())

@@ -43,7 +43,9 @@ def _options() -> list[click.Parameter]:
     vary = "Values of a setting of the recipe or of the Trainer, such as beta=0.5,1,4, or for --trials a range, such "
     vary += "as beta=0.1..4 or learning_rate=1e-4..1e-2:log; may be given again."
     fixed = "Any other setting, the same for all, such as hidden=[64]; may be given again."
+    betas = "Values of beta, or for --trials a range: short for --vary beta=..."
     return [
+        click.Option(["--beta", "betas"], metavar="VALUES", help=betas),
         click.Option(["--vary", "varied"], metavar="NAME=VALUES", help=vary, **several),
         click.Option(["--set", "assignments"], metavar="NAME=VALUE", help=fixed, **several),
     ]
@@ -52,10 +54,12 @@ def _options() -> list[click.Parameter]:
 def _prepare(_: click.Context, values: dict[str, Any]) -> None:
     """Read the settings that vary, and the others."""
     vary: dict[str, Any] = {}
-    for text in values.pop("varied"):
+    betas = values.pop("betas")
+    for text in (*([] if betas is None else [f"beta={betas}"]), *values.pop("varied")):
         name, value = parse_assignment("--vary", text, "beta=0.5,1,4")
         if name in vary:
-            raise click.UsageError(f"--vary {name}=... is given twice: put all its values into one")
+            option = "--beta" if name == "beta" and betas is not None else f"--vary {name}=..."
+            raise click.UsageError(f"values of {name} are given twice: put all of them into one {option}")
         vary[name] = parse_values(value)
     for text in values.pop("assignments"):
         name, value = parse_assignment("--set", text, "hidden=[64]")
