@@ -91,8 +91,8 @@ def measure(name: str, minutes: float, samples: int, root: str) -> dict[str, Any
     found = mv.metrics.evaluate(model, drawn, include=groups, num_generated=2000, seed=0)
     row = {"name": name, "epochs": epochs, "minutes": took, "tag": model.tag("none" if grey else "dynamic")}
     row |= {key: float(found[key]) for key in ("mse", "fd_digits")}
-    if model.encoder.has_density:
-        likelihood = mv.metrics.evaluate(model, drawn[:2000], include=["likelihood"], num_samples=samples, seed=0)
+    likelihood = mv.metrics.evaluate(model, drawn[:2000], include=["likelihood"], num_samples=samples, seed=0)
+    if "nll" in likelihood:
         row["nll"] = float(likelihood["nll"])
     if tried.takes_unlabelled:
         guessed = model.objective.classify(test.images).argmax(1)  # type: ignore[union-attr,operator]

@@ -30,6 +30,7 @@ from mnistvae.networks import (
     GaussianEncoder,
     JointEncoder,
     MLPEncoder,
+    PointEncoder,
     TrunkDecoder,
     VectorQuantizedEncoder,
 )
@@ -444,12 +445,27 @@ def test_a_file_evaluation_and_draws_of_it(kind: str, tmp_path: Path) -> None:
     assert model.tag() == "grey-bce-point"
     assert model.replace(objective=ELBO(beta=2.0)).tag("dynamic") == "binarized-dynamic-point"
     scores = mv.metrics.evaluate(model, mv.ImageDataset(x, torch.arange(12) % 2), num_samples=20)
-    assert "nll" not in scores
     assert "the encoder gives points, which have no density" in repr(scores)
-    with pytest.raises(
-        ComponentError, match=r"posteriors with a density, for importance weights, got points, of a .*Encoder: "
-    ):
-        mv.metrics.importance_sampled_nll(model, x)
+    estimate = mv.metrics.importance_sampled_nll(model, x, num_samples=20)
+    if kind == "joint":  # one of whose blocks is a normal
+        assert (estimate.effective_samples < 20).all()
+    else:
+        kept = mv.ImageDataset(x).images / 255  # an image is kept in 256 levels
+        q = model.encode(kept)
+        point = -model.decode(q.mean).log_prob(kept) - model.latent_prior().log_prob(q.mean)
+        torch.testing.assert_close(estimate.nll, point.double())
+        assert (estimate.effective_samples == 20).all()
+        assert scores["nll"] == pytest.approx(scores["negative_elbo"])
+
+
+def test_a_point_of_a_continuum_beside_tokens_has_no_weights() -> None:
+    torch.manual_seed(0)
+    blocks = [VectorQuantizedEncoder(trunk(), K, D, GRID), PointEncoder(nn.Flatten(), 2)]
+    own = {"encoder": JointEncoder(blocks), "decoder": TrunkDecoder(nn.Linear(20, 64), 20, SHAPE)}
+    model = mv.VAE(20, SHAPE, **own, prior=JointPrior([UniformTokens(K, GRID), StandardNormal(2)])).eval()
+    found = "posteriors with a density, for importance weights, got points, of a JointEncoder: "
+    with pytest.raises(ComponentError, match=found):
+        mv.metrics.importance_sampled_nll(model, digits(3))
 
 
 @pytest.mark.parametrize("kind", MODELS)

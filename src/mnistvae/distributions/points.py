@@ -83,20 +83,26 @@ class Point(Distribution):
         return self.rsample(sample_shape).detach().clone()
 
 
-def has_density(distribution: Distribution) -> bool:
+def has_density(distribution: Distribution, *, or_probability: bool = False) -> bool:
     """False for a :class:`Point`, and for a mixture or another distribution that is made of such.
+
+    Args:
+        distribution: The distribution.
+        or_probability: Tell whether ``log_prob`` is a density or, of discrete codes, a probability: that of a point
+            among the codes of a codebook is 1.
 
     Example:
         >>> has_density(Point(torch.zeros(2))), has_density(torch.distributions.Normal(0.0, 1.0))
         (False, True)
     """
+    more = {"or_probability": or_probability}
     if isinstance(distribution, EvenMixture | Joint):
-        return all(has_density(part) for part in distribution.parts)
+        return all(has_density(part, **more) for part in distribution.parts)
     if isinstance(distribution, td.MixtureSameFamily):
-        return has_density(distribution.component_distribution)
+        return has_density(distribution.component_distribution, **more)
     if isinstance(distribution, td.Independent | td.TransformedDistribution):
-        return has_density(distribution.base_dist)
-    return not isinstance(distribution, Point)
+        return has_density(distribution.base_dist, **more)
+    return not isinstance(distribution, Point) or (or_probability and distribution.support.is_discrete)
 
 
 @tempered.register

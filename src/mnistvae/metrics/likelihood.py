@@ -15,6 +15,7 @@ from mnistvae._checks import check_number
 from mnistvae._passes import Done, measuring
 from mnistvae.arrays import ArrayLike, check_finite, with_double
 from mnistvae.data import ImageDataset
+from mnistvae.distributions import Point, has_density
 from mnistvae.errors import ComponentError, type_name
 from mnistvae.images import ImageShape, check_image_shape
 from mnistvae.losses import kl_or_estimate
@@ -160,7 +161,9 @@ def importance_sampled_nll(
     Burda et al. (2016), equation 8. The estimate is too high in expectation, less so the larger K: lower is
     better for a model, and an estimate with more samples is nearer the truth, not another model. Each image
     is encoded once; sums are kept as logarithms, so that neither K nor N costs memory. Where cross-entropy
-    on grey pixels stands for -log p(x | z), under the tag ``grey-bce``, the value is no log-likelihood.
+    on grey pixels stands for -log p(x | z), under the tag ``grey-bce``, the value is no log-likelihood. Of an encoder
+    of tokens, such as :class:`~mnistvae.networks.VectorQuantizedEncoder`, all samples are one code z, and the value is
+    the bound at that point, :math:`-\log p(x \mid z) \, p(z)`, however many there are; its tag has ``-point``.
 
     Args:
         model: The model.
@@ -172,8 +175,7 @@ def importance_sampled_nll(
     Raises:
         DataError: If the data do not fit the model, or the model gives a value that is not finite.
         SettingError: If there are no samples.
-        ComponentError: If the posteriors have no density, as those of a :class:`~mnistvae.networks.PointEncoder` or a
-            :class:`~mnistvae.networks.VectorQuantizedEncoder`.
+        ComponentError: If the posteriors have no density, as those of a :class:`~mnistvae.networks.PointEncoder`.
 
     Warns:
         UserWarning: If the effective number of samples is poor for many images.
@@ -197,16 +199,17 @@ def importance_estimate(view: View, done: Done | None = None) -> ImportanceEstim
     Raises:
         ComponentError: If the posteriors have no density.
     """
-    if not view.model.encoder.has_density:
-        got = f"points, of {type_name(view.model.encoder)}"
+    if no_weights := weights_missing(view):
         fix = "compare reconstructions and samples, or train with an encoder that has noise, such as GaussianEncoder"
-        raise ComponentError("posteriors with a density, for importance weights", got, fix)
+        raise ComponentError("posteriors with a density, for importance weights", no_weights, fix)
     found, start = torch.empty(2, len(view), dtype=torch.float64, device="cpu"), 0
     with view.bar("log-likelihood", len(view)) as show, measuring(view.model, view.seed):
         for x, y, posterior in view.batches(_IMAGES):
-            first, second = _log_sums(view.model, x, y, posterior, view.num_samples)
-            found[0, start : start + len(x)] = math.log(view.num_samples) - first
-            found[1, start : start + len(x)] = (2 * first - second).exp()
+            one_code = isinstance(posterior, Point)  # whose weights are all alike
+            samples = 1 if one_code else view.num_samples
+            first, second = _log_sums(view.model, x, y, posterior, samples)
+            found[0, start : start + len(x)] = math.log(samples) - first
+            found[1, start : start + len(x)] = view.num_samples if one_code else (2 * first - second).exp()
             start += len(x)
             (done or show)(len(x))
     nll, effective = found
@@ -219,6 +222,14 @@ def importance_estimate(view: View, done: Done | None = None) -> ImportanceEstim
             stacklevel=3,
         )
     return estimate
+
+
+def weights_missing(view: View) -> str | None:
+    """The reason why there are no importance weights, if there are none: the codes are points of a continuum."""
+    if view.model.encoder.has_density:
+        return None
+    posterior = next(iter(view.batches()))[2]
+    return None if has_density(posterior, or_probability=True) else f"points, of {type_name(view.model.encoder)}"
 
 
 def _log_sums(model: VAE, x: Tensor, y: Tensor | None, posterior: Distribution, num_samples: int) -> Tensor:

@@ -13,6 +13,7 @@ from mnistvae.labels import class_clash
 from mnistvae.metrics import generation, inception, latent
 from mnistvae.metrics._factors import fault_of, names_of
 from mnistvae.metrics.digits import DATASETS, DIGIT_SHAPE, DigitClassifier
+from mnistvae.metrics.likelihood import weights_missing
 from mnistvae.metrics.similarity import WINDOW
 from mnistvae.priors import GaussianMixture
 from mnistvae.view import View
@@ -99,6 +100,10 @@ def _density(view: View) -> str | None:
     return None if view.model.encoder.has_density else "the encoder gives points, which have no density"
 
 
+def _weights(view: View) -> str | None:
+    return _density(view) if weights_missing(view) else None
+
+
 def _joined(view: View) -> str | None:
     return _density(view) or ("posteriors of this kind cannot be joined" if view.posterior is None else None)
 
@@ -173,7 +178,7 @@ NEEDS: Mapping[str, Need] = MappingProxyType(
         "joined posterior": Need(_joined),
         "KL by dimension": Need(_kl_by_dimension),
         "importance samples": Need(
-            _density,
+            _weights,
             conditions=lambda view: {"importance samples": view.num_samples},
             protocol=lambda view: {"num_samples": view.num_samples},
         ),

@@ -30,7 +30,7 @@ class TokenEncoder(Encoder):
     convolution makes vectors of its features. A code has the vectors' components first, as channels:
     (code_dim, height, width), flattened.
 
-    Figures in nats are no likelihoods, and their tag ends in ``-point``: an image has one code, for sure.
+    An image has one code, for sure, so figures in nats are the bound at one point, and their tag ends in ``-point``.
 
     Args:
         trunk: Maps images (B, C, H, W) to features (B, channels, height, width).
