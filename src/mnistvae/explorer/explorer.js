@@ -222,7 +222,10 @@ class Explorer {
 
   prepareDrawing() {
     const { at, data } = this, { pad } = at, [channels, height, width] = data.shape;
-    at.borrow.addEventListener("click", () => this.plane.pick(Math.floor(Math.random() * this.space.count)));
+    at.borrow.addEventListener("click", () => {
+      const others = Math.max(1, this.space.count - 1), next = Math.floor(Math.random() * others);
+      this.plane.pick(next >= this.imageSeen && others < this.space.count ? next + 1 : next); // another than is shown
+    });
     at.clear.addEventListener("click", () => this.setStrokes([]));
     at.fit.checked = data.centred; // or a place that tells something would be drawn away
     at.fit.addEventListener("change", () => this.setStrokes(this.strokes));
@@ -283,6 +286,7 @@ class Explorer {
 
   // A new code; with the number of a test image, it is that image's.
   take(z, number) {
+    if (number !== undefined) this.imageSeen = number;
     this.z = z.map((value) => (Number.isFinite(value) ? value : 0));
     if (number !== undefined && this.space.labels && this.data.told) this.setLabel(this.space.labels[number]);
     if (number !== undefined && this.data.parts === "all") {
