@@ -345,3 +345,15 @@ def test_settings_are_looked_at_before_the_data(
 def test_a_share_that_holds_no_image_out() -> None:
     result = invoke("train", "--validation-split", 0.001)
     assert re.search(r"leaves some on both sides, got 0\.001, 0 images: one image is 0\.017", result.stderr)
+
+
+def test_the_last_of_an_option_that_is_given_twice_counts_and_that_is_said(tmp_path: Path) -> None:
+    arguments = ("generate", "conditional", "--label", "3", "--label", "5", "-n", "2")
+    result, alone = (
+        invoke(*some, "--out", tmp_path / name)
+        for some, name in ((arguments, "a"), (arguments[:2] + arguments[4:], "b"))
+    )
+    assert result.exit_code == alone.exit_code == 0
+    assert result.stderr.startswith("--label is given 2 times: the last counts\n")
+    assert "times" not in alone.stderr
+    assert (tmp_path / "a" / "samples.png").read_bytes() == (tmp_path / "b" / "samples.png").read_bytes()

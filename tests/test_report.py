@@ -249,6 +249,7 @@ def test_a_conditional_model(tmp_path: Path) -> None:
     history = History([{"epoch": 1, "loss": 1.0, "reconstruction": 1.0, "kl": 0.0}])
     write_report(vae, images(), tmp_path / "a", train=images(60), num_samples=2, history=history)
     assert {"latent_plane.png", "clusters.png", "loss.png"} <= written(tmp_path / "a")
+    assert Page(tmp_path / "a" / "report.html").words.count("the decoder is told class 0") == 2
     with pytest.raises(DataError, match="labels for a conditional model"):
         write_report(vae, images(labels=False), tmp_path / "b")
 

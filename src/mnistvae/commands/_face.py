@@ -137,6 +137,15 @@ class Command(click.Command):
         common = [_QUIET] if self._speaks else []
         return found + common + ([_THREADS] if "device" in names else [])
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        found = super().parse_args(ctx, args)
+        for one in dict.fromkeys(order):
+            several = isinstance(one, click.Option) and (one.multiple or one.is_flag or one.count)
+            if isinstance(one, click.Option) and not several and order.count(one) > 1:
+                click.echo(f"{one.opts[0]} is given {order.count(one)} times: the last counts", err=True)
+        return found
+
     def invoke(self, ctx: click.Context) -> Any:
         quiet, threads = ctx.params.pop("quiet", False), ctx.params.pop("threads", None)
         if self._prepare is not None:

@@ -143,7 +143,7 @@ def generation(report: Report) -> None:
         page.picture("interpolation.png", _interpolation(view), caption)
     if view.model.latent_dim > 1:
         what = "the plane of the two principal axes of the codes" if view.model.latent_dim > 2 else "the latent plane"
-        page.picture("latent_plane.png", _plane(view), f"Images decoded over {what}.")
+        page.picture("latent_plane.png", _plane(view), f"Images decoded over {what}{_told(view)}.")
     means = view.codes.means
     dimensions = means.var(0, correction=0).argsort(descending=True)[:10].tolist()
     values, spread = np.linspace(-2, 2, 9).tolist(), means.std(0, correction=0)
@@ -153,8 +153,8 @@ def generation(report: Report) -> None:
         [str(one) for one in dimensions],
         unit="standard deviations of the codes",
     )
-    caption = "The mean code with one dimension after the other moved, the most active dimensions first."
-    page.picture("traversals.png", figure, caption)
+    caption = "The mean code with one dimension after the other moved, the most active dimensions first"
+    page.picture("traversals.png", figure, f"{caption}{_told(view)}.")
 
 
 def begin_classifiers(view: View) -> None:
@@ -261,6 +261,12 @@ def _names(view: View, classes: NDArray[Any]) -> list[str]:
 def _label(view: View) -> int | None:
     """The label of images that are decoded for no image in particular."""
     return None if view.model.num_classes is None else 0
+
+
+def _told(view: View) -> str:
+    """Words on the label that the decoder is told for such images."""
+    label = _label(view)
+    return "" if label is None else f"; the decoder is told class {_names(view, np.array([label]))[0]}"
 
 
 def _plane(view: View) -> Figure:
