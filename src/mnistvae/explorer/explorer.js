@@ -669,9 +669,10 @@ function readable(colour, paper, ink) {
     return 0.2126 * r + 0.7152 * g + 0.0722 * b + 0.05;
   };
   const ground = light(parts(paper)), end = parts(ink);
+  const least = ground < 0.2 ? 3.2 : 2; // small points need more of it on a dark ground
   let now = parts(colour);
-  for (let n = 0; n < 12 && Math.max(light(now), ground) / Math.min(light(now), ground) < 2; n++)
-    now = now.map((one, k) => one + 0.12 * (end[k] - one));
+  for (let n = 0; n < 20 && Math.max(light(now), ground) / Math.min(light(now), ground) < least; n++)
+    now = now.map((one, k) => one + 0.08 * (end[k] - one));
   return `rgb(${now.map(Math.round).join(" ")})`;
 }
 
