@@ -39,7 +39,7 @@ from mnistvae.metrics import (
 from mnistvae.metrics._hamiltonian import Hamiltonian, Point, anneal, leapfrog, transition
 from mnistvae.metrics._paths import Annealing, temperatures_of
 from mnistvae.metrics.annealing import annealed_estimate
-from mnistvae.networks import Encoder, FullNormalEncoder, GaussianEncoder
+from mnistvae.networks import CategoricalEncoder, Encoder, FullNormalEncoder, GaussianEncoder, VonMisesFisherEncoder
 from mnistvae.objectives import ELBO
 from mnistvae.priors import Flow, GaussianMixture, VampPrior
 
@@ -650,3 +650,17 @@ def test_the_other_families_of_posteriors() -> None:
         vae = linear_vae(FreeEncoder(mu + 0.2, logvar + 0.3, multivariate), ELBO(), prior)
         estimate = annealed_importance_nll(vae, data, num_chains=32, num_temperatures=30)
         torch.testing.assert_close(estimate.nll, -log_evidence(pixels(data)), atol=0.15, rtol=0)
+
+
+def test_codes_that_do_not_move_are_refused() -> None:
+    x = torch.rand(2, 1, 28, 28)
+    trunk = nn.Sequential(nn.Flatten(), nn.Linear(784, 8), nn.ReLU())
+    classes = {"encoder": CategoricalEncoder(trunk, 2, 5), "prior": mv.priors.UniformCategorical(2, 5)}
+    sphere = {"encoder": VonMisesFisherEncoder(trunk, 3), "prior": mv.priors.UniformSphere(3)}
+    for size, parts, got in ((10, classes, "one-hot blocks, 2 of 5 classes"), (3, sphere, "codes on a surface")):
+        model = mv.VAE(size, **parts)
+        for estimate in (mv.metrics.annealed_importance_nll, mv.metrics.bidirectional_gap):
+            with pytest.raises(ComponentError, match=f"codes are numbers that chains can move.*{got}"):
+                estimate(model, x, num_chains=2, num_temperatures=3)  # type: ignore[operator]
+        found = mv.metrics.evaluate(model, mv.ImageDataset(x), include=[], metrics=[mv.metrics.ANNEALED_NLL])
+        assert "chains cannot move through" in repr(found)

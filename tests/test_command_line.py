@@ -30,6 +30,7 @@ from mnistvae import (
     ImageDataset,
     __version__,
     io,
+    ladders,
     load,
     load_dataset,
     recipes,
@@ -332,6 +333,11 @@ def test_generate_at_points(plane: Path, tmp_path: Path) -> None:
 
 def test_generate_with_a_temperature(plane: Path, tmp_path: Path) -> None:
     succeed("generate", plane, "-n", 2, "--temperature", 0, "--out", tmp_path / "out")
+    two = (2, 3)
+    parts = {"encoder": ladders.LadderEncoder(two, hidden=8), "decoder": ladders.LadderDecoder(two, hidden=8)}
+    path = save(VAE(5, **parts, prior=ladders.LadderPrior(two, hidden=8)), tmp_path / "ladder.safetensors")
+    succeed("generate", path, "-n", 2, "--temperature", "1,0.5", "--out", tmp_path / "levels")
+    assert "one for each of 2 levels" in fail("generate", path, "--temperature", "1,1,1")
     first, second = png(tmp_path / "out" / "000.png"), png(tmp_path / "out" / "001.png")
     assert np.array_equal(first, second)
     origin = load(plane).decode(torch.zeros(1, 2)).mean[0, 0]

@@ -119,6 +119,16 @@ def test_a_whole_step_is_the_step_in_parts_to_rounding(way: str, asked: list[boo
 
 
 @traces
+def test_each_model_of_a_process_is_compiled_however_many_there_are(watched: list[bool]) -> None:
+    with torch._dynamo.config.patch(recompile_limit=1):  # of one piece of code; eight by itself
+        for latent_dim in (2, 3, 4):
+            seen = Whole()
+            model = VAE(latent_dim, SHAPE, encoder=MLPEncoder(latent_dim, SHAPE, (8,)))
+            trainer(seen, epochs=1, compile=True).fit(model, data(24))
+            assert seen.steps == [False, True, True]
+
+
+@traces
 def test_statistics_of_batches_are_kept_in_parts(asked: list[bool]) -> None:
     plain, compiled, seen = normalized(), normalized(), Whole()
     trainer().fit(plain, data(24))

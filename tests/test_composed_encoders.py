@@ -19,6 +19,7 @@ from test_resume import StopAt
 from torch import Tensor, nn
 
 import mnistvae as mv
+from mnistvae import networks, priors
 from mnistvae.distributions import (
     DiagonalNormal,
     EvenMixture,
@@ -471,3 +472,30 @@ def test_what_makes_no_sense() -> None:
     for how, message in (({"kind": "naf"}, "kind"), ({"transforms": 0}, "transforms"), ({"hidden": (0,)}, "hidden")):
         with pytest.raises(SettingError, match=message):
             FlowEncoder(inner, **how)  # type: ignore[arg-type]
+
+
+def test_a_mixture_of_encoders_has_the_codes_of_its_parts() -> None:
+    def trunk() -> nn.Module:
+        return nn.Sequential(nn.Flatten(), nn.Linear(784, 8), nn.ReLU())
+
+    directions = MixtureEncoder([networks.VonMisesFisherEncoder(trunk(), 3) for _ in range(2)])
+    classes = MixtureEncoder([networks.CategoricalEncoder(trunk(), 2, 5) for _ in range(2)])
+    for size, encoder, prior in (
+        (3, directions, priors.UniformSphere(3)),
+        (10, classes, priors.UniformCategorical(2, 5)),
+    ):
+        torch.manual_seed(0)
+        model = mv.VAE(size, encoder=encoder, prior=prior, objective=ELBO(num_samples=2))
+        x = torch.rand(20, 1, 28, 28)
+        mv.Trainer(epochs=1, progress=False).fit(model, x)
+        estimate = mv.metrics.importance_sampled_nll(model, x[:3], num_samples=50).nll
+        assert estimate.isfinite().all()
+        assert model.sample(2).shape == (2, 1, 28, 28)
+
+
+def test_a_flow_says_where_its_mean_is() -> None:
+    posterior = mv.VAE(2, encoder=FlowEncoder(networks.MLPEncoder(2))).encode(torch.rand(2, 1, 28, 28))
+    with pytest.raises(NotImplementedError, match="mean_of has that of 64 draws"):
+        posterior.mean  # noqa: B018
+    with pytest.raises(NotImplementedError, match="moments"):
+        posterior.stddev  # noqa: B018

@@ -145,7 +145,9 @@ class Unknown(mv.priors.Prior):
 
 
 def test_a_prior_that_no_page_knows_is_named() -> None:
-    assert "model's own prior, a Unknown" in content(explorer_page(small(prior=Unknown()), DIGITS))["prior"]["note"]
+    prior = content(explorer_page(small(prior=Unknown()), DIGITS))["prior"]
+    assert "model's own prior, a Unknown: a temperature changes nothing" in prior["note"]
+    assert [part.keys() for part in prior["parts"]] == [{"drawn"}]
 
 
 class Sorted(nn.Module):

@@ -269,7 +269,7 @@ def test_steps_of_a_skeleton() -> None:
 
 def test_a_black_image_has_no_strokes() -> None:
     images = torch.stack([bar(4, 20), torch.zeros(SIDE, SIDE), bar(2, 20), torch.zeros(SIDE, SIDE)])
-    with pytest.warns(UserWarning, match="2 black images have no strokes, the first of them number 1"):
+    with pytest.warns(UserWarning, match="2 images, from number 1 on, are black, without strokes to measure"):
         found = measure_factors(images)
     for name in MEASURED:
         assert found[name].isnan().tolist() == [False, True, False, True]
@@ -334,3 +334,11 @@ def test_digits_have_the_strokes_of_digits() -> None:
     assert ones["length"].mean() < 0.6 * zeros["length"].mean()
     assert 1.5 < ones["thickness"].mean() < 4
     assert ((ones["height"] > 15) & (ones["height"] < 21)).float().mean() > 0.9
+
+
+def test_black_images_alone_have_no_factors() -> None:
+    with pytest.warns(UserWarning, match="2 images, from number 0 on, are black"):
+        found = measure_factors(torch.zeros(2, 1, 28, 28))
+    assert all(values.isnan().all() for values in found.values.values())
+    with pytest.warns(UserWarning, match="image 0 is black"):
+        measure_factors(torch.zeros(1, 1, 28, 28))

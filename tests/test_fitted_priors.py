@@ -590,23 +590,24 @@ def test_codes_are_drawn_anew_where_the_posteriors_are_known() -> None:
 
 def test_every_code_comes_once_before_any_comes_again() -> None:
     rows = torch.arange(1_300)
-    batches = list(_likeliest._batches(rows, 5))
+    batches = list(_likeliest._batches(rows, 512, 5))
     assert [len(batch) for batch in batches] == [512] * 5
     assert len(torch.cat(batches[:2]).unique()) == 1_024
     assert not torch.equal(batches[0], batches[2])
-    assert [len(batch) for batch in _likeliest._batches(rows[:90], 3)] == [90] * 3
+    assert [len(batch) for batch in _likeliest._batches(rows[:90], 512, 3)] == [90] * 3
 
 
 def test_the_best_parameters_are_kept_and_the_search_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     figures = iter([-9.0, -5.0, -4.0, *[-6.0] * 50])
     seen: list[dict[str, Tensor]] = []
 
-    def measured(prior: Prior, *_: Any) -> float:
+    prior = SecondStage(2, hidden=(4,))
+
+    def measured(*_: Any) -> float:
         seen.append({name: tensor.clone() for name, tensor in prior.state_dict().items()})
         return next(figures)
 
-    monkeypatch.setattr(_likeliest, "_mean_log_density", measured)
-    prior = SecondStage(2, hidden=(4,))
+    monkeypatch.setattr(_likeliest, "_mean", measured)
     found = _likeliest.fit_likeliest(prior, _likeliest.Posteriors(codes(200)), 250, seed=0)
     assert found.fitted == -4.0
     assert len(seen) == 3 + 6  # it waited six looks of 25
@@ -629,7 +630,7 @@ def test_the_best_parameters_are_kept_and_the_search_ends(monkeypatch: pytest.Mo
         ("nsf", {"steps": 0}, "steps as an integer of at least 1, got 0"),
         ("nsf", {"transforms": 1.5}, "transforms as an integer of at least 1, got 1.5"),
         ("nsf", {"hidden": ()}, "hidden as one or more positive integers"),
-        ("glow", {}, "kind as one of 'mixture', 'realnvp', 'maf', 'nsf', 'vae', got 'glow'"),
+        ("glow", {}, "kind as one of 'mixture', 'realnvp', 'maf', 'nsf', 'vae', 'tokens', got 'glow'"),
         (None, {}, "kind as one of"),
     ],
 )
@@ -734,7 +735,8 @@ def test_the_command_fits_other_kinds(saved: Path, tmp_path: Path, options: str,
     assert done.exit_code == 0, done.output
     kind = options.split()[1]
     first, second, *_ = done.stdout.splitlines()
-    assert first == f"fitting a {kind} prior to the codes of 10,000 images, in at most 3 steps"
+    an = "an" if kind == "nsf" else "a"
+    assert first == f"fitting {an} {kind} prior to the codes of 10,000 images, in at most 3 steps"
     assert second == f"wrote {tmp_path / 'out' / 'model.safetensors'} and {tmp_path / 'out' / 'samples.png'}"
     path = tmp_path / "out" / "model.safetensors"
     record = io.read(path).metadata["fitted_prior"]

@@ -441,3 +441,10 @@ def test_a_view_computes_large_posteriors_anew_and_finds_the_same(monkeypatch: p
     assert torch.equal(anew.reconstructions, kept.reconstructions)
     for first, second in zip(mv.metrics.likelihood.bound(anew), mv.metrics.likelihood.bound(kept), strict=True):
         assert torch.equal(first, second)
+
+
+def test_a_decoder_of_other_levels_than_the_prior_is_refused() -> None:
+    parts = {"encoder": LadderEncoder((2, 4), hidden=8), "prior": LadderPrior((2, 4), hidden=8)}
+    with pytest.raises(ComponentError, match=r"a decoder with levels=\(2, 4\), as the prior has, got levels=\(4, 2\)"):
+        mv.VAE(6, **parts, decoder=LadderDecoder((4, 2), hidden=8))
+    assert mv.VAE(6, decoder=LadderDecoder((4, 2), hidden=8)).sample(2).shape == (2, 1, 28, 28)  # of a plain prior

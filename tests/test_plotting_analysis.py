@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import math
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
+from PIL import Image
 
 from mnistvae import plotting
 from mnistvae.errors import DataError, SettingError
@@ -562,3 +564,26 @@ def test_names_of_classes_stand_in_every_figure_of_classes() -> None:
         assert not {"0", "3", "7"} & texts or figure is figures[3]
     bars = class_bars({"MSE": {"zebra": 1.0, "ape": 2.0}}, "MSE").axes[0]  # type: ignore[dict-item]
     assert [text.get_text() for text in bars.get_xticklabels()] == ["zebra", "ape"]
+
+
+def test_names_of_axes_have_room_where_equal_scales_bring_longer_numbers() -> None:
+    points = torch.stack([torch.linspace(-2.4, 2.0, 60), torch.linspace(-0.52, 0.3, 60)], 1)
+    figure = plotting.latent_map(points, torch.arange(60) % 10, names=("principal axis 1", "principal axis 2"))
+    stream = io.BytesIO()
+    figure.savefig(stream)
+    edge = np.asarray(Image.open(stream).convert("L"))[:, 0]
+    assert (edge > 250).all()
+
+
+@pytest.mark.parametrize("values", [[0, 0.1, 0.3, 1, 3, 10], [10, 0, 0.1], [1, 1.001, 50]])
+def test_values_of_a_sweep_that_lie_close_have_room(values: list[float]) -> None:
+    figure = plotting.score_lines(values, {"a": list(range(len(values)))}, setting="beta", unit="nats")
+    figure.canvas.draw()
+    ticks = [
+        tick.label1.get_window_extent() for tick in figure.axes[0].xaxis.get_major_ticks() if tick.label1.get_text()
+    ]
+    ticks.sort(key=lambda box: box.x0)
+    assert all(a.x1 < b.x0 for a, b in itertools.pairwise(ticks))
+    (line,) = [line for line in figure.axes[0].lines if len(line.get_xdata()) == len(values)]
+    order = sorted(range(len(values)), key=values.__getitem__)
+    assert list(line.get_ydata()) == order

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -594,3 +595,21 @@ def test_priors_and_encoders_that_do_not_fit_each_other() -> None:
         UniformTokens(K, GRID)()
     with pytest.raises(ComponentError, match="a posterior whose dimensions are independent"):
         vq_vae(lambda: {"objective": BetaTC()})
+
+
+@pytest.mark.parametrize("kind", ["vq", "fsq"])
+def test_what_is_no_number_gets_no_token_for_one(kind: str) -> None:
+    model, x = MODELS[kind]().eval(), digits(3)
+    x[1] = math.nan
+    with torch.no_grad():
+        codes = model.encode(x).mean
+    assert codes[1].isnan().all()
+    assert codes[[0, 2]].isfinite().all()
+
+
+def test_the_doctor_counts_no_active_dimensions_of_tokens() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        mv.Trainer(epochs=4, progress=False, callbacks=[mv.training.Doctor()]).fit(vq_vae(), digits(20))
+    scores = mv.metrics.evaluate(vq_vae(), mv.ImageDataset(digits(12)), include=["latent"])
+    assert "active_units" not in scores

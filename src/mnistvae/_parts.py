@@ -121,11 +121,19 @@ def check_parts(model: Any) -> Constraint | None:
         _check_distribution("the likelihood", likelihood, (1,), model.image_shape)
         prior = _try(model, "prior", y, encode=model.encode, **_taken(model.prior, "encoder", model.encoder))
         _check_distribution("the prior", prior, None, (model.latent_dim,))
+        _check_levels(model)
         _check_uses(model, posterior, likelihood, prior)
         support = _check_supports(posterior, prior)
         terms = check_terms(_try(model, "objective", model, x, y), 1)
         _check_own_terms(model, posterior, terms)
     return support
+
+
+def _check_levels(model: Any) -> None:
+    """Check that a decoder takes the code apart where the prior does; that of the encoder is seen when it is called."""
+    levels, others = (getattr(part, "levels", None) for part in (model.prior, model.decoder))
+    if levels is not None and others is not None and levels != others:
+        _misfit(f"a decoder with levels={levels}, as the prior has", f"levels={others}", "decoder", "levels")
 
 
 def _taken(part: nn.Module, name: str, other: nn.Module) -> dict[str, nn.Module]:

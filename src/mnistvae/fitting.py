@@ -189,12 +189,12 @@ def _check_kind(model: VAE, kind: str) -> None:
     of_tokens, encoder = isinstance(model.encoder, TokenEncoder), type_name(model.encoder)
     if of_tokens or kind == "tokens":
         if not of_tokens:
-            fix = "take another kind, such as 'mixture'"
+            fix = "take another kind, such as 'mixture', if its codes are numbers"
             raise ComponentError("a model with an encoder of tokens for kind='tokens'", encoder, fix)
         if kind != "tokens":
             raise ComponentError(f"kind='tokens' for the codes of {encoder}", repr(kind))
         return
-    discrete = getattr(model.support, "is_discrete", False)
+    discrete, of_it = getattr(model.support, "is_discrete", False), type(model.prior).__name__
     if not (discrete or model.encoder.takes_prior):
         return
     try:
@@ -202,8 +202,8 @@ def _check_kind(model: VAE, kind: str) -> None:
     except ComponentError as error:
         raise ComponentError(
             "a model whose encoder works with another prior",
-            f"{encoder}, whose codes are {model.support}" if discrete else f"{encoder}, made for its own prior",
-            "there is nothing to fit: the model's own prior is the one for it",
+            f"{encoder}, whose codes are {model.support}" if discrete else f"{encoder}, which is made for its {of_it}",
+            "there is nothing to fit" + ("" if discrete else ": this prior was trained with the encoder"),
         ) from error
 
 

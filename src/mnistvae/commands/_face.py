@@ -67,17 +67,19 @@ class Parameter(NamedTuple):
 
 
 class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
-    """Numbers between commas."""
+    """Numbers between commas; one by itself as a number, if that is asked for."""
 
-    def __init__(self, kind: type[int | float]) -> None:
+    def __init__(self, kind: type[int | float], *, alone: bool = False) -> None:
         self.kind = kind
+        self.alone = alone
         self.name = "n,n,..." if kind is int else "x,y,..."
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if isinstance(value, tuple):
             return value
         try:
-            return tuple(self.kind(part) for part in str(value).split(","))
+            numbers = tuple(self.kind(part) for part in str(value).split(","))
+            return numbers[0] if self.alone and len(numbers) == 1 else numbers
         except ValueError:
             kind = "whole numbers" if self.kind is int else "numbers"
             self.fail(f"expected {kind} between commas, such as 2,1, got {value!r}", param, ctx)
@@ -278,8 +280,8 @@ def _type_of(node: ast.expr) -> tuple[click.ParamType | None, bool]:  # type: ig
     members = {ast.unparse(member): member for member in _members(node)}
     if "Path" in members:
         return click.Path(path_type=Path), False
-    if "float" in members and any(name == "str" or name.startswith("Literal[") for name in members):
-        return NumberOrWord(), False
+    if "float" in members and any(name == "str" or name.startswith(("Literal[", "Sequence[")) for name in members):
+        return Numbers(float, alone=True) if "Sequence[float]" in members else NumberOrWord(), False
     for name, member in members.items():
         if name in _TYPES:
             return _TYPES[name], False

@@ -62,7 +62,8 @@ class Plan:
         say(f"recipe {recipe.name}: {recipe.summary}")
         held_out = " of the same" if record.validation_split else ""
         validates = f"{len(self.validation or ()):,}{held_out} to validate"
-        say(f"data {record.dataset}: {len(self.data):,} images to train on, {validates}")
+        images = f"{len(self.data):,} image{'' if len(self.data) == 1 else 's'}"
+        say(f"data {record.dataset}: {images} to train on, {validates}")
         say(f"settings {settings_text(effective)}")
 
     def run(self, folder: RunFolder, *, writes: bool) -> tuple[VAE, History]:

@@ -65,7 +65,8 @@ def export(
         raise OutputError(f"a new file at {path}", "one that is there", "choose another (`out`), or move it away")
     kind = opened.about.binarization or "none"
     graph = exports.export(opened.model, path, part=part, format=format, opset=opset, binarization=kind)
-    say(f"wrote the {part} of {opened.name}: {graph}")
+    what = {"reconstruct": "reconstruction", "sample": "sampling"}.get(part, part)
+    say(f"wrote the {what} of {opened.name}: {graph}")
     told = exports.describe(opened.model, part)
     for name, words in told["inputs"].items():
         say(f"  in:  {name}, {words}")

@@ -97,7 +97,8 @@ def fit_prior(
         out, ("model.safetensors", "samples.png"), lock="samples.png", parent=opened.parent, name="fitted"
     ) as folder:
         if kind != "mixture":
-            say(f"fitting a {kind} prior to the codes of {len(data):,} images, in at most {settings['steps']:,} steps")
+            an, most = "an" if kind == "nsf" else "a", f"at most {settings['steps']:,} steps"
+            say(f"fitting {an} {kind} prior to the codes of {len(data):,} images, in {most}")
         fitted = fitting.fit_prior(opened.model, data, kind=kind, seed=seed, **settings)
         made = {"dataset": data.name, "images": len(data), "seed": seed, "kind": kind, **settings}
         record = replace(opened.about, fitted_prior=made)

@@ -30,7 +30,7 @@ def generate(
     n: int | None = None,
     label: str | int | None = None,
     at: Sequence[Sequence[float]] = (),
-    temperature: float | None = None,
+    temperature: float | Sequence[float] | None = None,
     columns: int | None = None,
     seed: int = 0,
     out: str | Path | None = None,
@@ -47,7 +47,8 @@ def generate(
         n: Number of images (default: 64).
         label: The class to draw, for a conditional model: its number, or its name where the training data had names.
         at: Decode this point of the latent space, in place of drawing one; may be given again.
-        temperature: Below 1: more typical images; above: more varied (default: 1).
+        temperature: Below 1: more typical images; above: more varied; for a ladder also one for each level, from the
+            top down (default: 1).
         columns: Images in a row of samples.png (default: one of each class, or as many as there are rows).
         seed: Seed of every draw.
         out: Folder for the images (default: generated-TIME beside the model).

@@ -77,12 +77,14 @@ def measure_factors(images: ArrayLike | ImageDataset) -> Factors:
     black = (grey == 0).flatten(1).all(1)
     if bool(black.any()):
         number, first = int(black.sum()), int(black.nonzero()[0])
-        warnings.warn(f"{number} black images have no strokes, the first of them number {first}", stacklevel=2)
+        which = f"image {first} is black" if number == 1 else f"{number} images, from number {first} on, are black"
+        warnings.warn(f"{which}, without strokes to measure", stacklevel=2)
     height, width = grey.shape[1:]
     few = max(1, _TILE // (8 * _SCALE**2 * height * width))
     rows, columns = _Enlargement(height), _Enlargement(width)
     found = torch.full((len(grey), len(_NAMES)), math.nan, dtype=torch.float64, device="cpu")
-    for some in torch.split((~black).nonzero()[:, 0], few):
+    with_strokes = (~black).nonzero()[:, 0]
+    for some in torch.split(with_strokes, few) if len(with_strokes) else ():  # of none, torch's split is one empty part
         found[some] = _measure(grey[some].double(), rows, columns)
     return Factors(dict(zip(_NAMES, found.T, strict=True)))
 

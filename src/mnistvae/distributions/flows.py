@@ -82,6 +82,14 @@ class FlowPosterior(Distribution):
     def expand(self, batch_shape: Any, _instance: Any = None) -> FlowPosterior:
         return FlowPosterior(self.transform, self.base.expand(batch_shape))
 
+    @property
+    def mean(self) -> Tensor:
+        raise NotImplementedError("no mean of a flow is known: mnistvae.distributions.mean_of has that of 64 draws")
+
+    @property
+    def variance(self) -> Tensor:
+        raise NotImplementedError("no variance of a flow is known: mnistvae.distributions.moments has an estimate")
+
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         start = self.base.rsample(sample_shape)
         z, log_determinant = self.transform.call_and_ladj(start)

@@ -40,7 +40,6 @@ class EvenMixture(Distribution):
     """
 
     arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012 (torch's own way)
-    support = constraints.real_vector
 
     def __init__(self, parts: Sequence[Distribution]) -> None:
         self.parts = tuple(parts)
@@ -52,6 +51,12 @@ class EvenMixture(Distribution):
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> EvenMixture:
         return EvenMixture([part.expand(batch_shape) for part in self.parts])
+
+    @property
+    def support(self) -> constraints.Constraint:
+        """That of the parts, which is the same for all."""
+        support: constraints.Constraint = self.parts[0].support  # type: ignore[assignment]
+        return support
 
     @property
     def mean(self) -> Tensor:

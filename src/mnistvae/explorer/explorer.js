@@ -389,6 +389,10 @@ class Explorer {
     const noise = Float32Array.from({ length: part?.noise ?? this.data.latent }, () => heat * random.normal());
     const pick = random.uniform();
     if (!part) return noise;
+    if (part.drawn !== undefined) {
+      const all = this.arrays[part.drawn], size = this.data.latent, one = Math.floor(pick * (all.length / size));
+      return all.slice(one * size, (one + 1) * size);
+    }
     if (part.map) return Float32Array.from(new Program(part.map, this.arrays).run(noise, "code"));
     const [weights, means] = [part.weights, part.means].map((n) => this.arrays[n]), size = this.data.latent;
     let component = 0;

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from mnistvae._modes import evaluating
+from mnistvae._random import seeded
 from mnistvae.distributions import (
     DiagonalNormal,
     HypersphericalUniform,
@@ -32,6 +33,8 @@ from mnistvae.networks.encoders import posterior_of
 
 __all__ = ["Parts", "describe_prior", "programs", "rounded"]
 
+#: Draws from a prior that a page cannot draw from; at most so many numbers, and at least so many draws.
+_DRAWS, _MOST_NUMBERS, _FEWEST_DRAWS = 256, 100_000, 24
 #: What a page holds: the whole explorer, or the plane and the image at its handle.
 Parts: TypeAlias = Literal["all", "plane"]
 
@@ -99,7 +102,7 @@ def _pixels(likelihood: Distribution) -> dict[str, Tensor]:
 def describe_prior(model: VAE, packer: Packer) -> dict[str, Any]:
     """The prior of a model as a page draws from it: normals and their weights, or a map of so much normal noise.
 
-    A prior of another kind has a standard normal in its place, and a ``note`` that says so.
+    Of a prior of another kind the page has some draws, and a ``note`` that says so.
     """
     described: list[dict[str, Any]] = []
     more: dict[str, str] = {}
@@ -112,14 +115,18 @@ def describe_prior(model: VAE, packer: Packer) -> dict[str, Any]:
                 try:
                     tape = record(model, partial(_code, prior), base)
                 except (ComponentError, NotImplementedError):
-                    return {"note": _note(model)}
+                    described.append({"drawn": packer.add(_drawn(prior))})
+                    more = {"note": _note(model)}
+                    continue
                 described.append({"map": packer.program(tape), "noise": size})
                 continue
             if isinstance(prior, HypersphericalUniform):
                 more = {"note": "The prior is uniform on a sphere: a temperature changes nothing."}
             normals = _normals(prior)
             if normals is None:
-                return {"note": _note(model)}
+                described.append({"drawn": packer.add(_drawn(prior))})
+                more = {"note": _note(model)}
+                continue
             described.append({name: packer.add(one) for name, one in normals.items()})
     return {"parts": described, **more}
 
@@ -129,10 +136,19 @@ def _code(prior: PushForward | LatentMarginal, noise: Tensor) -> dict[str, Tenso
     return {"code": prior.normalize.inv(noise) if isinstance(prior, PushForward) else from_noise(prior, noise)}
 
 
+def _drawn(prior: Distribution) -> Tensor:
+    """Codes (n, latent_dim) from a prior, the same each time; of half precision, as the weights are."""
+    n = max(_FEWEST_DRAWS, min(_DRAWS, _MOST_NUMBERS // prior.event_shape[0]))
+    with seeded(0):
+        rows = prior.sample(torch.Size() if prior.batch_shape else torch.Size([n]))
+        rows = rows if len(rows) >= n else torch.cat([rows, *(prior.sample() for _ in range(n - len(rows)))])
+    return rows.half().float()
+
+
 def _note(model: VAE) -> str:
     return (
-        f"Samples are drawn from a standard normal: this page cannot draw from the model's own prior, "
-        f"{type_name(model.prior)}."
+        "Samples are some draws that were made with the page, which cannot draw from the model's own prior, "
+        f"{type_name(model.prior)}: a temperature changes nothing."
     )
 
 

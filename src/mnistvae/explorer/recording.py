@@ -79,7 +79,7 @@ def unknown_layer(place: str, operation: str) -> ComponentError:
     return ComponentError(
         "layers that a page can run",
         f"{place}, which calls {operation}",
-        "the guide Explore a latent space in a browser lists them",
+        "the guide Explore a latent space in a browser lists them; --parts plane takes the decoder alone",
     )
 
 

@@ -15,7 +15,7 @@ from mnistvae.errors import ComponentError
 from mnistvae.metrics._hamiltonian import Annealed, Evaluate, Hamiltonian, Point, anneal
 from mnistvae.models import VAE
 
-__all__ = ["Annealing", "Schedule", "Start", "draws", "temperatures_of"]
+__all__ = ["Annealing", "Schedule", "Start", "draws", "held_codes", "temperatures_of"]
 
 #: Distribution that chains start from.
 Start: TypeAlias = Literal["posterior", "prior"]
@@ -59,6 +59,17 @@ class Annealing(NamedTuple):
         """Chains of each image that look for the length of a step."""
         return max(_FEWEST_SCOUTS, self.num_chains // _WEIGHED_FOR_A_SCOUT)
 
+    @staticmethod
+    def check_model(model: VAE) -> None:
+        """Check that chains can move through the codes of a model.
+
+        Raises:
+            ComponentError: If they cannot.
+        """
+        if held := held_codes(model):
+            fix = "importance_sampled_nll needs no moves"
+            raise ComponentError("a model whose codes are numbers that chains can move, for annealing", held, fix)
+
     def images_at_once(self, device: torch.device) -> int:
         """Images whose chains run together."""
         return max(1, _codes_on(device) // (self.num_chains + self.scouts))
@@ -76,6 +87,14 @@ class Annealing(NamedTuple):
     def down(self, kind: Hamiltonian, z: Tensor, steps: Tensor) -> Annealed:
         """Chains from one code of each image, (B, D): with codes of the posterior, the mean of a weight is 1 / p(x)."""
         return anneal(kind, z.expand(self.num_chains, *z.shape), self.temperatures[::-1], steps=steps.flip(0))
+
+
+def held_codes(model: VAE) -> str | None:
+    """Words on the codes of a model through which no chain can move by gradients, if they are such."""
+    support = model.support
+    if getattr(support, "is_discrete", False):
+        return f"codes that are {support!r}"
+    return "codes on a surface" if hasattr(support, "project") else None
 
 
 def temperatures_of(number: int, schedule: Schedule) -> list[float]:

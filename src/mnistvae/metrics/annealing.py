@@ -144,6 +144,7 @@ def annealed_estimate(
     """
     annealing = Annealing.checked(num_chains, num_temperatures, leapfrog_steps, start, schedule)
     model, first = view.model, 0
+    annealing.check_model(model)
     # A tensor that is made in inference mode could never pass on a gradient.
     with torch.inference_mode(mode=False), view.bar("annealing", len(view)) as show, measuring(model, view.seed):
         found = torch.empty(3, len(view), dtype=torch.float64, device="cpu")
@@ -180,6 +181,7 @@ def _how(view: View) -> str:
     return f"{tag_in_words(view)}; {chains}; {accepted:.0%} of the moves accepted"
 
 
+_NEEDS = ("codes that move",)
 #: The estimate under its usual settings, for :func:`mnistvae.metrics.evaluate`, which leaves it out unless it is asked
 #: for: it takes a thousand times as long as an importance sample.
-ANNEALED_NLL = Metric("ais_nll", "nats", "lower", compute=_nll, per="image", protocol=_how, tagged=True)
+ANNEALED_NLL = Metric("ais_nll", "nats", "lower", compute=_nll, per="image", protocol=_how, tagged=True, needs=_NEEDS)

@@ -111,7 +111,7 @@ def _how_active(view: View) -> str:
 
 _TWO = ("two images",)
 METRICS = (
-    Metric("active_units", "", "", _TWO, compute=_active, protocol=_how_active),
+    Metric("active_units", "", "", (*_TWO, "codes of a normal's scale"), compute=_active, protocol=_how_active),
     Metric("activity", "", "", _TWO, compute=_activity, per="dimension"),
     Metric("kl", "nats", "", (*_TWO, "KL by dimension"), compute=_kl, per="dimension"),
 )

@@ -27,6 +27,8 @@ NEED_NAMES = (
     "training labels",
     "one prior",
     "joined posterior",
+    "codes that move",
+    "codes of a normal's scale",
     "KL by dimension",
     "importance samples",
     "reconstructions",

@@ -12,6 +12,7 @@ from mnistvae.data import Batches
 from mnistvae.labels import class_clash
 from mnistvae.metrics import generation, inception, latent
 from mnistvae.metrics._factors import fault_of, names_of
+from mnistvae.metrics._paths import held_codes
 from mnistvae.metrics.digits import DATASETS, DIGIT_SHAPE, DigitClassifier
 from mnistvae.metrics.likelihood import weights_missing
 from mnistvae.metrics.similarity import WINDOW
@@ -104,6 +105,15 @@ def _weights(view: View) -> str | None:
     return _density(view) if weights_missing(view) else None
 
 
+def _moving(view: View) -> str | None:
+    return _density(view) or ((held := held_codes(view.model)) and f"chains cannot move through {held}")
+
+
+def _scaled(view: View) -> str | None:
+    held = held_codes(view.model)
+    return held and f"the threshold is for codes of a standard normal's scale, not for {held}"
+
+
 def _joined(view: View) -> str | None:
     return _density(view) or ("posteriors of this kind cannot be joined" if view.posterior is None else None)
 
@@ -176,6 +186,8 @@ NEEDS: Mapping[str, Need] = MappingProxyType(
         "training labels": Need(_known_labels, _learned_from, lambda view: {"learned_from": len(view.known or ())}),
         "one prior": Need(lambda view: "the prior sees the label" if view.prior is None else None),
         "joined posterior": Need(_joined),
+        "codes that move": Need(_moving),
+        "codes of a normal's scale": Need(_scaled),
         "KL by dimension": Need(_kl_by_dimension),
         "importance samples": Need(
             _weights,

@@ -96,6 +96,7 @@ class TokenEncoder(Encoder):
 
 def _through(code: Tensor, given: Tensor) -> Tensor:
     """A code whose gradient goes to the numbers that it was made of, as it is: the straight-through estimator."""
+    code = code.masked_fill(given.isnan(), math.nan)  # no vector is nearest to it
     return code + (given - given.detach()) if given.requires_grad else code  # so it is the code to the bit
 
 
@@ -278,7 +279,9 @@ class FiniteScalarEncoder(TokenEncoder):
 
     def quantize(self, vectors: Tensor) -> Quantized:
         bounded = vectors.tanh()
-        places = ((bounded.detach() + 1) * self._levels / 2).floor().clamp_min(0.0).minimum(self._levels - 1)
+        places = (
+            ((bounded.detach() + 1) * self._levels / 2).floor().nan_to_num(0.0).clamp_min(0.0).minimum(self._levels - 1)
+        )
         tokens = (places.long() * self._strides).sum(-1)
         code = codes_of(tokens, self._vectors)
         line = (bounded * self._levels / (self._levels - 1)).transpose(1, 2).flatten(1)

@@ -83,6 +83,11 @@ class _RepeatableLayout(ConstrainedLayoutEngine):
 
     def execute(self, fig: Figure) -> None:
         super().execute(fig)
+        scaled = [ax for ax in fig.axes if ax.get_aspect() != "auto" and ax.get_adjustable() == "datalim"]
+        for ax in scaled:
+            ax.apply_aspect()  # it moves the limits, and other ticks may have longer texts
+        if scaled:
+            super().execute(fig)
         parts = list(fig.subfigs)
         for part in parts:
             parts += part.subfigs

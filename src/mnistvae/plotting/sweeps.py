@@ -36,6 +36,8 @@ _WIDE = 30
 _NAME = 48
 #: Inches of a text that stands below its tick; a longer one is turned.
 _TICK = 0.8
+#: Least distance of two values that have a tick each, as a share of the axis.
+_TICKS_APART = 0.05
 #: Most values that have a tick each.
 _FEW = 8
 
@@ -99,6 +101,7 @@ def score_lines(
         ax.plot(*point, "o", markersize=14, markerfacecolor="none", markeredgecolor="black", zorder=5, label="best")
     simplify(ax)
     ax.set(xlabel=setting, ylabel=unit)
+    ax.yaxis.get_major_formatter().set_useOffset(False)  # type: ignore[attr-defined]  # 301.43, and no +3.01434e2
     if len(named) > 1 or best is not None:
         handles, texts = ax.get_legend_handles_labels()  # the mark comes first, since it is no error bar
         first = int(best is not None)
@@ -109,18 +112,28 @@ def score_lines(
     return root_figure(ax)
 
 
+def _least_distance(values: Sequence[float], *, log: bool) -> float:
+    """The least distance of two different values on an axis, as a share of the axis; 1 for a single value."""
+    places = np.unique(np.log(values) if log else values)
+    return float(np.diff(places).min() / np.ptp(places)) if len(places) > 1 else 1.0
+
+
 def _places(ax: Axes, values: Sequence[Any]) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Return the places of values on the horizontal axis, whose scale and ticks are set; a value may come again."""
     numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
     texts = list(dict.fromkeys(map(str, values)))
     if numbers and all(map(math.isfinite, values)):
-        if len(values) > 1 and min(values) > 0 and max(values) / min(values) > _WIDE:
-            ax.set_xscale("log")
-        if len(texts) <= _FEW:
-            ax.set_xticks([float(text) for text in texts], [f"{float(text):g}" for text in texts])
-            ax.minorticks_off()
-        return np.asarray(values, dtype=float)
-    shown = [shown_name(text) for text in texts]
+        log = len(values) > 1 and min(values) > 0 and max(values) / min(values) > _WIDE
+        apart = _least_distance(values, log=log) > _TICKS_APART
+        if apart or log or len(texts) > _FEW:
+            if log:
+                ax.set_xscale("log")
+            if apart and len(texts) <= _FEW:
+                ax.set_xticks([float(text) for text in texts], [f"{float(text):.3g}" for text in texts])
+                ax.minorticks_off()
+            return np.asarray(values, dtype=float)
+        texts.sort(key=float)  # such as 0, 0.1, 1, 10: of equal steps
+    shown = [f"{float(text):.3g}" if numbers else shown_name(text) for text in texts]
     turned: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
     ax.set_xticks(range(len(texts)), shown, **(turned if max(map(text_width, shown)) > _TICK else {}))
     ax.set_xlim(-0.4, len(texts) - 0.6)

@@ -197,7 +197,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             ),
             Recipe(
                 "ladder-mlp",
-                "three levels of latent variables, each given those above it, fully connected; binarized pixels",
+                "levels of latent variables, each given those above it, fully connected; binarized pixels",
                 ladder,
                 {"beta": 1.0, "network": "mlp", "levels": (8, 16, 32), "width": 256, "blocks": 1, "warmup": 2000},
                 {**_BINARY, **_LADDER, "epochs": 40},
@@ -205,7 +205,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             ),
             Recipe(
                 "ladder-conv",
-                "three levels of latent grids, convolutional, binarized pixels; for a GPU",
+                "levels of latent grids, convolutional, binarized pixels; for a GPU",
                 ladder,
                 {"beta": 1.0, "network": "conv", "levels": (16, 8, 4), "width": 64, "blocks": 2, "warmup": 5000},
                 {**_BINARY, **_LADDER, "epochs": 60},

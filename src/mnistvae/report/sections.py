@@ -13,6 +13,7 @@ from mnistvae import analysis, plotting
 from mnistvae._component import spec_text, to_spec
 from mnistvae.analysis.errors import class_means, errors_of_view
 from mnistvae.data import going_round
+from mnistvae.distributions import DiagonalNormal
 from mnistvae.errors import ComponentError
 from mnistvae.metrics import ARROWS, NEEDS_OF_CLASSIFIERS, Score, code_classification, roc_auc, unmet
 from mnistvae.metrics.classification import Kind, begin_code_classification
@@ -106,14 +107,19 @@ def reconstruction(report: Report) -> None:
     """Reconstructions of a few images, and the errors of all."""
     view, page = report.view, report.page
     errors, shown = view.once(errors_of_view), view.once(_examples)
-    codes, noise = view.codes[shown], torch.Generator().manual_seed(view.seed)
-    drawn = codes.means + codes.deviations * torch.randn(codes.means.shape, generator=noise, device="cpu")
     y = None if view.model.num_classes is None or view.labels is None else view.labels[shown]
+    images, noise = view.shown.images[shown], torch.Generator().manual_seed(view.seed)
+    if isinstance(view.posterior, DiagonalNormal):  # which is there: nothing is encoded again
+        codes = view.codes[shown]
+        drawn = codes.means + codes.deviations * torch.randn(codes.means.shape, generator=noise, device="cpu")
+        sampled = analysis.decode_codes(view.model, drawn, y)
+    else:
+        sampled = view.model.reconstruct(images, y, sample=True, generator=noise).cpu()
     rows = {
-        "from a sampled code": analysis.decode_codes(view.model, drawn, y),
+        "from a sampled code": sampled,
         "from the mean code": errors.images[shown],
     }
-    figure = plotting.reconstruction_grid(view.shown.images[shown], rows)
+    figure = plotting.reconstruction_grid(images, rows)
     page.picture(
         "reconstructions.png", figure, "Images, and their reconstructions from a drawn code and from the mean code."
     )
@@ -138,9 +144,11 @@ def generation(report: Report) -> None:
     view, page = report.view, report.page
     figure = plotting.sample_grid(view.once(_drawn)[:25], columns=5)
     page.picture("generated_samples.png", figure, "Draws from the prior.")
-    if len(view) > 1:
-        caption = "From the code of one image to that of another, by turns straight and along an arc."
-        page.picture("interpolation.png", _interpolation(view), caption)
+    if len(view) < 2:
+        page.text("Of one image there are no lines between codes, and no spread of theirs.")
+        return
+    caption = "From the code of one image to that of another, by turns straight and along an arc."
+    page.picture("interpolation.png", _interpolation(view), caption)
     if view.model.latent_dim > 1:
         what = "the plane of the two principal axes of the codes" if view.model.latent_dim > 2 else "the latent plane"
         page.picture("latent_plane.png", _plane(view), f"Images decoded over {what}{_told(view)}.")

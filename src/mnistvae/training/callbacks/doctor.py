@@ -124,6 +124,9 @@ class Doctor(Callback):
                 "lower beta, let it grow (mnistvae.schedules), or give it free_bits",
             )
             return
+        support = state.model.support
+        if getattr(support, "is_discrete", False) or hasattr(support, "project"):
+            return  # classes, tokens and places on a sphere have a scale of their own
         found = _active(state)
         if not found and record["kl"] > max(1.0, 0.5 * latent_dim):
             self._say(
