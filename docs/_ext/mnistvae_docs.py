@@ -53,6 +53,7 @@ ORDER = [
     "plot_conditional.py",
     "plot_priors.py",
     "plot_ladder.py",
+    "plot_discrete_codes.py",
     "plot_resume.py",
     "plot_evaluate.py",
     "plot_factors.py",
