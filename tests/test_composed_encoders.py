@@ -499,3 +499,44 @@ def test_a_flow_says_where_its_mean_is() -> None:
         posterior.mean  # noqa: B018
     with pytest.raises(NotImplementedError, match="moments"):
         posterior.stddev  # noqa: B018
+
+
+class Neural(nn.Module):
+    """A flow of zuko's that has no name here."""
+
+    def __init__(self, latent_dim: int) -> None:
+        super().__init__()
+        import zuko
+
+        self.latent_dim = latent_dim
+        self.flow = zuko.flows.SOSPF(latent_dim, 2 * latent_dim, transforms=1, hidden_features=(8,))
+
+    def forward(self, context: Tensor) -> Any:
+        return self.flow.transform(context)
+
+
+def test_any_conditional_flow_of_zukos_goes_around_an_encoder(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = mv.VAE(2, encoder=FlowEncoder(networks.MLPEncoder(2, hidden=(8,)), Neural(2)))
+    x = torch.rand(30, 1, 28, 28)
+    before = model.encoder.kind.flow.transform(torch.zeros(1, 4))(torch.ones(1, 2)).detach()
+    mv.Trainer(epochs=1, progress=False).fit(model, x)
+    assert not torch.equal(model.encoder.kind.flow.transform(torch.zeros(1, 4))(torch.ones(1, 2)), before)
+    axis = torch.linspace(-8, 8, 400, dtype=torch.float64)
+    grid = torch.cartesian_prod(axis, axis)
+    with torch.no_grad():
+        density = model.double().eval().encode(x[:1].double()).expand((len(grid),)).log_prob(grid).exp()
+    assert float(density.sum() * (axis[1] - axis[0]) ** 2) == pytest.approx(1, abs=1e-3)
+    mv.save(model.float(), tmp_path / "a.safetensors")
+    same = mv.load(tmp_path / "a.safetensors", classes=[Neural])
+    torch.manual_seed(0)
+    drawn = model.encode(x).sample()
+    torch.manual_seed(0)
+    assert torch.equal(same.encode(x).sample(), drawn)
+
+
+def test_a_flow_of_ones_own_has_to_make_a_transform() -> None:
+    with pytest.raises(ComponentError, match="a flow that makes a transform with call_and_ladj, got a Tensor"):
+        mv.VAE(2, encoder=FlowEncoder(networks.MLPEncoder(2), nn.Identity()))
+    with pytest.raises(SettingError, match="kind as a module of your own, or one of 'iaf', 'nsf', 'realnvp'"):
+        FlowEncoder(networks.MLPEncoder(2), "naf")  # type: ignore[arg-type]

@@ -32,9 +32,11 @@ class FlowEncoder(Encoder):
     Args:
         encoder: The encoder of the normal, diagonal or full.
         kind: ``"iaf"``, affine and autoregressive in the direction of drawing; ``"nsf"``, the same with splines, the
-            most flexible; ``"realnvp"``, affine couplings, quick in both directions, as a VampPrior needs it.
-        transforms: Number of maps, one after the other.
-        hidden: Widths of the hidden layers of each map's network.
+            most flexible; ``"realnvp"``, affine couplings, quick in both directions, as a VampPrior needs it. Or a
+            module of your own, which makes a transform of h, (B, 2 * latent_dim): any conditional flow of zuko's has
+            one, as ``zuko.flows.NAF(8, context=16).transform``. It starts as it is.
+        transforms: Number of maps, one after the other; without a meaning for a module.
+        hidden: Widths of the hidden layers of each map's network; without a meaning for a module.
 
     Raises:
         ComponentError: If zuko is not installed (``pip install "mnistvae[flows]"``), or the encoder gives no normal.
@@ -51,7 +53,7 @@ class FlowEncoder(Encoder):
     def __init__(
         self,
         encoder: Encoder,
-        kind: Literal["iaf", "nsf", "realnvp"] = "iaf",
+        kind: Literal["iaf", "nsf", "realnvp"] | nn.Module = "iaf",
         transforms: int = 2,
         hidden: Sequence[int] = (128, 128),
     ) -> None:
@@ -60,18 +62,22 @@ class FlowEncoder(Encoder):
         if encoder.takes_prior:
             raise ComponentError("an encoder that gives a normal, for a flow", type_name(encoder), "use MLPEncoder")
         self.latent_dim = size = encoder.latent_dim
-        self.kind = check_choice("kind", kind, ("iaf", "nsf", "realnvp"))
+        self.kind: str | nn.Module = kind
+        if not isinstance(kind, nn.Module):
+            self.kind = kind = check_choice("kind", kind, ("iaf", "nsf", "realnvp"), "a module of your own")
         self.transforms = check_count("transforms as an integer of at least 1", transforms)
         self.hidden = check_widths("hidden", hidden, least=1)
         _take_sizes(self, encoder)
+        if isinstance(kind, nn.Module):
+            return
         how: dict[str, Any] = {"transforms": self.transforms, "hidden_features": self.hidden, "activation": nn.SiLU}
         with zuko_flows() as flows:
-            if self.kind == "realnvp":
+            if kind == "realnvp":
                 from mnistvae._couplings import couplings
 
                 self.map = couplings(size, context=2 * size, **how)
             else:
-                self.map = {"iaf": flows.MAF, "nsf": flows.NSF}[self.kind](size, 2 * size, **how).transform
+                self.map = {"iaf": flows.MAF, "nsf": flows.NSF}[kind](size, 2 * size, **how).transform
         start_as_identity(self.map)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> FlowPosterior:
@@ -79,7 +85,11 @@ class FlowEncoder(Encoder):
         if not isinstance(base, DiagonalNormal | MultivariateNormal):
             raise ComponentError("an encoder that gives a normal, for a flow", type_name(base), "use MLPEncoder")
         context = torch.cat([base.mean, base.variance.log()], dim=-1)
-        return FlowPosterior(self.map(context), base)
+        transform = self.kind(context) if isinstance(self.kind, nn.Module) else self.map(context)
+        if not hasattr(transform, "call_and_ladj"):
+            fix = "return what zuko's flows have as transform(h)"
+            raise ComponentError("a flow that makes a transform with call_and_ladj", type_name(transform), fix)
+        return FlowPosterior(transform, base)
 
 
 class MixtureEncoder(Encoder):
