@@ -64,7 +64,7 @@ class FlowEncoder(Encoder):
         self.latent_dim = size = encoder.latent_dim
         self.kind: str | nn.Module = kind
         if not isinstance(kind, nn.Module):
-            self.kind = kind = check_choice("kind", kind, ("iaf", "nsf", "realnvp"), "a module of your own")
+            self.kind = check_choice("kind", kind, ("iaf", "nsf", "realnvp"), "a module of your own")
         self.transforms = check_count("transforms as an integer of at least 1", transforms)
         self.hidden = check_widths("hidden", hidden, least=1)
         _take_sizes(self, encoder)
