@@ -5,7 +5,7 @@ Digits out of a codebook
 A VQ-VAE writes a digit as a grid of numbers, its tokens, each of which stands for a vector of a learned codebook. Two
 things are to be seen: the tokens of digits, and that nothing can be drawn until a prior knows how they go together.
 
-It takes about a minute on one CPU core. Run as a script, ``python examples/plot_discrete_codes.py pictures`` writes its
+It takes about half a minute on one CPU core. Run as a script, ``python examples/plot_discrete_codes.py pictures`` writes its
 pictures to the folder ``pictures``; without a folder's name it leaves nothing behind.
 """
 
@@ -40,7 +40,7 @@ up = nn.Sequential(
 encoder = VectorQuantizedEncoder(down, codebook_size=32, code_dim=8, grid=(7, 7))
 decoder = TrunkDecoder(up, encoder.latent_dim)
 model = mv.VAE(encoder.latent_dim, encoder=encoder, decoder=decoder, prior=UniformTokens(32, (7, 7)))
-history = mv.Trainer(epochs=4, seed=0, progress=False).fit(model, train)
+history = mv.Trainer(epochs=3, seed=0, progress=False).fit(model, train)
 print({name: round(history[-1][name], 2) for name in ("reconstruction", "commitment", "usage", "perplexity")})
 
 # %%
@@ -63,7 +63,7 @@ figure.savefig(folder / "tokens.png")
 # While the network is trained all tokens are alike to the prior, and so are its samples. A small transformer is then
 # fitted to the tokens of the training images, and draws one token after the other, each given those before it.
 narrow = model.replace(prior=TokenPrior(32, (7, 7), width=48, blocks=1, heads=4)).eval()
-fitted = mv.fit_prior(narrow, train, kind="tokens", steps=250, seed=0)
+fitted = mv.fit_prior(narrow, train, kind="tokens", steps=200, seed=0)
 torch.manual_seed(0)
 rows = torch.cat([model.sample(10), fitted.sample(10), fitted.sample(10, temperature=0.7)])
 names = ["all alike", "fitted", "fitted, at 0.7"]
