@@ -5,7 +5,7 @@ Digits out of a codebook
 A VQ-VAE writes a digit as a grid of numbers, its tokens, each of which stands for a vector of a learned codebook. Two
 things are to be seen: the tokens of digits, and that nothing can be drawn until a prior knows how they go together.
 
-It takes about half a minute on one CPU core. Run as a script, ``python examples/plot_discrete_codes.py pictures`` writes
+It takes half a minute on one CPU core. Run as a script, ``python examples/plot_discrete_codes.py pictures`` writes
 its pictures to the folder ``pictures``; without a folder's name it leaves nothing behind.
 """
 
