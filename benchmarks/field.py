@@ -148,7 +148,9 @@ def main() -> None:
         options = [part for key, value in how.items() for part in (f"--{key}", str(value))]
         command = [sys.executable, __file__, "--row", name, *options]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
+        done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True, env=environment)
+        if done.returncode:  # it has said why; the other rows go on
+            return
         known[name] = json.loads(done.stdout.splitlines()[-1])
         print(known[name], flush=True)
         if given.json:
@@ -156,8 +158,11 @@ def main() -> None:
 
     with ThreadPoolExecutor(given.jobs) as pool:
         list(pool.map(one, given.only))
-    text = table([known[name] for name in given.only])
+    missing = [name for name in given.only if name not in known]
+    text = table([known[name] for name in given.only if name in known])
     print(text)
+    if missing:
+        sys.exit(f"failed: {', '.join(missing)}")
     if given.write:
         page = PAGE.read_text(encoding="utf-8")
         marks = "<!-- figures: begin -->\n", "<!-- figures: end -->"
