@@ -78,3 +78,5 @@ figure.savefig(folder / "samples.png")
 for name, one in (("all alike", model), ("fitted", fitted)):
     scores = mv.metrics.evaluate(one, test[:500], include=["likelihood"])
     print(f"{name}: {scores['kl']:.1f} nats for the tokens, nll {scores['nll']:.1f}, tagged {one.tag()}")
+
+temporary.cleanup()

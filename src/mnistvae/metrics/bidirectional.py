@@ -103,8 +103,8 @@ def bidirectional_gap(
         (torch.Size([4]), 'binarized-static')
     """
     annealing = Annealing.checked(num_chains, num_temperatures, leapfrog_steps, start, schedule)
-    annealing.check_model(model)
     model = check_model(model)
+    annealing.check_model(model)
     n, first = check_count("num_images as an integer of at least 1", num_images), 0
     # A tensor that is made in inference mode could never pass on a gradient.
     with torch.inference_mode(mode=False), measuring(model, check_seed(seed)):

@@ -110,7 +110,8 @@ def _moving(view: View) -> str | None:
 
 
 def _scaled(view: View) -> str | None:
-    held = held_codes(view.model)
+    classes = view.model.encoder.has_density and getattr(view.model.support, "is_discrete", False)
+    held = None if classes else held_codes(view.model)  # the means of classes are probabilities
     return held and f"the threshold is for codes of a standard normal's scale, not for {held}"
 
 
