@@ -15,18 +15,14 @@ distance of 2,000 samples from the test digits by the digit classifier (fd_digit
 from __future__ import annotations
 
 import argparse
-import functools
 import json
 import os
 import platform
-import subprocess
-import sys
-import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import by_minutes
 import torch
 from torch import nn
 
@@ -37,7 +33,7 @@ from mnistvae.objectives import ELBO, IWAE, Consistency, Objective
 from mnistvae.priors import Flow, VampPrior
 from mnistvae.schedules import Linear
 
-LATENT, HIDDEN, BATCH = 40, 800, 250
+LATENT, HIDDEN = 40, 800
 SHAPE = (1, 28, 28)
 
 
@@ -93,39 +89,12 @@ ROWS: dict[str, Callable[[], mv.VAE]] = {
 }
 
 
-def trainer(**more: Any) -> mv.Trainer:
-    """The training of every row."""
-    adam = functools.partial(torch.optim.Adam, betas=(0.9, 0.99))
-    usual = {"batch_size": BATCH, "learning_rate": 2e-3, "schedule": "one-cycle", "ema": 0.999, "optimizer": adam}
-    return mv.Trainer(
-        **{
-            **usual,
-            "binarization": "dynamic",
-            "clip_norm": 100.0,
-            "seed": 0,
-            "progress": False,
-            "device": "cpu",
-            **more,
-        }
-    )
-
-
 def measure(name: str, minutes: float, samples: int, limit: int, root: str) -> dict[str, Any]:
     """Train one row and take its figures."""
     torch.set_num_threads(1)
     train, test = (mv.load_dataset("mnist", split, root) for split in ("train", "test"))
-    torch.manual_seed(0)
-    tried = ROWS[name]()
-    trainer(steps=10).fit(tried, train)  # what is made once
-    started = time.process_time()
-    trainer(steps=60).fit(tried, train)
-    of_epoch = (time.process_time() - started) / 60 * len(train) / BATCH
-    epochs = max(1, int(60 * minutes / of_epoch))
-    torch.manual_seed(0)
-    model = ROWS[name]()
-    started = time.process_time()
-    trainer(epochs=epochs).fit(model, train)
-    took = (time.process_time() - started) / 60
+    made = by_minutes.train_for(minutes, ROWS[name], train)
+    model = made.pop("model")
     drawn = test.binarized("static", seed=0)[:limit]
     found = mv.metrics.evaluate(
         model, drawn, include=["likelihood", "generation"], num_samples=samples, num_generated=2000, seed=0
@@ -134,8 +103,7 @@ def measure(name: str, minutes: float, samples: int, limit: int, root: str) -> d
     return {
         "name": name,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "epochs": epochs,
-        "minutes": took,
+        **made,
         "nll_error": found.score("nll").standard_error,
         "active_units": active,
         **{key: float(found[key]) for key in ("nll", "negative_elbo", "kl", "fd_digits")},
@@ -164,23 +132,18 @@ def main() -> None:
         f"{'row':26s}{'params':>10s}{'epochs':>8s}{'min':>6s}{'NLL':>16s}{'bound':>9s}{'KL':>7s}{'active':>8s}{'fd':>7s}"
     )
 
-    def one(name: str) -> dict[str, Any]:
-        how = {"minutes": given.minutes, "samples": given.samples, "limit": given.limit, "data-root": given.data_root}
-        options = [part for key, value in how.items() for part in (f"--{key}", str(value))]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, __file__, "--row", name, *options]
-        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
-        row: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    rows = []
+    how = {"minutes": given.minutes, "samples": given.samples, "limit": given.limit, "data-root": given.data_root}
+    for row in by_minutes.run_rows(__file__, given.only, how, given.jobs):
+        if row is None:
+            continue
+        rows.append(row)
         print(
-            f"{name:26s}{row['parameters']:10,}{row['epochs']:8d}{row['minutes']:6.1f}"
+            f"{row['name']:26s}{row['parameters']:10,}{row['epochs']:8d}{row['minutes']:6.1f}"
             f"{row['nll']:9.2f} ± {row['nll_error']:.2f}{row['negative_elbo']:9.2f}{row['kl']:7.2f}"
             f"{row['active_units']:8.0f}{row['fd_digits']:7.2f}",
             flush=True,
         )
-        return row
-
-    with ThreadPoolExecutor(given.jobs) as pool:
-        rows = list(pool.map(one, given.only))
     if given.json:
         given.json.write_text(json.dumps({"torch": torch.__version__, "rows": rows}, indent=2) + "\n")
 

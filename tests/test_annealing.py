@@ -396,7 +396,7 @@ def test_temperatures() -> None:
 # ------------------------------------------------------------------------------------------------------ other parts
 
 
-def near(vae: VAE, data: ImageDataset, samples: int = 20_000, **how: Any) -> None:
+def assert_annealing_agrees(vae: VAE, data: ImageDataset, samples: int = 20_000, **how: Any) -> None:
     """Annealing from both starts, and many importance samples, agree."""
     plain = importance_sampled_nll(vae, data, samples)
     for start in STARTS:
@@ -429,12 +429,12 @@ def small(prior: Any = None, **parts: Any) -> VAE:
 
 @pytest.mark.parametrize("prior", [lambda: GaussianMixture(2, 3, "full"), lambda: VampPrior(4)])
 def test_mixtures_as_priors(prior: Any) -> None:
-    near(small(prior()), pictures(6, (1, 4, 4)))
+    assert_annealing_agrees(small(prior()), pictures(6, (1, 4, 4)))
 
 
 def test_a_vampprior_that_sees_labels() -> None:
     torch.manual_seed(0)
-    near(ConditionalVAE(2, CLASSES, (1, 4, 4), prior=VampPrior(3)), pictures(6, (1, 4, 4)))
+    assert_annealing_agrees(ConditionalVAE(2, CLASSES, (1, 4, 4), prior=VampPrior(3)), pictures(6, (1, 4, 4)))
 
 
 def test_a_flow_as_a_prior() -> None:
@@ -443,7 +443,7 @@ def test_a_flow_as_a_prior() -> None:
     with torch.no_grad():
         for parameter in vae.prior.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=0.2)
-    near(vae, pictures(4, (1, 4, 4)), 5_000)
+    assert_annealing_agrees(vae, pictures(4, (1, 4, 4)), 5_000)
 
 
 def test_a_ladder() -> None:
@@ -458,13 +458,15 @@ def test_a_ladder() -> None:
     with torch.no_grad():
         for parameter in vae.prior.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=0.2)
-    near(vae, pictures(4, shape), 5_000)
+    assert_annealing_agrees(vae, pictures(4, shape), 5_000)
 
 
 def test_correlated_posteriors_and_other_likelihoods() -> None:
     trunk = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.ReLU())
-    near(small(encoder=FullNormalEncoder(trunk, 2), likelihood=ContinuousBernoulli()), pictures(5, (1, 4, 4)))
-    near(small(likelihood=DiscretizedLogistic()), pictures(3, (1, 4, 4)), 5_000)
+    assert_annealing_agrees(
+        small(encoder=FullNormalEncoder(trunk, 2), likelihood=ContinuousBernoulli()), pictures(5, (1, 4, 4))
+    )
+    assert_annealing_agrees(small(likelihood=DiscretizedLogistic()), pictures(3, (1, 4, 4)), 5_000)
 
 
 # ----------------------------------------------------------------------------------------------- how it is computed
@@ -640,7 +642,7 @@ def test_a_posterior_that_cannot_be_a_start(kind: Any, got: str) -> None:
 def test_posteriors_that_check_their_codes_do_not_stop_it() -> None:
     # torch's own distributions raise an error at a code that is NaN.
     vae, data = small(encoder=OfClass(td.Independent)), pictures(3, (1, 4, 4))
-    near(vae, data)
+    assert_annealing_agrees(vae, data)
 
 
 def test_the_other_families_of_posteriors() -> None:

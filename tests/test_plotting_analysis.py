@@ -575,6 +575,12 @@ def test_names_of_axes_have_room_where_equal_scales_bring_longer_numbers() -> No
     assert (edge > 250).all()
 
 
+def test_values_of_a_sweep_are_ticks_in_few_digits() -> None:
+    values = [0.374661, 256, 1024]
+    figure = plotting.score_lines(values, {"a": [1, 2, 3]}, setting="width", unit="nats")
+    assert [text.get_text() for text in figure.axes[0].get_xticklabels()] == ["0.375", "256", "1024"]
+
+
 @pytest.mark.parametrize("values", [[0, 0.1, 0.3, 1, 3, 10], [10, 0, 0.1], [1, 1.001, 50]])
 def test_values_of_a_sweep_that_lie_close_have_room(values: list[float]) -> None:
     figure = plotting.score_lines(values, {"a": list(range(len(values)))}, setting="beta", unit="nats")

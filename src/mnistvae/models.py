@@ -447,8 +447,8 @@ class VAE(Component, HubForm):
 
         It is the likelihood's :meth:`~mnistvae.likelihoods.Likelihood.tag`; of an encoder without noise
         (:class:`~mnistvae.networks.PointEncoder`, :class:`~mnistvae.networks.VectorQuantizedEncoder`), that codes are
-        points, so that nothing is a likelihood; and, of a conditional model, that the label was given: p(x | y) is
-        larger than p(x), by up to the logarithm of the number of classes.
+        points, so that nothing is a likelihood, but for the bound at one point that tokens have; and, of a conditional
+        model, that the label was given: p(x | y) is larger than p(x), by up to the logarithm of the number of classes.
 
         Args:
             binarization: Binarization of the pixels, as in :class:`~mnistvae.data.ImageDataset`.

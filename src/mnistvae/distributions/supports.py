@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 from torch.distributions.constraints import Constraint
 
-__all__ = ["UnitSphere", "projected", "support_of", "unit_vectors"]
+__all__ = ["UnitSphere", "is_open", "projected", "support_of", "unit_vectors"]
 
 
 class UnitSphere(Constraint):
@@ -62,6 +62,16 @@ def support_of(distribution: Distribution) -> Constraint | None:
     except (NotImplementedError, AttributeError):
         return None
     return support
+
+
+def is_open(support: Constraint | None) -> bool:
+    """False for a surface and for discrete codes, where not every vector is a code; True where nothing is known.
+
+    Example:
+        >>> is_open(UnitSphere()), is_open(mv.priors.StandardNormal(2)().support)
+        (False, True)
+    """
+    return not (getattr(support, "is_discrete", False) or hasattr(support, "project"))
 
 
 def projected(support: Constraint | None, codes: Tensor) -> Tensor:

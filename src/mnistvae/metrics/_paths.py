@@ -11,6 +11,7 @@ from torch import Size, Tensor
 from torch.distributions import Distribution
 
 from mnistvae._checks import check_choice, check_count
+from mnistvae.distributions.supports import is_open
 from mnistvae.errors import ComponentError
 from mnistvae.metrics._hamiltonian import Annealed, Evaluate, Hamiltonian, Point, anneal
 from mnistvae.models import VAE
@@ -91,10 +92,9 @@ class Annealing(NamedTuple):
 
 def held_codes(model: VAE) -> str | None:
     """Words on the codes of a model through which no chain can move by gradients, if they are such."""
-    support = model.support
-    if getattr(support, "is_discrete", False):
-        return f"codes that are {support!r}"
-    return "codes on a surface" if hasattr(support, "project") else None
+    if is_open(model.support):
+        return None
+    return "codes on a surface" if hasattr(model.support, "project") else f"codes that are {model.support!r}"
 
 
 def temperatures_of(number: int, schedule: Schedule) -> list[float]:

@@ -118,6 +118,12 @@ def _least_distance(values: Sequence[float], *, log: bool) -> float:
     return float(np.diff(places).min() / np.ptp(places)) if len(places) > 1 else 1.0
 
 
+def _tick(text: str) -> str:
+    """A number as a tick has it: whole ones as they are, others in three digits."""
+    value = float(text)
+    return f"{value:g}" if value.is_integer() else f"{value:.3g}"
+
+
 def _places(ax: Axes, values: Sequence[Any]) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Return the places of values on the horizontal axis, whose scale and ticks are set; a value may come again."""
     numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
@@ -129,11 +135,11 @@ def _places(ax: Axes, values: Sequence[Any]) -> np.ndarray[Any, np.dtype[np.floa
             if log:
                 ax.set_xscale("log")
             if apart and len(texts) <= _FEW:
-                ax.set_xticks([float(text) for text in texts], [f"{float(text):.3g}" for text in texts])
+                ax.set_xticks([float(text) for text in texts], [_tick(text) for text in texts])
                 ax.minorticks_off()
             return np.asarray(values, dtype=float)
         texts.sort(key=float)  # such as 0, 0.1, 1, 10: of equal steps
-    shown = [f"{float(text):.3g}" if numbers else shown_name(text) for text in texts]
+    shown = [_tick(text) if numbers else shown_name(text) for text in texts]
     turned: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
     ax.set_xticks(range(len(texts)), shown, **(turned if max(map(text_width, shown)) > _TICK else {}))
     ax.set_xlim(-0.4, len(texts) - 0.6)

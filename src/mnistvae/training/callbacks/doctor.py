@@ -12,6 +12,7 @@ import torch
 from mnistvae._checks import check_count, check_number
 from mnistvae._modes import evaluating
 from mnistvae.distributions import mean_of
+from mnistvae.distributions.supports import is_open
 from mnistvae.training.callbacks.base import Callback
 from mnistvae.training.state import State
 
@@ -124,8 +125,7 @@ class Doctor(Callback):
                 "lower beta, let it grow (mnistvae.schedules), or give it free_bits",
             )
             return
-        support = state.model.support
-        if getattr(support, "is_discrete", False) or hasattr(support, "project"):
+        if not is_open(state.model.support):
             return  # classes, tokens and places on a sphere have a scale of their own
         found = _active(state)
         if not found and record["kl"] > max(1.0, 0.5 * latent_dim):

@@ -1,6 +1,6 @@
 """The models of docs/models.md, each trained for the same processor time on the whole MNIST: the table of that page.
 
-    MNISTVAE_DATA=FOLDER python benchmarks/field.py [--only NAME ...] [--minutes 3] [--jobs 2] [--json FILE] [--write]
+    MNISTVAE_DATA=FOLDER python benchmarks/models.py [--only NAME ...] [--minutes 3] [--jobs 2] [--json FILE] [--write]
 
 The compositions are the page's own, read from it and executed. Training is the same for all but for the number of
 epochs, which is what the minutes allow, by the time of 60 steps; minutes are of one thread's processor time, so that
@@ -14,19 +14,16 @@ by importance sampling with ``--samples`` codes an image, is of the first 2,000;
 from __future__ import annotations
 
 import argparse
-import functools
 import json
 import os
 import platform
 import re
-import subprocess
 import sys
-import time
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import by_minutes
 import torch
 
 import mnistvae as mv
@@ -34,7 +31,6 @@ import mnistvae as mv
 PAGE = Path(__file__).parent.parent / "docs" / "models.md"
 #: Rows whose pixels are grey.
 GREY = ("sigma-VAE", "Continuous Bernoulli VAE", "VAE of discretized logistics", "VAE of logistic mixtures")
-BATCH = 250
 
 
 def compositions(page: str) -> dict[str, str]:
@@ -52,38 +48,20 @@ def compose(name: str, codes: dict[str, str]) -> tuple[mv.VAE, dict[str, Any] | 
     return names["model"], names.get("finish")
 
 
-def trainer(grey: bool, **more: Any) -> mv.Trainer:
-    """The training of every row."""
-    adam = functools.partial(torch.optim.Adam, betas=(0.9, 0.99))
-    usual = {"batch_size": BATCH, "learning_rate": 2e-3, "schedule": "one-cycle", "ema": 0.999, "optimizer": adam}
-    pixels = "none" if grey else "dynamic"
-    return mv.Trainer(
-        **{**usual, "binarization": pixels, "clip_norm": 100.0, "seed": 0, "progress": False, "device": "cpu", **more}
-    )
-
-
 def measure(name: str, minutes: float, samples: int, root: str) -> dict[str, Any]:
     """Train one row and take its figures."""
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")  # of importance weights that rest on few samples
     codes, grey = compositions(PAGE.read_text(encoding="utf-8")), name in GREY
     train, test = (mv.load_dataset("mnist", split, root) for split in ("train", "test"))
-    torch.manual_seed(0)
-    tried, _ = compose(name, codes)
-    if tried.takes_unlabelled:
+    knows_all = not compose(name, codes)[0].takes_unlabelled
+    if not knows_all:
         few = train.keep_labels(per_class=10, seed=0)
         labelled = (few.labels >= 0).nonzero().flatten()
         train = few[torch.cat([labelled.repeat(len(few) // (9 * len(labelled))), torch.arange(len(few))])]
-    trainer(grey, steps=10).fit(tried, train)  # what is made once
-    started = time.process_time()
-    trainer(grey, steps=60).fit(tried, train)
-    of_epoch = (time.process_time() - started) / 60 * len(train) / BATCH
-    epochs = max(1, int(60 * minutes / of_epoch))
-    torch.manual_seed(0)
-    model, finish = compose(name, codes)
-    started = time.process_time()
-    trainer(grey, epochs=epochs).fit(model, train)
-    took = (time.process_time() - started) / 60
+    pixels = {"binarization": "none"} if grey else {}
+    made = by_minutes.train_for(minutes, lambda: compose(name, codes)[0], train, **pixels)
+    model, finish = made.pop("model"), compose(name, codes)[1]
     drawn = test if grey else test.binarized("static", seed=0)
     if finish is not None:
         model = mv.fit_prior(model, train if grey else train.binarized("static", seed=0), **finish)
@@ -91,12 +69,12 @@ def measure(name: str, minutes: float, samples: int, root: str) -> dict[str, Any
     pixelwise = isinstance(model.likelihood, mv.likelihoods.Autoregressive)
     groups: list[Any] = ["generation"] if pixelwise else ["generation", "reconstruction"]
     found = mv.metrics.evaluate(model, drawn, include=groups, num_generated=1000 if pixelwise else 2000, seed=0)
-    row = {"name": name, "epochs": epochs, "minutes": took, "tag": model.tag("none" if grey else "dynamic")}
+    row = {"name": name, **made, "tag": model.tag("none" if grey else "dynamic")}
     row |= {key: float(found[key]) for key in ("mse", "fd_digits") if key in found}
     likelihood = mv.metrics.evaluate(model, drawn[:2000], include=["likelihood"], num_samples=samples, seed=0)
     if "nll" in likelihood:
         row["nll"] = float(likelihood["nll"])
-    if tried.takes_unlabelled:
+    if not knows_all:
         guessed = model.objective.classify(test.images).argmax(1)  # type: ignore[union-attr,operator]
         row["wrong"] = float((guessed != test.labels).double().mean())
     return row
@@ -141,23 +119,15 @@ def main() -> None:
     )
     known = json.loads(given.json.read_text()) if given.json and given.json.exists() else {}
 
-    def one(name: str) -> None:
-        if name in known:
-            return
-        how = {"minutes": given.minutes, "samples": given.samples, "data-root": given.data_root}
-        options = [part for key, value in how.items() for part in (f"--{key}", str(value))]
-        command = [sys.executable, __file__, "--row", name, *options]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True, env=environment)
-        if done.returncode:  # it has said why; the other rows go on
-            return
-        known[name] = json.loads(done.stdout.splitlines()[-1])
-        print(known[name], flush=True)
+    todo = [name for name in given.only if name not in known]
+    how = {"minutes": given.minutes, "samples": given.samples, "data-root": given.data_root}
+    for row in by_minutes.run_rows(__file__, todo, how, given.jobs):
+        if row is None:
+            continue
+        known[row["name"]] = row
+        print(row, flush=True)
         if given.json:
             given.json.write_text(json.dumps(known, indent=2) + "\n")
-
-    with ThreadPoolExecutor(given.jobs) as pool:
-        list(pool.map(one, given.only))
     missing = [name for name in given.only if name not in known]
     text = table([known[name] for name in given.only if name in known])
     print(text)
