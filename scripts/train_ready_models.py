@@ -34,7 +34,7 @@ COMMANDS = {
     "conv": f"--recipe conv --latent-dim 10 --epochs 10 {CONV}",
     "mlp-20": f"--recipe mlp-20 --epochs 30 {COURSE}",
     "beta-conv": "--recipe beta-conv --epochs 8 --ema 0.999",
-    "conv-binary": f"--recipe conv --binarization dynamic --channels 32,64,64 --epochs 15 {CONV}",
+    "conv-binary": "--recipe vamp-conv",
 }
 EVERYWHERE = "--dataset mnist --seed 0 --samples-every 0"
 WEIGHTS_LICENCE = "MIT"

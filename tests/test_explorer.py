@@ -7,6 +7,7 @@ import re
 import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 import torch
@@ -105,6 +106,12 @@ def test_sizes_of_the_latent_space(latent_dim: int) -> None:
     assert sorted(known["order"]) == list(range(latent_dim))
     assert len(known["limits"]) == latent_dim
     assert len(known["directions"]) == min(latent_dim, 2)
+
+
+@pytest.mark.parametrize(("latent_dim", "number"), [(2, 2000), (4000, 200)])
+def test_many_dimensions_leave_room_for_fewer_codes(latent_dim: int, number: int) -> None:
+    known = content(explorer_page(small(latent_dim), mv.load_dataset("mnist-mini", "test")))
+    assert known["table"][known["labels"]] == ["u1", ANY, number]
 
 
 def test_one_program_for_each_class() -> None:

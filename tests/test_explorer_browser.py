@@ -69,6 +69,9 @@ def pages(models: dict[str, mv.VAE], tmp_path_factory: pytest.TempPathFactory) -
         data = DIGITS if model.image_shape == (1, 28, 28) else torch.rand(20, *model.image_shape)
         made[name] = folder / f"{name}.html"
         made[name].write_text(explorer_page(model, data), encoding="utf-8")
+    crowd = DIGITS.replace(labels=torch.arange(len(DIGITS)) % 40, class_names=None)
+    made["crowd"] = folder / "crowd.html"
+    made["crowd"].write_text(explorer_page(models["mlp"], crowd), encoding="utf-8")
     made["plane"] = folder / "plane.html"
     made["plane"].write_text(explorer_page(models["mlp"], DIGITS, parts="plane"), encoding="utf-8")
     return made
@@ -149,6 +152,34 @@ def test_the_page_draws_and_encodes_what_pytorch_does(opened: Opened, name: str,
     with torch.no_grad():
         wanted = model.decode(z, None if label is None else torch.tensor([0])).mean[0].movedim(0, -1).numpy()
     assert np.abs(shown / 255 - wanted).max() < 2.1e-3  # and half a grey level
+
+
+@pytest.mark.parametrize("opened", ["mlp", "crowd"], indirect=True)
+def test_a_saved_plane_has_the_names_of_the_classes(opened: Opened, tmp_path: Path) -> None:
+    def more() -> int:
+        with opened.tab.expect_download() as download:
+            opened.tab.locator("[data-is=savePlane]").click()
+        download.value.save_as(tmp_path / "plane.png")
+        with Image.open(tmp_path / "plane.png") as picture:
+            return picture.height - int(opened.call("return e.plane.under.height"))
+
+    crowd = opened.call("return e.space.classes") > 30
+    assert more() >= (60 if crowd else 30)  # rows of names
+    assert ("and 10 more classes" in opened.tab.locator(".legend").inner_text()) is crowd
+    hint = opened.tab.locator("[data-is=hint]")
+    assert "A click on a point" in hint.inner_text()
+    opened.tab.locator("input[value=images]").dispatch_event("click")
+    opened.settle()
+    assert "A click on a point" not in hint.inner_text()
+    assert not opened.tab.locator(".legend").is_visible()
+    assert more() == 0
+
+
+@pytest.mark.parametrize("opened", ["line"], indirect=True)
+def test_one_dimension_has_a_handle_over_the_whole_height(opened: Opened) -> None:
+    drawn = Image.open(io.BytesIO(base64.b64decode(opened.picture("over").partition(",")[2])))
+    x = round(opened.call("return e.plane.ratio * e.plane.toPixel(e.plane.seen(e.z))[0]"))
+    assert np.asarray(drawn)[:, x, 3].min() > 0
 
 
 def test_dragging_the_handle(opened: Opened) -> None:

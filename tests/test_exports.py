@@ -101,6 +101,7 @@ FAMILIES = [
     "kingma2014",
     "gaussian-mlp",
     "vamp",
+    "vamp-conv",
     "resnet-flow",
     "ladder-mlp",
     "ladder-conv",

@@ -132,6 +132,17 @@ def test_the_conda_recipe_has_the_dependencies() -> None:
     assert found == {"python >=3.11", *(f"{other.get(name, name)} {bound}" for name, bound in split)}
 
 
+def test_the_conda_recipe_renders() -> None:
+    rattler = pytest.importorskip("rattler_build", reason="needs rattler-build: pip install py-rattler-build")
+    text = (ROOT / "packaging" / "recipe.yaml").read_text(encoding="utf-8")
+    (variant,) = rattler.Stage0Recipe.from_yaml(text).render()
+    made = variant.recipe.to_dict()
+    assert made["package"] == {"name": "mnistvae", "version": mnistvae.__version__}
+    assert [one["url"].rpartition("/")[2] for one in made["source"]] == [f"v{mnistvae.__version__}.tar.gz"]
+    assert made["build"]["noarch"] == "python"
+    assert [one for one in made["about"]["license_file"] if not (ROOT / one).exists()] == []
+
+
 def test_files_of_yaml_say_what_their_readers_ask_for() -> None:
     yaml = pytest.importorskip("yaml", reason="it comes with the tools of the documentation")
     files = [".readthedocs.yaml", "CITATION.cff", "packaging/recipe.yaml"]

@@ -29,6 +29,7 @@ NAMES = recipes.names()
 #: Changes that leave what a recipe is, and make it quick on a CPU.
 SMALL: dict[str, dict[str, Any]] = {
     "vamp": {"components": 6},
+    "vamp-conv": {"components": 6},
     "resnet-flow": {"channels": (8, 16), "hidden": (8,), "transforms": 2, "latent_dim": 6},
     "ladder-mlp": {"levels": (2, 4), "width": 8},
     "ladder-conv": {"levels": (2, 1), "width": 8, "blocks": 1},
@@ -64,6 +65,7 @@ ROWS = {
     "kingma2014": Row(nn.Tanh, **BINARY),
     "iwae-50": Row(nn.Tanh, objective=IWAE, beta=None, **BINARY),
     "vamp": Row(nn.ReLU, prior=VampPrior, **BINARY),
+    "vamp-conv": Row(nn.ReLU, prior=VampPrior, **CONV, **BINARY),
     "resnet-flow": Row(nn.SiLU, prior=Flow, encoder=ResNetEncoder, decoder=ResNetDecoder, **BINARY),
     "ladder-mlp": Row(nn.SiLU, prior=LadderPrior, encoder=LadderEncoder, decoder=LadderDecoder, **BINARY),
     "ladder-conv": Row(nn.SiLU, prior=LadderPrior, encoder=LadderEncoder, decoder=LadderDecoder, **BINARY),
@@ -107,6 +109,7 @@ def test_the_names_are_the_ones_that_people_type() -> None:
         "kingma2014",
         "iwae-50",
         "vamp",
+        "vamp-conv",
         "resnet-flow",
         "ladder-mlp",
         "ladder-conv",

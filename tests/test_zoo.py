@@ -76,6 +76,16 @@ def test_commands_take_a_name_and_write_into_the_current_folder(tmp_path, monkey
     assert (tmp_path / "seen" / "reconstructions.png").exists()
 
 
+def test_a_report_has_the_history_of_the_training(monkeypatch, tmp_path):
+    reports = []
+    monkeypatch.setattr("mnistvae.report.write_report", lambda *_, history, **__: reports.append(history) or tmp_path)
+    mv.commands.report("conv-binary", limit=10, out=tmp_path / "report")
+    (history,), card = reports, zoo.card("conv-binary")
+    assert history.tag == "binarized-dynamic"
+    assert {name: tuple(history.column(name)) for name in card.history} == card.history
+    assert history.column("epoch") == [*range(1, len(history) + 1)]
+
+
 def test_what_is_on_the_disk_goes_before_a_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     mv.save(mv.VAE(latent_dim=3), "conv")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mnistvae.data import ImageDataset
     from mnistvae.models import VAE
     from mnistvae.recipes import Recipe
+    from mnistvae.training import History
 
 __all__ = [
     "Opened",
@@ -60,6 +61,20 @@ class Opened:
     name: str
     #: Name of the data set that is meant where none is given, if it is another than that of the training.
     usual_data: str | None = None
+    #: True for a model that ships with the package.
+    ready: bool = False
+
+    def read_history(self) -> History | None:
+        """The history of the training: of a ready model, what its card has; else that of the run in its folder."""
+        from mnistvae.training import History
+        from mnistvae.zoo import card
+
+        if not self.ready:
+            return RunFolder(self.parent).read_history(self.about.tag)
+        columns = card(self.name).history
+        rows = zip(*columns.values(), strict=True)
+        records = [{"epoch": n, **dict(zip(columns, row, strict=True))} for n, row in enumerate(rows, 1)]
+        return History(records, self.about.tag or "")
 
     def data(
         self,
@@ -243,7 +258,7 @@ def open_model(
     built = build(file, allowed, device=resolve_device(device), source=str(path))
     about = about or Provenance.from_metadata(file.metadata)
     if ready is not None:  # in half precision, trained on data that need not be here, and in a folder that is not ours
-        return Opened(built.float(), about, Path("runs"), ready, "mnist-mini")
+        return Opened(built.float(), about, Path("runs"), ready, "mnist-mini", ready=True)
     return Opened(built, about, path.parent, str(path))
 
 

@@ -49,7 +49,8 @@ def report(
 ) -> Path:
     """Write everything about MODEL: figures, tables, and report.html, a page that shows them all.
 
-    The page needs no network. The history of the training is read from history.csv beside MODEL, if it is there.
+    The page needs no network. The history of the training is read from history.csv beside MODEL, if it is there; that
+    of a model that ships with the package, from its card.
 
     Args:
         model: File of a model, folder of a run, or a trained model by its name, such as conv; in Python also a model.
@@ -93,7 +94,7 @@ def report(
     data = opened.data(dataset, "test", data_root, image_size, image_channels, max_value, limit=limit)
     if train is None and isinstance(dataset, str | None):
         train = opened.data(dataset, "train", data_root, image_size, image_channels, max_value)
-    history = history if isinstance(model, VAE) else RunFolder(opened.parent).read_history(opened.about.tag)
+    history = history if isinstance(model, VAE) else opened.read_history()
     with RunFolder.claim(out, RunFolder.REPORTED, parent=opened.parent, name="report") as folder:
         page = write_report(
             opened.model,

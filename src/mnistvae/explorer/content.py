@@ -21,7 +21,7 @@ __all__ = ["describe", "some_of"]
 
 #: Height and width of the largest image that a page draws.
 _LARGEST = 256
-#: Codes that are drawn at most, and bytes of their pictures.
+#: Codes that are drawn at most, and bytes of their pictures, or of themselves.
 _MOST_CODES, _MOST_BYTES = 2000, 1_600_000
 #: Sliders that are shown at once; of more dimensions, those that vary most.
 SLIDERS = 10
@@ -110,7 +110,8 @@ def _check_shape(model: VAE) -> None:
 
 def some_of(number: int, model: VAE, seed: int) -> Tensor:
     """The numbers of the images that a page holds, of so many."""
-    most = min(_MOST_CODES, max(1, _MOST_BYTES // int(np.prod(model.image_shape))))
+    largest = max(int(np.prod(model.image_shape)), 2 * model.latent_dim)  # a number of a code takes two bytes
+    most = min(_MOST_CODES, max(1, _MOST_BYTES // largest))
     if number <= most:
         return torch.arange(number, device="cpu")
     generator = torch.Generator().manual_seed(seed)

@@ -4,6 +4,11 @@ const STEPS = 9; // images from one end to the other
 const SAMPLES = 24;
 const SIDE = 16; // images along a side of the plane
 const SLICE = 8; // milliseconds of a frame for images that may come later
+const NAMES = 30; // classes that are named beside their colours
+const HINTS = {
+  codes: "Drag the handle, or move it with the arrow keys. A click on a point takes that test image.",
+  images: "Each image is what its place on the plane decodes to. Drag the handle, or move it with the arrow keys.",
+};
 
 const MARKUP = `
 <div class="top">
@@ -130,7 +135,7 @@ class Explorer {
 
   prepare() {
     const { at, data, space } = this, line = data.latent === 1;
-    at.hint.textContent = `Drag the handle, or move it with the arrow keys. A click on a point takes that test image.`;
+    at.hint.textContent = HINTS.codes;
     at.plane.lastChild.setAttribute("aria-label", "Latent plane. The arrow keys move the code; with Shift, further. Enter takes the nearest test image.");
     at.plane.classList.toggle("line", line);
     at.digit.parentElement.classList.toggle("large", data.latent <= 4);
@@ -188,11 +193,16 @@ class Explorer {
     const { at, space } = this;
     at.legend.hidden = !space.labels;
     this.dots = [];
-    for (let label = 0; label < Math.min(space.classes, 30); label++) {
+    for (let label = 0; label < Math.min(space.classes, NAMES); label++) {
       const one = element(at.legend, "span");
       this.dots.push(element(one, "i"));
       one.append(space.names[label]);
     }
+    if (space.classes > NAMES) element(at.legend, "span", {}, this.unnamed());
+  }
+
+  unnamed() {
+    return `and ${this.space.classes - NAMES} more classes, in the same colours`;
   }
 
   prepareSliders() {
@@ -307,6 +317,8 @@ class Explorer {
 
   setMode(mode) {
     this.plane.mode = mode;
+    this.at.hint.textContent = HINTS[mode];
+    this.at.legend.hidden = mode === "images" || !this.space.labels;
     this.refresh();
   }
 
@@ -506,13 +518,37 @@ class Explorer {
   }
 
   savePlane() {
-    const { under, over } = this.plane, both = document.createElement("canvas"), pen = both.getContext("2d");
-    [both.width, both.height] = [under.width, under.height];
+    const { under, over, width, height, ratio } = this.plane, both = document.createElement("canvas");
+    const pen = both.getContext("2d"), row = 20, font = "13px system-ui, sans-serif";
+    pen.font = font;
+    const { names, rows } = this.legendRows((text) => 16 + pen.measureText(text).width, width - 16);
+    [both.width, both.height] = [under.width, under.height + Math.round(ratio * (rows ? row * rows + 10 : 0))];
     pen.fillStyle = this.theme.paper;
     pen.fillRect(0, 0, both.width, both.height);
     pen.drawImage(under, 0, 0);
     pen.drawImage(over, 0, 0);
+    pen.setTransform(ratio, 0, 0, ratio, 0, 0);
+    pen.font = font; // a canvas forgets its own when its size changes
+    for (const { text, colour, left, line } of names) {
+      const y = height + row * (line + 0.5) + 4;
+      if (colour) pen.fillStyle = colour, pen.beginPath(), pen.arc(8 + left + 4, y, 4, 0, 7), pen.fill();
+      pen.fillStyle = this.theme.ink;
+      pen.fillText(text, 8 + left + (colour ? 12 : 0), y + 4);
+    }
     save(both, "plane.png");
+  }
+
+  // Places of the classes' names and colours in rows of a width.
+  legendRows(widthOf, most) {
+    const { at, space, theme } = this, names = [], classes = at.legend.hidden ? 0 : space.classes;
+    const add = (text, colour) => {
+      const last = names.at(-1), wide = widthOf(text) + 12;
+      const fits = last && last.left + last.wide + wide <= most;
+      names.push({ text, colour, wide, left: fits ? last.left + last.wide : 0, line: last ? last.line + (fits ? 0 : 1) : 0 });
+    };
+    for (let label = 0; label < Math.min(classes, NAMES); label++) add(space.names[label], theme.colours[label % theme.colours.length]);
+    if (classes > NAMES) add(this.unnamed(), null);
+    return { names, rows: names.length ? names.at(-1).line + 1 : 0 };
   }
 
   // Light or dark: as the page around it says, or as the system does.

@@ -249,6 +249,7 @@ class Plane {
       [from, to].forEach((at, n) => letter(pen, theme, "AB"[n], at));
     }
     if (ring) this.drawRing(pen, theme, ring);
+    if (this.axes.length === 1) haloed(pen, { ...theme, ink: theme.accent }, 1.5, () => { pen.moveTo(x, 0), pen.lineTo(x, this.height); });
     const side = Math.max(48, Math.min(68, this.width / 7)), [width, height] = [picture.width, picture.height];
     const wide = width < height ? (side * width) / height : side, high = width > height ? (side * height) / width : side;
     const left = Math.min(this.width - wide - 4, Math.max(4, x - wide / 2));
@@ -268,6 +269,13 @@ class Plane {
       return vector ? 2 * Math.sqrt(vector.reduce((sum, one, n) => sum + (one * spread[n]) ** 2, 0)) : 0;
     });
     const [right, top] = this.toPixel(this.seen(mean).map((one, n) => one + size[n]));
+    if (this.axes.length === 1) { // a band, since the height says nothing
+      pen.globalAlpha = 0.15;
+      pen.fillStyle = theme.ink;
+      pen.fillRect(2 * x - right, 0, 2 * (right - x), this.height);
+      pen.globalAlpha = 1;
+      return;
+    }
     haloed(pen, theme, 1.5, () => pen.ellipse(x, y, Math.max(2, right - x), Math.max(2, y - top), 0, 0, 7));
   }
 }

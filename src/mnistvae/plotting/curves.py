@@ -75,10 +75,11 @@ def curves_height(records: Sequence[Any]) -> float:
 
 
 def _terms(records: Sequence[Any]) -> list[str]:
-    """Return the names of the terms of the loss in some records: the three that every loss has, then its own."""
+    """Return the names of the terms of the loss in some records: those that every loss has first, then its own."""
     mappings = [record for record in records if isinstance(record, Mapping)]
     names = {name.removeprefix(_VALIDATION): None for record in mappings for name in record}
-    return [*_TERMS, *(name for name in names if name not in _TERMS and name not in _OTHERS)]
+    usual = [name for name in _TERMS if name in names or name == "loss"]
+    return [*usual, *(name for name in names if name not in _TERMS and name not in _OTHERS)]
 
 
 def _number(record: Any, name: str, default: float | None = None) -> float:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mnistvae.models import VAE
     from mnistvae.schedules import Schedule
 
-__all__ = ["conv", "gaussian_mlp", "iwae_mlp", "ladder", "mlp", "resnet_flow", "vamp_mlp"]
+__all__ = ["conv", "gaussian_mlp", "iwae_mlp", "ladder", "mlp", "resnet_flow", "vamp_conv", "vamp_mlp"]
 
 
 def conv(
@@ -34,20 +34,9 @@ def conv(
         beta: Weight of the KL term; 1 is the evidence lower bound.
         channels: Channels of the convolutions.
     """
-    from mnistvae._checks import check_widths
-    from mnistvae.models import VAE
-    from mnistvae.networks import ConvDecoder, ConvEncoder
     from mnistvae.objectives import ELBO
 
-    channels = check_widths("channels", channels, least=1)
-    return VAE(
-        latent_dim,
-        image_shape,
-        encoder=ConvEncoder(latent_dim, image_shape, channels, num_classes=num_classes),
-        decoder=ConvDecoder(latent_dim, image_shape, channels[::-1], num_classes=num_classes),
-        objective=ELBO(beta),
-        num_classes=num_classes,
-    )
+    return _convolutional(image_shape, num_classes, latent_dim, channels, objective=ELBO(beta))
 
 
 def mlp(
@@ -155,6 +144,33 @@ def vamp_mlp(
     return _fully_connected(image_shape, num_classes, latent_dim, hidden, **parts)
 
 
+def vamp_conv(
+    image_shape: ImageShape,
+    num_classes: int | None,
+    latent_dim: int,
+    beta: float,
+    channels: tuple[int, ...],
+    components: int,
+    warmup: int,
+) -> VAE:
+    """A VAE with convolutions whose prior is a mixture of its posteriors.
+
+    Args:
+        image_shape: Shape of an image, (C, H, W).
+        num_classes: Number of classes of a model that is told the label, else None.
+        latent_dim: Number of latent dimensions.
+        beta: Weight of the KL term; 1 is the evidence lower bound.
+        channels: Channels of the convolutions.
+        components: Number of components of a VampPrior.
+        warmup: Steps over which beta grows.
+    """
+    from mnistvae.objectives import ELBO
+    from mnistvae.priors import VampPrior
+
+    parts = {"prior": VampPrior(components), "objective": ELBO(beta, _warmup(warmup))}
+    return _convolutional(image_shape, num_classes, latent_dim, channels, **parts)
+
+
 def resnet_flow(
     image_shape: ImageShape,
     num_classes: int | None,
@@ -239,6 +255,25 @@ def ladder(
         prior=prior,
         objective=ELBO(beta, _warmup(warmup, start=0.1)),
         num_classes=num_classes,
+    )
+
+
+def _convolutional(
+    image_shape: ImageShape, num_classes: int | None, latent_dim: int, channels: tuple[int, ...], **parts: Any
+) -> VAE:
+    """A VAE of convolutional networks, the decoder mirroring the encoder, and other parts."""
+    from mnistvae._checks import check_widths
+    from mnistvae.models import VAE
+    from mnistvae.networks import ConvDecoder, ConvEncoder
+
+    channels = check_widths("channels", channels, least=1)
+    return VAE(
+        latent_dim,
+        image_shape,
+        encoder=ConvEncoder(latent_dim, image_shape, channels, num_classes=num_classes),
+        decoder=ConvDecoder(latent_dim, image_shape, channels[::-1], num_classes=num_classes),
+        num_classes=num_classes,
+        **parts,
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from mnistvae.plugins import resolve
-from mnistvae.recipes.factories import conv, gaussian_mlp, iwae_mlp, ladder, mlp, resnet_flow, vamp_mlp
+from mnistvae.recipes.factories import conv, gaussian_mlp, iwae_mlp, ladder, mlp, resnet_flow, vamp_conv, vamp_mlp
 from mnistvae.recipes.recipe import Lazy, Recipe
 
 __all__ = ["RECIPES", "get", "names", "warm_cosine"]
@@ -178,6 +178,22 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
                 {"latent_dim": 40, "beta": 1.0, "hidden": (300, 300), "components": 500, "warmup": 6000},
                 {**_BINARY, "learning_rate": 5e-4, "epochs": 50},
                 "Tomczak and Welling (2018), section 5, one stochastic layer; ReLU in place of gates",
+            ),
+            Recipe(
+                "vamp-conv",
+                "a prior made of 40 posteriors, convolutional, 16 latent dimensions, binarized pixels",
+                vamp_conv,
+                {"latent_dim": 16, "beta": 1.0, "channels": (32, 64, 64), "components": 40, "warmup": 1000},
+                {
+                    **_BINARY,
+                    "batch_size": 128,
+                    "learning_rate": 1.2e-2,
+                    "optimizer": Lazy("torch.optim:Adam", {"betas": (0.9, 0.98)}),
+                    "schedule": "one-cycle",
+                    "ema": 0.999,
+                    "epochs": 20,
+                },
+                "Tomczak and Welling (2018), section 5, with convolutions",
             ),
             Recipe(
                 "resnet-flow",
