@@ -100,6 +100,8 @@ def iwae_mlp(
     hidden: tuple[int, ...],
     activation: Literal["relu", "tanh"],
     num_samples: int,
+    groups: int,
+    elbo_weight: float,
 ) -> VAE:
     """An importance-weighted autoencoder.
 
@@ -110,11 +112,14 @@ def iwae_mlp(
         hidden: Widths of the hidden layers.
         activation: Activation between the layers.
         num_samples: Codes that an importance-weighted model draws for each image.
+        groups: Number of groups of codes, whose bounds are averaged (MIWAE).
+        elbo_weight: Weight of the ELBO in an importance-weighted bound (CIWAE).
     """
     from mnistvae.objectives import IWAE
 
+    objective = IWAE(num_samples, groups=groups, elbo_weight=elbo_weight)
     between = _activation(activation)
-    return _fully_connected(image_shape, num_classes, latent_dim, hidden, between, objective=IWAE(num_samples))
+    return _fully_connected(image_shape, num_classes, latent_dim, hidden, between, objective=objective)
 
 
 def vamp_mlp(

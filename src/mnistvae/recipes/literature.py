@@ -110,6 +110,7 @@ _BURDA = {"latent_dim": 50, "hidden": (200, 200), "activation": "relu"}
 _OURS = (
     "ReLU in place of tanh; one-cycle rate, batch 250 and averaged weights in place of 3,280 epochs in batches of 20."
 )
+_BOUNDS = "Network of Burda et al. (2016), ReLU; one-cycle rate and averaged weights. Pythae's own run comes to {}."
 _VAMP = "ReLU in place of gates; one-cycle rate, batch 250 and averaged weights; mnist-50k is split as there."
 
 
@@ -128,6 +129,21 @@ def _burda(kind: str, k: int, published: float, minutes: float) -> Row:
     )
 
 
+def _rainforth(name: str, bound: str, published: float, pythae: float, **settings: Any) -> Row:
+    """A row of Rainforth et al., of 64 codes an image in another bound, which pythae has reproduced."""
+    return Row(
+        f"rainforth2018-{name}",
+        f"Rainforth et al. (2018), {bound}, as pythae's reproduction cites it",
+        published,
+        "binarized-dynamic",
+        "iwae-50",
+        {**_BURDA, **settings},
+        _COURSE,
+        8,
+        note=_BOUNDS.format(pythae),
+    )
+
+
 #: The rows by name.
 ROWS: Mapping[str, Row] = MappingProxyType(
     {
@@ -139,6 +155,8 @@ ROWS: Mapping[str, Row] = MappingProxyType(
             _burda("iwae", 1, 86.76, 6),
             _burda("iwae", 5, 85.54, 8),
             _burda("iwae", 50, 84.78, 8),
+            _rainforth("miwae", "MIWAE, 8 groups of 8 codes", 84.97, 85.09, num_samples=8, groups=8),
+            _rainforth("ciwae", "CIWAE, 64 codes, beta = 0.05", 84.57, 84.74, num_samples=64, elbo_weight=0.05),
             Row(
                 "tomczak2018-vamp",
                 "Tomczak and Welling (2018), table 1: VAE with a VampPrior, one stochastic layer, static MNIST",

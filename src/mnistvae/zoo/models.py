@@ -25,7 +25,7 @@ _MODELS = {
     "conv": "convolutional, ten latent dimensions",
     "beta-conv": "convolutional with beta = 0.05, for faithful reconstructions",
     "conditional": "convolutional, told the digit: draws the one that is asked for",
-    "conv-binary": "convolutional, of black and white pixels, whose nats are a likelihood",
+    "conv-binary": "convolutional with a VampPrior, of black and white pixels, whose nats are a likelihood",
 }
 _REINSTALL = "install mnistvae again: pip install --force-reinstall --no-deps mnistvae"
 
