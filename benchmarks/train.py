@@ -14,6 +14,7 @@ they take turns, an epoch each, so that all see the same machine and none anothe
   which it is compiled does not count.
 - ``jax``, where it is installed: a whole epoch as one function that JAX compiles, shuffling, ``lax.scan`` over the
   batches and Adam included, on images that stay in memory. The epoch in which it is compiled does not count.
+- ``pythae``, where it is installed: pythae's VAE with these layers and its BaseTrainer, as its documentation has it.
 - ``limit-fp32``, ``limit-bf16``: what a step cannot do without: its matrix products, forward and backward, by the
   fastest library there is in torch, and the bytes that Adam reads and writes, at the measured speed of memory.
 - ``fast``, ``fast+compile``: the recipe ``mlp-20-fast``, whole runs, one for each two turns of the others. With
@@ -211,6 +212,67 @@ def _jax(root: str, _device: str, epochs: int, after: After) -> float:
     return float(jax.jit(losses)(state[0], pixels("test") / 255.0, key).mean())
 
 
+def _pythae(root: str, device: str, epochs: int, after: After) -> float:
+    """Train by pythae's trainer; the test loss at the end."""
+    import tempfile
+
+    from pythae.data.preprocessors import DataProcessor
+    from pythae.models import VAE, VAEConfig
+    from pythae.models.base.base_utils import ModelOutput
+    from pythae.models.nn import BaseDecoder, BaseEncoder
+    from pythae.trainers import BaseTrainer, BaseTrainerConfig
+    from pythae.trainers.training_callbacks import TrainingCallback
+
+    class Encoder(BaseEncoder):
+        def __init__(self) -> None:
+            super().__init__()
+            self.hidden, self.mean, self.logvar = nn.Linear(784, 400), nn.Linear(400, 20), nn.Linear(400, 20)
+
+        def forward(self, x: Tensor) -> Any:
+            h = torch.relu(self.hidden(x.flatten(1)))
+            return ModelOutput(embedding=self.mean(h), log_covariance=self.logvar(h))
+
+    class Decoder(BaseDecoder):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.Sequential(nn.Linear(20, 400), nn.ReLU(), nn.Linear(400, 784), nn.Sigmoid())
+
+        def forward(self, z: Tensor) -> Any:
+            return ModelOutput(reconstruction=self.layers(z).view(-1, 1, 28, 28))
+
+    class Turns(TrainingCallback):
+        started = 0.0
+
+        def on_epoch_begin(self, *_: Any, **__: Any) -> None:
+            self.started = time.perf_counter()
+
+        def on_epoch_end(self, *_: Any, **__: Any) -> None:
+            after(time.perf_counter() - self.started)
+
+    def images(split: Any) -> Any:
+        return mv.load_dataset("mnist", split, root).images.float() / 255
+
+    config = VAEConfig(input_dim=(1, 28, 28), latent_dim=20, reconstruction_loss="bce")
+    model = VAE(config, Encoder(), Decoder())
+    processor = DataProcessor()
+    train = processor.to_dataset(processor.process_data(images("train").numpy()))
+    with tempfile.TemporaryDirectory() as folder:
+        how = BaseTrainerConfig(
+            output_dir=folder,
+            per_device_train_batch_size=BATCH,
+            num_epochs=epochs,
+            learning_rate=1e-3,
+            keep_best_on_train=True,
+            seed=0,
+            no_cuda=device == "cpu",
+        )
+        BaseTrainer(model, train, training_config=how, callbacks=[Turns()]).train()
+    model.eval()
+    with torch.no_grad():
+        losses = [float(model({"data": x}).loss) for x in images("test").to(device).split(500)]
+    return statistics.mean(losses)
+
+
 def _limit(root: str, device: str, epochs: int, after: After, *, dtype: torch.dtype) -> float:
     """As many steps as an epoch has, of what no implementation can leave out."""
     torch.manual_seed(0)
@@ -251,6 +313,7 @@ CONTENDERS: dict[str, tuple[Callable[..., float], dict[str, Any]]] = {
     "fp32+compile": (_ours, {"compile": True}),
     "bf16+compile": (_ours, {"precision": "bf16", "compile": True}),
     "jax": (_jax, {}),
+    "pythae": (_pythae, {}),
     "limit-fp32": (_limit, {"dtype": torch.float32}),
     "limit-bf16": (_limit, {"dtype": torch.bfloat16}),
     "fast": (_fast, {}),
@@ -258,6 +321,8 @@ CONTENDERS: dict[str, tuple[Callable[..., float], dict[str, Any]]] = {
 }
 #: Those whose first epoch compiles.
 COMPILED = ("fp32+compile", "bf16+compile", "fast+compile", "jax")
+#: Those that need a package of their own.
+ELSEWHERE = ("jax", "pythae")
 #: Those that are timed by whole runs.
 FAST = ("fast", "fast+compile")
 
@@ -319,7 +384,7 @@ def main() -> None:
     parser.add_argument("--data-root", default=os.environ.get("MNISTVAE_DATA"))
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--device", default="cpu")
-    there = [name for name in CONTENDERS if name != "jax" or importlib.util.find_spec("jax")]
+    there = [name for name in CONTENDERS if name not in ELSEWHERE or importlib.util.find_spec(name)]
     parser.add_argument("--only", nargs="+", choices=there, default=there)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
