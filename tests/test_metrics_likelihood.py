@@ -95,7 +95,7 @@ def test_the_sampling_error_is_what_repeating_shows() -> None:
 
 def test_it_falls_in_the_number_of_samples_from_the_bound_to_the_truth() -> None:
     vae, covariance = linear_gaussian(off=0.4)
-    data = images(200)
+    data = images(1000)
     truth = float(exact(vae, covariance, data).mean())
     bound = float(elbo(vae, data).loss.mean())
     means = [importance_sampled_nll(vae, data, k).mean for k in (1, 5, 50, 2000)]

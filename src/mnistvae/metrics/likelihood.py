@@ -38,9 +38,9 @@ __all__ = [
 ]
 
 #: Images that are encoded at once.
-_IMAGES = 256
+_IMAGES = 128
 #: Codes that are decoded at once: on a CPU, what stays in its cache is quick; a GPU needs more to be busy.
-_CODES, _CODES_OF_A_GPU = 512, 8192
+_CODES, _CODES_OF_A_GPU = 128, 8192
 #: A warning is due where more than this share of the images has fewer effective samples than this, of this many.
 _SHARE, _FEW, _MANY = 0.1, 2, 50
 #: Tag of the cross-entropy of grey pixels, whose exponential is no density.
