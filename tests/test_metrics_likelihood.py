@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from typing import Any
 
 import pytest
@@ -12,11 +13,12 @@ from torch.distributions import MultivariateNormal
 
 import mnistvae as mv
 from mnistvae import VAE, ConditionalVAE, ImageDataset
+from mnistvae._passes import to_decode_often
 from mnistvae.errors import DataError, SettingError
 from mnistvae.likelihoods import Gaussian
 from mnistvae.metrics import likelihood
 from mnistvae.metrics.likelihood import ImportanceEstimate, bits_per_dimension, elbo, importance_sampled_nll
-from mnistvae.networks import Decoder, Encoder, GaussianEncoder
+from mnistvae.networks import ConvDecoder, ConvEncoder, Decoder, Encoder, GaussianEncoder
 from mnistvae.objectives import IWAE
 from mnistvae.priors import VampPrior
 
@@ -290,3 +292,22 @@ def test_bits() -> None:
     assert bits_per_dimension(3 * math.log(256), (3, 1, 1)) == pytest.approx(8.0)
     with pytest.raises(SettingError, match="image_shape"):
         bits_per_dimension(1.0, (28, 28))  # type: ignore[arg-type]
+
+
+def test_convolutions_are_copied_with_their_channels_last() -> None:
+    """On a CPU; the model stays as it is, and the estimate is the same but for roundings."""
+    torch.manual_seed(0)
+    parts = {"encoder": ConvEncoder(2, channels=(4, 8)), "decoder": ConvDecoder(2, channels=(8, 4))}
+    model = mv.VAE(2, **parts).eval()
+    copied = to_decode_often(model)
+    convolutions = [part for part in copied.modules() if isinstance(part, nn.Conv2d | nn.ConvTranspose2d)]
+    assert len(convolutions) == 4
+    assert all(part.weight.is_contiguous(memory_format=torch.channels_last) for part in convolutions)
+    assert all(weight.is_contiguous() for weight in model.parameters())
+    z = torch.randn(5, 2)
+    torch.testing.assert_close(copied.decode(z).mean, model.decode(z).mean, rtol=1e-5, atol=1e-6)
+
+    model.lock = threading.Lock()  # type: ignore[assignment]  # which cannot be copied
+    assert to_decode_often(model) is model
+    linear, _ = linear_gaussian()
+    assert to_decode_often(linear) is linear

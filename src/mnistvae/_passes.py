@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Distribution, MultivariateNormal
 
 from mnistvae._checks import check_instance
@@ -33,6 +34,7 @@ __all__ = [
     "join",
     "measuring",
     "some_of",
+    "to_decode_often",
 ]
 
 #: Called with the number of images that were done.
@@ -51,6 +53,29 @@ def measuring(model: VAE, seed: int | None = None) -> Iterator[None]:
     """Run a block without gradients, in evaluation mode, under a seed, with the fastest matrix products."""
     with torch.no_grad(), evaluating(check_model(model)), seeded(seed, model.device), fast_products(model.device):
         yield
+
+
+def to_decode_often(model: VAE) -> VAE:
+    """A model for many passes without a gradient on a CPU: a copy whose convolutions have their channels last.
+
+    These take two thirds of the time, and round differently. A model without convolutions, on another device, or that
+    cannot be copied, is returned as it is.
+    """
+    if model.device.type != "cpu" or not any(map(_is_convolution, model.modules())):
+        return model
+    try:
+        copied = copy.deepcopy(model)
+    except (RuntimeError, TypeError):  # somebody's part keeps a tensor with a history, a lock or a file
+        return model
+    for part in filter(_is_convolution, copied.modules()):
+        weight = part._parameters.get("weight")  # noqa: SLF001 (a weight under a parametrization is computed anew)
+        if weight is not None:
+            weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+    return copied
+
+
+def _is_convolution(part: nn.Module) -> bool:
+    return isinstance(part, nn.Conv2d | nn.ConvTranspose2d)
 
 
 def batches(model: VAE, data: ImageDataset, size: int) -> Iterator[tuple[Tensor, Tensor | None]]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from mnistvae._checks import check_number
-from mnistvae._passes import Done, measuring
+from mnistvae._passes import Done, measuring, to_decode_often
 from mnistvae.arrays import ArrayLike, check_finite, with_double
 from mnistvae.data import ImageDataset
 from mnistvae.distributions import Point, has_density
@@ -204,10 +204,11 @@ def importance_estimate(view: View, done: Done | None = None) -> ImportanceEstim
         raise ComponentError("posteriors with a density, for importance weights", no_weights, fix)
     found, start = torch.empty(2, len(view), dtype=torch.float64, device="cpu"), 0
     with view.bar("log-likelihood", len(view)) as show, measuring(view.model, view.seed):
+        model = to_decode_often(view.model)
         for x, y, posterior in view.batches(_IMAGES):
             one_code = isinstance(posterior, Point)  # whose weights are all alike
             samples = 1 if one_code else view.num_samples
-            first, second = _log_sums(view.model, x, y, posterior, samples)
+            first, second = _log_sums(model, x, y, posterior, samples)
             found[0, start : start + len(x)] = math.log(samples) - first
             found[1, start : start + len(x)] = view.num_samples if one_code else (2 * first - second).exp()
             start += len(x)
