@@ -234,7 +234,7 @@ def test_free_bits_have_a_share_for_each_level() -> None:
     torch.testing.assert_close(terms.loss - terms.reconstruction, torch.full((5,), 0.5 * 6))
 
 
-@pytest.mark.filterwarnings("ignore:the log-likelihood of")  # the posterior is far from the true one, as it has to be here
+@pytest.mark.filterwarnings("ignore:the log-likelihood of")  # the posterior is poor, as it has to be here
 def test_more_samples_tighten_the_bound_and_stay_below_the_likelihood() -> None:
     model = stirred(ladder())
     x = images(20).round()
