@@ -59,9 +59,7 @@ class Opened:
     parent: Path
     #: Name of the model in what is printed and written.
     name: str
-    #: Name of the data set that is meant where none is given, if it is another than that of the training.
-    usual_data: str | None = None
-    #: True for a model that ships with the package.
+    #: True for a model that ships with the package, which was trained on data that need not be here.
     ready: bool = False
 
     def read_history(self) -> History | None:
@@ -98,7 +96,7 @@ class Opened:
         from mnistvae.data import dataset_names
         from mnistvae.plugins import is_reference
 
-        known = self.usual_data or self.about.dataset or "mnist-mini"
+        known = "mnist-mini" if self.ready else self.about.dataset or "mnist-mini"
         own = "`dataset` for a model trained on data of its own"
         if dataset is None and is_reference(known):  # no code is called because a file says so
             raise SettingError(own, f"{known!r}", f"if you trust it, add `dataset` {known}")
@@ -257,8 +255,8 @@ def open_model(
             )
     built = build(file, allowed, device=resolve_device(device), source=str(path))
     about = about or Provenance.from_metadata(file.metadata)
-    if ready is not None:  # in half precision, trained on data that need not be here, and in a folder that is not ours
-        return Opened(built.float(), about, Path("runs"), ready, "mnist-mini", ready=True)
+    if ready is not None:  # in half precision, and in a folder that is not ours
+        return Opened(built.float(), about, Path("runs"), ready, ready=True)
     return Opened(built, about, path.parent, str(path))
 
 

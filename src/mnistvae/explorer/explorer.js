@@ -135,7 +135,6 @@ class Explorer {
 
   prepare() {
     const { at, data, space } = this, line = data.latent === 1;
-    at.hint.textContent = HINTS.codes;
     at.plane.lastChild.setAttribute("aria-label", "Latent plane. The arrow keys move the code; with Shift, further. Enter takes the nearest test image.");
     at.plane.classList.toggle("line", line);
     at.digit.parentElement.classList.toggle("large", data.latent <= 4);
@@ -191,7 +190,6 @@ class Explorer {
   // The classes' names beside their colours.
   prepareLegend() {
     const { at, space } = this;
-    at.legend.hidden = !space.labels;
     this.dots = [];
     for (let label = 0; label < Math.min(space.classes, NAMES); label++) {
       const one = element(at.legend, "span");
@@ -199,6 +197,14 @@ class Explorer {
       one.append(space.names[label]);
     }
     if (space.classes > NAMES) element(at.legend, "span", {}, this.unnamed());
+    this.describePlane();
+  }
+
+  // The hint and the legend of what the plane shows.
+  describePlane() {
+    const { at, plane, space } = this;
+    at.hint.textContent = HINTS[plane.mode];
+    at.legend.hidden = plane.mode === "images" || !space.labels;
   }
 
   unnamed() {
@@ -317,8 +323,7 @@ class Explorer {
 
   setMode(mode) {
     this.plane.mode = mode;
-    this.at.hint.textContent = HINTS[mode];
-    this.at.legend.hidden = mode === "images" || !this.space.labels;
+    this.describePlane();
     this.refresh();
   }
 

@@ -142,11 +142,7 @@ def vamp_mlp(
         components: Number of components of a VampPrior.
         warmup: Steps over which beta grows.
     """
-    from mnistvae.objectives import ELBO
-    from mnistvae.priors import VampPrior
-
-    parts = {"prior": VampPrior(components), "objective": ELBO(beta, _warmup(warmup))}
-    return _fully_connected(image_shape, num_classes, latent_dim, hidden, **parts)
+    return _fully_connected(image_shape, num_classes, latent_dim, hidden, **_vamp(components, beta, warmup))
 
 
 def vamp_conv(
@@ -169,11 +165,7 @@ def vamp_conv(
         components: Number of components of a VampPrior.
         warmup: Steps over which beta grows.
     """
-    from mnistvae.objectives import ELBO
-    from mnistvae.priors import VampPrior
-
-    parts = {"prior": VampPrior(components), "objective": ELBO(beta, _warmup(warmup))}
-    return _convolutional(image_shape, num_classes, latent_dim, channels, **parts)
+    return _convolutional(image_shape, num_classes, latent_dim, channels, **_vamp(components, beta, warmup))
 
 
 def resnet_flow(
@@ -261,6 +253,14 @@ def ladder(
         objective=ELBO(beta, _warmup(warmup, start=0.1)),
         num_classes=num_classes,
     )
+
+
+def _vamp(components: int, beta: float, warmup: int) -> dict[str, Any]:
+    """A VampPrior, and the evidence lower bound with a beta that grows over the warm-up."""
+    from mnistvae.objectives import ELBO
+    from mnistvae.priors import VampPrior
+
+    return {"prior": VampPrior(components), "objective": ELBO(beta, _warmup(warmup))}
 
 
 def _convolutional(

@@ -129,7 +129,7 @@ def _burda(kind: str, k: int, published: float, minutes: float) -> Row:
     )
 
 
-def _rainforth(name: str, bound: str, published: float, pythae: float, **settings: Any) -> Row:
+def _rainforth(name: str, bound: str, published: float, reproduced: float, **settings: Any) -> Row:
     """A row of Rainforth et al., of 64 codes an image in another bound, which pythae has reproduced."""
     return Row(
         f"rainforth2018-{name}",
@@ -140,7 +140,7 @@ def _rainforth(name: str, bound: str, published: float, pythae: float, **setting
         {**_BURDA, **settings},
         _COURSE,
         8,
-        note=_BOUNDS.format(pythae),
+        note=_BOUNDS.format(reproduced),
     )
 
 
