@@ -8,7 +8,7 @@ seeds); and clusters, a VAE with a mixture of ten normals as its prior, without 
 the class that suits it best. The seed says which images keep their label, ten of each class unless ``--labels`` says
 otherwise, and is that of the weights and of the training. No label but these is used: settings are the same for all
 seeds, and the error is that of the last epoch. Published: Kingma et al. (2014), table 1, 100 labels; of clusters,
-Jiang et al. (2017), table 2.
+Jiang et al. (2017).
 
 One thread, or a GPU where there is one; ``--limit`` takes the first training images alone, for a try.
 """
